@@ -1,0 +1,235 @@
+"""Every setting of a run, and the command line that is made from them.
+
+``Config`` is the one place where an option is written down: its name, default, unit, group, help and
+limits. The argparse options, the run folder's name and ``config.json`` all follow from it. Nothing
+heavy is imported here, so that ``-h`` and a mistyped option are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+from dataclasses import dataclass
+
+DATA_URL_VARIABLE = "CIFAR10_URL"
+
+
+class RunnerError(Exception):
+    """Something a user can mend; the command line prints it as one line and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class UsageError(RunnerError):
+    """A setting or a combination of settings that cannot work."""
+
+    exit_code = 2
+
+
+def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False):
+    """A field of ``Config``; ``low`` and ``high`` bound it, ``names_run`` puts it into the run folder's name."""
+    limits = dict(choices=choices, low=low, high=high, low_open=low_open)
+    metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, **limits)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one run; the defaults are the classic recipe.
+
+    Raises:
+        UsageError: at construction, for a value out of its limits.
+    """
+
+    # fmt: off
+    model_name: str = _option("", "model",
+        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all)", metavar="NAME")
+    model_file: str = _option("", "model",
+        "a Python file with own models, each marked @register(...)", metavar="FILE")
+
+    epochs: int = _option(10, "recipe", "passes over the training images", low=1, names_run=True, metavar="N")
+    batch_size: int = _option(4, "recipe", "images in a training step", low=1, names_run=True, metavar="N")
+    lr: float = _option(0.001, "recipe", "learning rate of SGD", low=0, low_open=True, names_run=True, metavar="X")
+    momentum: float = _option(0.9, "recipe", "momentum of SGD", low=0, high=1, names_run=True, metavar="X")
+    weight_decay: float = _option(0.0, "recipe", "weight decay (L2) of SGD", low=0, names_run=True, metavar="X")
+    seed: int = _option(0, "recipe",
+        "seed of the initial weights and of the order of the images", low=0, metavar="N")
+
+    shuffle: str = _option("none", "pixel shuffle",
+        "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
+        "per-image: a new permutation each time an image is shown", choices=("none", "fixed", "per-image"))
+    shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, names_run=True, metavar="N")
+
+    dataset: str = _option("auto", "data",
+        "cifar10: fail where it can't be had; synthetic: a generated 10-class set; "
+        "auto: CIFAR-10 if present or downloadable, else synthetic", choices=("auto", "cifar10", "synthetic"))
+    data_dir: str = _option("data", "data",
+        "where CIFAR-10 is, or is downloaded to: cifar-10-batches-py/, cifar-10-python.tar.gz, "
+        "or image folders train/<class>/* and test/<class>/*", metavar="DIR")
+    data_url: str = _option("", "data",
+        f"another source for cifar-10-python.tar.gz, checked against the official MD5 (or set ${DATA_URL_VARIABLE})",
+        metavar="URL")
+    data_seed: int = _option(0, "data", "seed of the synthetic images", low=0, metavar="N")
+    val: str = _option("test", "data",
+        "what is measured after each epoch. test: the test images, as published; "
+        "holdout: images held out from training, the test images only once, at the end",
+        choices=("test", "holdout"), names_run=True)
+    holdout: int = _option(5000, "data",
+        "training images held out by --val holdout, the same number of each class", low=1, names_run=True, metavar="N")
+    train_fraction: float = _option(1.0, "data",
+        "train on this fraction of the training images, the same share of each class",
+        low=0, high=1, low_open=True, names_run=True, metavar="X")
+    limit: int = _option(0, "data",
+        "for a quick trial: use at most N images of each split (0: all)", low=0, names_run=True, metavar="N")
+
+    device: str = _option("auto", "machine",
+        "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = _option(0, "machine",
+        "CPU threads; 0: two, or one on a single core. Results repeat bit for bit at the same number",
+        low=0, metavar="N")
+    results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
+    # fmt: on
+
+    def __post_init__(self):
+        if not self.model_name:
+            raise UsageError("--model-name is needed, e.g. --model-name Q1_19 (--list-models shows all)")
+        for field in dataclasses.fields(self):
+            value, limits, flag = getattr(self, field.name), field.metadata, _flag(field.name)
+            if limits["choices"] and value not in limits["choices"]:
+                raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{flag} {value}: must be a finite number")
+            low, high = limits["low"], limits["high"]
+            if low is not None and (value < low or (value == low and limits["low_open"])):
+                raise UsageError(f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}")
+            if high is not None and value > high:
+                raise UsageError(f"{flag} {value}: must be at most {high}")
+        if self.holdout != FIELDS["holdout"].default and self.val != "holdout":
+            raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
+
+    @property
+    def run_name(self) -> str:
+        """The run folder's name: model, shuffle, every setting that differs from its default, seed."""
+        different = [
+            f"{_flag(field.name)[2:]}-{getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.metadata["names_run"] and getattr(self, field.name) != field.default
+        ]
+        return "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+# What may be given together with --evaluate and --predict: where to find things, not what the run is.
+PLACE_SETTINGS = {"data_dir", "data_url", "device", "threads", "model_file"}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line. Settings that are not given are absent from the parsed namespace."""
+    parser = argparse.ArgumentParser(
+        prog="ex1.py",
+        description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
+        epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
+        allow_abbrev=False,
+    )
+    actions = parser.add_argument_group("what to do (default: train a network)")
+    actions.add_argument("--list-models", action="store_true", help="show the models and exit")
+    actions.add_argument("--evaluate", metavar="RUN", help="report a saved run again, given its folder")
+    actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+    actions.add_argument("--from", dest="from_run", metavar="RUN", help="the folder of the run that predicts")
+    actions.add_argument(
+        "--weights", choices=("last", "best"), help="which weights of a saved run (default: last; best: with --val holdout)"
+    )
+    types = {"int": int, "float": float, "str": str}
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in FIELDS.values():
+        about = field.metadata
+        if about["group"] not in groups:
+            groups[about["group"]] = parser.add_argument_group(about["group"])
+        shown = "" if field.default == "" else f" (default: {field.default})"
+        groups[about["group"]].add_argument(
+            _flag(field.name),
+            type=types[field.type],
+            choices=about["choices"],
+            metavar=about["metavar"],
+            default=argparse.SUPPRESS,
+            help=about["help"].replace("%", "%%") + shown,
+        )
+    groups["output"].add_argument("--quiet", action="store_true", help="print only the final result, warnings and errors")
+    return parser
+
+
+@dataclass(frozen=True)
+class Command:
+    """A parsed command line: what to do, and the settings that were given for it."""
+
+    action: str  # "train", "evaluate", "predict" or "list"
+    given: dict
+    run: str = ""
+    images: tuple[str, ...] = ()
+    weights: str = "last"
+    quiet: bool = False
+
+    def config(self) -> Config:
+        """The settings of the run to train.
+
+        Raises:
+            UsageError: a value out of its limits.
+        """
+        return Config(**self.given)
+
+
+def parse(argv: list[str] | None = None) -> Command:
+    """Parses and checks the command line; a mistake ends the program with exit code 2 and its reason."""
+    import models
+
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    given = {name: options[name] for name in FIELDS if name in options}
+    if os.environ.get(DATA_URL_VARIABLE):
+        given.setdefault("data_url", os.environ[DATA_URL_VARIABLE])
+    try:
+        if "model_file" in given:
+            models.load_file(given["model_file"])
+        if "model_name" in given:
+            given["model_name"] = models.find(given["model_name"]).name
+        command = _command(options, given)
+        if command.action == "train":
+            command.config()
+    except (FileNotFoundError, ValueError, RunnerError) as error:
+        parser.error(str(error))
+    if command.action == "list":
+        print(models.listing())
+        parser.exit()
+    return command
+
+
+def _command(options: dict, given: dict) -> Command:
+    if bool(options["predict"]) != bool(options["from_run"]):
+        raise UsageError("--predict IMAGE... and --from RUN go together")
+    if options["evaluate"] and options["predict"]:
+        raise UsageError("--evaluate and --predict are two different things: give one of them")
+    if options["list_models"]:
+        return Command("list", given)
+    run = options["evaluate"] or options["from_run"]
+    if not run:
+        if options["weights"]:
+            raise UsageError("--weights goes with --evaluate or --predict")
+        return Command("train", given, quiet=options["quiet"])
+    extra = [_flag(name) for name in given if name not in PLACE_SETTINGS]
+    if extra:
+        raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
+    return Command(
+        action="evaluate" if options["evaluate"] else "predict",
+        given=given,
+        run=run,
+        images=tuple(options["predict"] or ()),
+        weights=options["weights"] or "last",
+        quiet=options["quiet"],
+    )

@@ -1,0 +1,219 @@
+"""Images as tensors: what a data set is, and how its images reach the network.
+
+A data set stays in memory as uint8. An epoch is a permutation of its images; a chunk of about a
+thousand at a time is gathered, has its pixels shuffled, is normalised, and is cut into batches that are views.
+
+Every random draw here is a pure function of what it is for (see :func:`generator`), so that every
+model meets the same images in the same order at the same seed, and no draw depends on an earlier one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PIXELS = 32 * 32
+
+CHUNK = 1024
+"""Images prepared at once: large enough that preparing costs next to nothing at batch 4."""
+
+TRAIN, TEST = 0, 1
+"""The numbers of the two splits, for the draws that differ between them."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one split: ``pixels`` uint8 (N, 3, 32, 32) in [0, 255], ``labels`` int64 (N,)."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Images:
+        return Images(self.pixels[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split, and what they are.
+
+    Attributes:
+        name: what plots, logs and files call it, e.g. ``CIFAR-10``.
+        slug: the folder its results go to; data with other content has another slug.
+        source: where it came from, for people.
+        classes: the ten names, in the order of the labels.
+        digest: SHA-256 of pixels and labels, hexadecimal.
+        seed: the seed of generated data, None for images that were read.
+    """
+
+    name: str
+    slug: str
+    source: str
+    classes: tuple[str, ...]
+    train: Images
+    test: Images
+    digest: str
+    seed: int | None = None
+
+    @property
+    def is_cifar10(self) -> bool:
+        return self.seed is None
+
+
+def digest(train: Images, test: Images) -> str:
+    """SHA-256 of the pixels and labels of both splits, hexadecimal."""
+    total = hashlib.sha256()
+    for tensor in (train.pixels, train.labels, test.pixels, test.labels):
+        total.update(tensor.numpy())
+    return total.hexdigest()
+
+
+def generator(purpose: str, *numbers: int) -> np.random.Generator:
+    """The generator of random numbers for one purpose, e.g. ``generator("order", seed, epoch)``."""
+    name = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    return np.random.default_rng([name, *numbers])
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """The order in which epoch ``epoch`` shows ``n`` images: a uniform permutation, int64 (n,)."""
+    return torch.from_numpy(generator("order", seed, epoch).permutation(n))
+
+
+def balanced_subset(labels: Tensor, n: int, purpose: str) -> Tensor:
+    """Sorted indices of ``n`` images, as many of each class as of any other to within one.
+
+    The draw depends on ``purpose`` and the labels alone, so that all runs share it. A smaller subset for
+    the same purpose is a part of a larger one.
+    """
+    order = generator(purpose).permutation(len(labels))
+    drawn = labels.numpy()[order]
+    rank = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(drawn):
+        members = drawn == label
+        rank[members] = np.arange(members.sum())
+    return torch.from_numpy(np.sort(order[np.lexsort((drawn, rank))[:n]]))
+
+
+def split_holdout(images: Images, n: int) -> tuple[Images, Images]:
+    """``images`` without ``n`` images held out, and those, the same ones in every run."""
+    held_out = balanced_subset(images.labels, n, "holdout")
+    kept = torch.ones(len(images), dtype=torch.bool)
+    kept[held_out] = False
+    return images.take(kept), images.take(held_out)
+
+
+def reduce(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
+    """A class-balanced part of ``images``: ``fraction`` of them, at most ``limit`` (0: no limit)."""
+    n = max(1, round(len(images) * fraction))
+    n = min(n, limit) if limit else n
+    return images if n >= len(images) else images.take(balanced_subset(images.labels, n, "subset"))
+
+
+def fixed_permutation(seed: int) -> Tensor:
+    """The permutation of the 32·32 positions that ``fixed`` applies to every image, int64 (1024,)."""
+    return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
+
+
+def per_image_permutations(n: int, seed: int, split: int, epoch: int, chunk: int) -> Tensor:
+    """An independent uniform permutation for each of the ``n`` images of a chunk, int64 (n, 1024)."""
+    draws = generator("per-image permutations", seed, split, epoch, chunk)
+    positions = np.broadcast_to(np.arange(PIXELS), (n, PIXELS))
+    return torch.from_numpy(draws.permuted(positions, axis=1))
+
+
+def permute_pixels(images: Tensor, permutation: Tensor) -> Tensor:
+    """``images`` (N, 3, 32, 32) with their positions permuted, the same way in the three channels.
+
+    Args:
+        permutation: int64 (1024,), one for all images, or (N, 1024), one for each. Position ``i`` of the
+            result is position ``permutation[i]`` of the image, row by row.
+    """
+    flat = images.flatten(2)
+    if permutation.ndim == 1:
+        return flat[:, :, permutation].view_as(images)
+    return flat.gather(2, permutation[:, None].expand_as(flat)).view_as(images)
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """uint8 in [0, 255] to float32 in [-1, 1]: (x/255 − 0.5)/0.5, bit for bit as the classic recipe's transforms."""
+    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+
+
+class Loader:
+    """The images of one split as the network sees them, a chunk at a time.
+
+    Args:
+        images: the split; it moves to ``device`` and stays there.
+        split: ``TRAIN`` or ``TEST``, which per-image permutations differ by.
+        batch_size: images in a batch; chunks hold whole batches.
+        shuffle: ``"none"``, ``"fixed"`` or ``"per-image"``.
+        shuffle_seed: the seed of the permutations.
+        order_seed: the seed of the images' order; None keeps the order they have.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        split: int,
+        batch_size: int,
+        shuffle: str = "none",
+        shuffle_seed: int = 0,
+        order_seed: int | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        # A fixed shuffle never changes, so it is done once, here.
+        pixels = permute_pixels(images.pixels, fixed_permutation(shuffle_seed)) if shuffle == "fixed" else images.pixels
+        self.images = Images(pixels.to(device), images.labels.to(device))
+        self.split = split
+        self.batch_size = batch_size
+        self.per_image = shuffle == "per-image"
+        self.shuffle_seed = shuffle_seed
+        self.order_seed = order_seed
+        self.chunk_size = max(1, CHUNK // batch_size) * batch_size
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,)."""
+        device = self.images.pixels.device
+        order = None
+        if self.order_seed is not None:
+            order = epoch_order(len(self), self.order_seed, epoch).to(device)
+        for number, start in enumerate(range(0, len(self), self.chunk_size)):
+            span = slice(start, start + self.chunk_size)
+            chunk = self.images.take(span if order is None else order[span])
+            yield self._shuffled(chunk.pixels, epoch, number), chunk.labels
+
+    def _shuffled(self, pixels: Tensor, epoch: int, chunk: int) -> Tensor:
+        if self.per_image:
+            permutations = per_image_permutations(len(pixels), self.shuffle_seed, self.split, epoch, chunk)
+            pixels = permute_pixels(pixels, permutations.to(pixels.device))
+        return normalize(pixels)
+
+
+def select(dataset: Dataset, config) -> tuple[Dataset, Images | None]:
+    """The part of ``dataset`` that a run uses, and the images it holds out (None: it validates on test).
+
+    The hold-out is split off first, so that it is the same for every ``train_fraction``.
+
+    Raises:
+        ValueError: nothing would be left to train on.
+    """
+    train, held_out = dataset.train, None
+    if config.val == "holdout":
+        if config.holdout >= len(train):
+            raise ValueError(f"--holdout {config.holdout}: there are only {len(train):,} training images")
+        train, held_out = split_holdout(train, config.holdout)
+        held_out = reduce(held_out, limit=config.limit)
+    train = reduce(train, config.train_fraction, config.limit)
+    if config.batch_size > len(train):
+        raise ValueError(f"--batch-size {config.batch_size}: there are only {len(train):,} training images")
+    return replace(dataset, train=train, test=reduce(dataset.test, limit=config.limit)), held_out

@@ -1,0 +1,281 @@
+"""The registry: every network that can be trained, as a table of data.
+
+One row is one network, written in this notation (all take a 3×32×32 image and give 10 logits):
+
+    6k5    convolution with 6 output channels and a 5×5 kernel, no padding
+    6k3p   the same with the padding that keeps height and width
+    P      2×2 max pooling with stride 2
+    120    a hidden fully connected layer of 120 neurons (in the head)
+    D      dropout with probability 0.5 (in the head)
+
+ReLU follows every convolution and every hidden fully connected layer, except in question 2. The
+layer that gives the 10 logits ends every head and is not written out.
+
+This module does not import torch, so that listing the models answers at once. ``net.py`` holds the
+``nn.Module`` that is built from a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGE_SHAPE = (3, 32, 32)
+CLASSES = 10
+
+STATED = "stated"  # the source states the structure
+REBUILT = "rebuilt"  # the source states only the idea and the count; the simplest structure that meets both
+OWN = "own"  # added by a user
+
+
+class UnknownModel(ValueError):
+    """A name that is not in the registry; the message holds the nearest names."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network, with the sizes it needs and the trainable parameters it has.
+
+    ``kind`` is ``"conv"``, ``"pool"``, ``"dropout"`` or ``"linear"``; ``inputs`` and ``outputs`` are
+    channels for a convolution and neurons for a linear layer; ``kernel`` and ``padding`` are pixels.
+    """
+
+    kind: str
+    inputs: int = 0
+    outputs: int = 0
+    kernel: int = 0
+    padding: int = 0
+
+    @property
+    def parameters(self) -> int:
+        if self.kind == "conv":
+            return (self.inputs * self.kernel**2 + 1) * self.outputs
+        if self.kind == "linear":
+            return (self.inputs + 1) * self.outputs
+        return 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the registry.
+
+    Attributes:
+        name: e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for.
+        features: convolutions and pools, in the notation above.
+        head: hidden fully connected layers and dropout, in the notation above.
+        parameters: the exact count of trainable parameters, checked whenever the model is built;
+            None where it is not known beforehand.
+        known_from: ``STATED``, ``REBUILT`` or ``OWN``.
+        change: what it changes, and why.
+        module: the class of an own ``nn.Module``, in place of ``features`` and ``head``.
+    """
+
+    name: str
+    features: str
+    head: str
+    parameters: int | None
+    known_from: str = OWN
+    change: str = ""
+    module: Callable[[], nn.Module] | None = None
+
+    @property
+    def question(self) -> str:
+        prefix = re.match(r"Q\d+(?=_)", self.name)
+        return prefix[0] if prefix else "own"
+
+    @property
+    def relu(self) -> bool:
+        """Whether ReLU follows the convolutions and hidden layers (question 2 removes it)."""
+        return self.question != "Q2"
+
+    def layers(self) -> list[Layer]:
+        """The layers from the image to the logits.
+
+        Raises:
+            ValueError: a word that is not in the notation, or a kernel larger than its input.
+        """
+        channels, size, _ = IMAGE_SHAPE
+        layers = []
+        for word in self.features.split():
+            conv = re.fullmatch(r"(\d+)k(\d+)(p?)", word)
+            if word == "P":
+                layers.append(Layer("pool", kernel=2))
+                size //= 2
+            elif conv:
+                outputs, kernel = int(conv[1]), int(conv[2])
+                padding = kernel // 2 if conv[3] else 0
+                layers.append(Layer("conv", channels, outputs, kernel, padding))
+                channels, size = outputs, size + 2 * padding - kernel + 1
+            else:
+                raise ValueError(f"{self.name}: {word!r} is not a layer; write e.g. 6k5, 6k3p or P")
+            if size < 1:
+                raise ValueError(f"{self.name}: nothing is left of the image after {word!r}")
+        neurons = channels * size**2
+        for word in [*self.head.split(), str(CLASSES)]:
+            if word == "D":
+                layers.append(Layer("dropout"))
+            elif word.isdecimal():
+                layers.append(Layer("linear", neurons, int(word)))
+                neurons = int(word)
+            else:
+                raise ValueError(f"{self.name}: {word!r} is not in a head; write e.g. 120 or D")
+        return layers
+
+
+# fmt: off
+TABLE = [
+    #     name     features                                       head          parameters  known     what it changes, and why
+    Model("Q1_1",  "6k5 P 16k5 P",                                "120 84",         62_006, STATED,  "the original net"),
+    Model("Q1_2",  "6k5 P 16k5 P",                                "84",             37_406, STATED,  "one fully connected layer removed"),
+    Model("Q1_3",  "6k3 P 16k3 P",                                "120 84",         81_302, STATED,  "kernels of 3 instead of 5"),
+    Model("Q1_4",  "6k3 8k3 P 8k3 P 8k3 16k3 P",                  "120",             6_194, REBUILT, "3 more convolutions, one FC layer removed: so few weights that it underfits"),
+    Model("Q1_5",  "8k3 8k3 P 8k3 16k3 P",                        "120 84",         61_694, REBUILT, "four 3×3 convolutions, a pool after every two"),
+    Model("Q1_6",  "6k3p P 10k3p P 16k3p P",                      "120 84",         44_028, REBUILT, "3×3 with padding, a pool after each"),
+    Model("Q1_7",  "6k5 P 16k5 P",                                "120",            52_202, STATED,  "Q1_2 with more neurons in the FC layer"),
+    Model("Q1_8",  "8k5 P 20k5 P",                                "120 84",         75_762, STATED,  "more channels (6→8, 16→20)"),
+    Model("Q1_9",  "10k5 P 24k5 P",                               "120 84",         89_918, STATED,  "more channels (6→10, 16→24)"),
+    Model("Q1_10", "10k5 P 28k5 P",                               "120 84",        102_922, STATED,  "more channels (6→10, 16→28)"),
+    Model("Q1_11", "10k5 P 36k5 P",                               "400 120 84",    429_330, STATED,  "meant to overfit: 36 channels and one more FC layer"),
+    Model("Q1_12", "3k3p 5k3p P 7k3p P 12k3p 16k3p P",            "120 84",         44_912, REBUILT, "Q1_4's five convolutions, padded, fewer channels, so more neurons remain"),
+    Model("Q1_13", "6k5 P 8k5 P",                                 "120 84",         36_798, STATED,  "last convolution down to 8 channels, against overfitting"),
+    Model("Q1_14", "6k5 P 10k5 P",                                "120 84",         43_100, STATED,  "last convolution down to 10 channels, against overfitting"),
+    Model("Q1_15", "6k5 P 12k5 P",                                "120 84",         49_402, STATED,  "last convolution down to 12 channels, against overfitting"),
+    Model("Q1_16", "6k5 P 14k5 P",                                "120 84",         55_704, STATED,  "last convolution down to 14 channels, against overfitting"),
+    Model("Q1_17", "4k5 P 6k5 P",                                 "120 84",         30_044, REBUILT, "at most 6 channels: underfits"),
+    Model("Q1_18", "4k5 P 5k5 P",                                 "120 84",         26_943, REBUILT, "at most 5 channels: underfits"),
+    Model("Q1_19", "32k3p 32k3p P 64k3p 64k3p P 128k3p 128k3p P", "128",           550_570, STATED,  "the change of approach: weights into convolutions; the best result"),
+    Model("Q1_20", "32k3p P 64k3p P 128k3p P",                    "128",           356_810, REBUILT, "Q1_19's idea, fewer parameters"),
+    Model("Q1_21", "32k3 32k3 P 64k3 64k5 P",                     "32",            164_234, REBUILT, "Q1_19's idea, fewer still"),
+    Model("Q1_22", "32k5 P 64k5 P",                               "32",            105_258, REBUILT, "Q1_19's idea, fewer still"),
+    Model("Q1_23", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "128",           960_298, REBUILT, "Q1_19's idea, more parameters"),
+    Model("Q1_24", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "D 128",         960_298, REBUILT, "Q1_23 with dropout before the head: the change that keeps Q1_23's count"),
+    Model("Q1_25", "32k3 32k3 P 64k3 64k3 P 128k3p 256k3p",       "256 256",     2_141_610, REBUILT, "Q1_19's idea, more parameters again"),
+    Model("Q2_1",  "6k5 16k5",                                    "120 84",      1_119_926, STATED,  "Q1_1 without ReLU and pools: only affine functions of the image remain"),
+    Model("Q2_2",  "6k5 16k5",                                    "280 120",     2_618_562, REBUILT, "Q2_1 with wider FC layers: does width help an affine network?"),
+]
+# fmt: on
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
+
+
+REGISTRY: dict[str, Model] = {_key(model.name): model for model in TABLE}
+
+
+def register(name: str, change: str = "", parameters: int | None = None):
+    """Decorator that adds an own ``nn.Module`` to the registry under ``name``.
+
+    The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10).
+
+    Raises:
+        ValueError: the name is taken, or is not made of letters, digits, ``_``, ``-`` and ``.``.
+    """
+
+    def decorate(module):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise ValueError(f"{name!r} can't name a model: use letters, digits, '_', '-' and '.'")
+        if _key(name) in REGISTRY:
+            raise ValueError(f"a model named {REGISTRY[_key(name)].name} exists already")
+        REGISTRY[_key(name)] = Model(name, "own module", "", parameters, OWN, change, module)
+        return module
+
+    return decorate
+
+
+def load_file(path: str | Path) -> None:
+    """Runs the Python file at ``path``, so that its ``@register`` decorators add their models.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file of models: {path}")
+    name = f"own_models_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def find(name: str) -> Model:
+    """The row called ``name``; case does not matter, nor ``-`` in place of ``_``.
+
+    Raises:
+        UnknownModel: no row has that name.
+    """
+    try:
+        return REGISTRY[_key(name)]
+    except KeyError:
+        near = difflib.get_close_matches(_key(name), REGISTRY, n=4, cutoff=0.5)
+        hint = f"; nearest: {', '.join(REGISTRY[key].name for key in near)}" if near else ""
+        raise UnknownModel(f"no model is named {name!r}{hint} (--list-models shows all)") from None
+
+
+def build(name: str) -> nn.Module:
+    """A new network with PyTorch's default initialisation, drawn from torch's global generator.
+
+    Raises:
+        UnknownModel: no row has that name.
+        ValueError: the row cannot be built, or does not have the parameters it promises.
+    """
+    from net import Net, count_parameters
+
+    model = find(name)
+    network = model.module() if model.module else Net(model)
+    count = count_parameters(network)
+    if model.parameters not in (None, count):
+        raise ValueError(f"{model.name} has {count:,} parameters, its row says {model.parameters:,}")
+    return network
+
+
+def listing(width: int | None = None) -> str:
+    """The registry as a table for people.
+
+    Args:
+        width: characters in a line; what is too narrow for one line a model gets two. Default: the
+            terminal's width, and no limit where the output is not a terminal.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+    header = ("model", "parameters", "known", "features | head", "what it changes, and why")
+    rows = [
+        (
+            model.name,
+            "" if model.parameters is None else f"{model.parameters:,}",
+            model.known_from,
+            f"{model.features} | {model.head}" if model.head else model.features,
+            model.change,
+        )
+        for model in REGISTRY.values()
+    ]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(5)]
+    rule = tuple("-" * w for w in widths)
+    two_lines = sum(widths) + 2 * 4 > width
+    lines = []
+    for row in [header, rule, *rows]:
+        cells = (row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2]), row[3].ljust(widths[3]))
+        if not two_lines:
+            lines.append("  ".join([*cells, row[4]]).rstrip())
+        else:
+            lines.append("  ".join(cells).rstrip())
+            if row[4] and row is not rule:
+                lines.append(" " * (widths[0] + 2) + row[4])
+    legend = (
+        "6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size). P: 2×2 max pool. After the bar: the\n"
+        "hidden fully connected layers (D: dropout 0.5); 10 logits follow. ReLU after each layer but the last, none in Q2.\n"
+        "stated: the published study states the structure. rebuilt: it states only the idea and the count, and this is the\n"
+        "simplest structure that meets both, not necessarily the original."
+    )
+    return "\n".join([*lines, "", legend])

@@ -1,0 +1,48 @@
+"""The one ``nn.Module`` that is built from a row of the registry."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models import Layer, Model
+
+
+class Net(nn.Module):
+    """Convolutions and pools, then fully connected layers.
+
+    ReLU and the flattening are functional, so that a layer-by-layer summary has no rows for them.
+
+    Args:
+        model: the row of the registry to build.
+    """
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.relu = model.relu
+        self.layers = nn.ModuleList(_module(layer) for layer in model.layers())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, 10) of the images ``x`` (N, 3, 32, 32), float32."""
+        *hidden, last = self.layers
+        flat = False
+        for layer in hidden:
+            if not flat and isinstance(layer, (nn.Linear, nn.Dropout)):
+                x, flat = x.flatten(1), True
+            x = layer(x)
+            if self.relu and isinstance(layer, (nn.Conv2d, nn.Linear)):
+                x = F.relu(x)
+        return last(x.flatten(1))
+
+
+def _module(layer: Layer) -> nn.Module:
+    if layer.kind == "conv":
+        return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.padding)
+    if layer.kind == "pool":
+        return nn.MaxPool2d(layer.kernel)
+    if layer.kind == "dropout":
+        return nn.Dropout(0.5)
+    return nn.Linear(layer.inputs, layer.outputs)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
