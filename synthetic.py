@@ -1,0 +1,111 @@
+"""A generated 10-class data set, for machines without CIFAR-10 and for questions whose answer must be known.
+
+Three cues carry the class, and by construction nothing else does:
+
+* **colour**: the hue of the whole image. It survives any shuffling of pixels.
+* **position**: where a bright blob sits. A fixed shuffle keeps it (always the same pixels), a per-image shuffle
+  destroys it.
+* **texture**: orientation and scale of a random pattern, whose phase is random, so that no pixel tells anything
+  by itself. It needs neighbouring pixels.
+
+A cue of strength s shows the image's own class with probability s and otherwise any of the ten at random, on its
+own. So each cue alone allows an accuracy of s + (1 − s)/10 at best, and together they allow more.
+
+The lightness values of every image are the same 1024 numbers, only in another arrangement. Once the pixels of each
+image are shuffled on their own, colour is therefore all that is left.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from data import Dataset, Images, digest, generator
+
+CLASSES = tuple(f"syn{i}" for i in range(10))
+TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
+STRENGTHS = {"colour": 0.7, "position": 0.7, "texture": 0.7}
+
+SIZE = 32
+BLOB_RADIUS = 3.0  # pixels, standard deviation
+BLOB_HEIGHT = 3.0  # in standard deviations of the pattern it sits on
+CENTRE_JITTER = 1.5  # pixels, standard deviation
+HUE_JITTER = 0.02  # turns of the colour circle, standard deviation; neighbouring classes are 0.1 apart
+SATURATION = 0.22
+PIXEL_NOISE = 12.0  # grey levels, standard deviation, independent in each channel
+
+
+def make_dataset(seed: int = 0, strengths: dict[str, float] | None = None) -> Dataset:
+    """The synthetic data set: 10,000 training and 2,000 test images, the same number of each class.
+
+    Args:
+        seed: all images are a pure function of it and of ``strengths``.
+        strengths: how reliably each cue shows the class, in [0, 1]; a cue left out has strength 0.
+    """
+    strengths = STRENGTHS if strengths is None else strengths
+    train = make_images(TRAIN_IMAGES, generator("synthetic", seed, 0), strengths)
+    test = make_images(TEST_IMAGES, generator("synthetic", seed, 1), strengths)
+    return Dataset(
+        name="SYNTHETIC (not CIFAR-10)" + (f" seed {seed}" if seed else ""),
+        slug="synthetic" + (f"-seed-{seed}" if seed else ""),
+        source=f"generated, data seed {seed}",
+        classes=CLASSES,
+        train=train,
+        test=test,
+        digest=digest(train, test),
+        seed=seed,
+    )
+
+
+def make_images(n: int, draws: np.random.Generator, strengths: dict[str, float]) -> Images:
+    """``n`` images, classes in turn, whose cues show the class with the given ``strengths``."""
+    labels = np.arange(n) % len(CLASSES)
+
+    def shown(cue: str) -> np.ndarray:
+        truthful = draws.random(n) < strengths.get(cue, 0.0)
+        return np.where(truthful, labels, draws.integers(0, len(CLASSES), n))
+
+    hues = _hues(shown("colour"), draws)
+    lightness = _same_histogram(_texture(shown("texture"), draws) + _blob(shown("position"), draws))
+    pixels = lightness[:, None] * (1 + SATURATION * hues[:, :, None, None])
+    pixels += draws.normal(0, PIXEL_NOISE, pixels.shape).astype(np.float32)
+    pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return Images(torch.from_numpy(pixels), torch.from_numpy(labels))
+
+
+def _hues(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """Factors (n, 3) in [-1, 1] that tint red, green and blue: three cosines 120 degrees apart."""
+    turns = classes / len(CLASSES) + draws.normal(0, HUE_JITTER, len(classes))
+    return np.cos(2 * np.pi * (turns[:, None] - np.arange(3) / 3)).astype(np.float32)
+
+
+def _texture(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """Noise (n, 32, 32) of unit variance, band-limited around one of 5 orientations and 2 wavelengths."""
+    fy, fx = np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE), indexing="ij")
+    bands = []
+    for label in range(len(CLASSES)):
+        angle, frequency = np.pi * (label % 5) / 5, (0.16, 0.30)[label // 5]
+        ky, kx = frequency * np.sin(angle), frequency * np.cos(angle)
+        bands.append(sum(np.exp(-((fy - s * ky) ** 2 + (fx - s * kx) ** 2) / (2 * 0.04**2)) for s in (1, -1)))
+    spectrum = np.fft.fft2(draws.standard_normal((len(classes), SIZE, SIZE))) * np.array(bands)[classes]
+    noise = np.fft.ifft2(spectrum).real
+    return noise / noise.std(axis=(1, 2), keepdims=True)
+
+
+def _blob(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
+    """A Gaussian blob (n, 32, 32) near one of ten centres on a circle around the middle."""
+    angle = 2 * np.pi * classes / len(CLASSES)
+    middle = (SIZE - 1) / 2
+    y = middle + 9 * np.sin(angle) + draws.normal(0, CENTRE_JITTER, len(classes))
+    x = middle + 9 * np.cos(angle) + draws.normal(0, CENTRE_JITTER, len(classes))
+    line = np.arange(SIZE)
+    distance = (line[None, :, None] - y[:, None, None]) ** 2 + (line[None, None, :] - x[:, None, None]) ** 2
+    return BLOB_HEIGHT * np.exp(-distance / (2 * BLOB_RADIUS**2))
+
+
+def _same_histogram(images: np.ndarray) -> np.ndarray:
+    """Each image's values (n, 32, 32) replaced, in their order, by the same 1024 grey levels from 60 to 190."""
+    flat = images.reshape(len(images), -1)
+    ranks = np.argsort(np.argsort(flat, axis=1, kind="stable"), axis=1, kind="stable")
+    levels = np.linspace(60, 190, flat.shape[1], dtype=np.float32)
+    return levels[ranks].reshape(images.shape)
