@@ -1,0 +1,365 @@
+"""Where images come from: the official archive or batches, a folder of images, a download, or a generator.
+
+Reading an archive or a folder takes seconds, so the tensors are cached in the data folder, for as long as the
+files they came from stay the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+import socket
+import sys
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import calculate_md5
+from tqdm import tqdm
+
+from config import DATA_URL_VARIABLE, RunnerError
+from data import Dataset, Images, digest
+
+CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FOLDER_NAMES = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "automobile": 1}
+
+BATCH_FOLDER = CIFAR10.base_folder
+ARCHIVE = CIFAR10.filename
+TRAIN_BATCHES = dict(CIFAR10.train_list)
+TEST_BATCHES = dict(CIFAR10.test_list)
+
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
+
+DOWNLOAD_ATTEMPTS = 4
+DOWNLOAD_TIMEOUT = 20  # seconds without a byte
+
+
+class DataError(RunnerError):
+    """Images that are missing, damaged or not what they should be; the message names the file."""
+
+
+class DownloadError(DataError):
+    """CIFAR-10 is not there and could not be downloaded."""
+
+
+def load(dataset: str, data_dir: str | Path, url: str = "", seed: int = 0, notice: Callable[[str], None] = print) -> Dataset:
+    """The data set a run works on.
+
+    Args:
+        dataset: ``"cifar10"``, ``"synthetic"`` or ``"auto"`` (CIFAR-10 where it can be had, else synthetic).
+        data_dir: where CIFAR-10 is or goes; see :func:`find`.
+        url: a source of the official archive in place of the official one.
+        seed: the seed of synthetic images.
+        notice: is told what takes time, and what went wrong if the synthetic set steps in.
+
+    Raises:
+        DataError: the images in ``data_dir`` are damaged.
+        DownloadError: with ``"cifar10"``, there are no images and no way to download them.
+    """
+    if dataset != "synthetic":
+        try:
+            return _load_cifar10(Path(data_dir), url, notice)
+        except DownloadError as error:
+            if dataset == "cifar10":
+                raise
+            notice(f"CIFAR-10 is not in {data_dir} and could not be downloaded: {error}")
+    from synthetic import make_dataset
+
+    return make_dataset(seed)
+
+
+def find(data_dir: Path) -> tuple[str, Path] | None:
+    """What CIFAR-10 there is in ``data_dir``: its kind (``batches``, ``archive`` or ``folder``) and its path.
+
+    ``data_dir`` may hold the thing or be it.
+    """
+    for path in (data_dir / BATCH_FOLDER, data_dir):
+        if any((path / name).exists() for name in TRAIN_BATCHES):
+            return "batches", path
+    for path in (data_dir / ARCHIVE, data_dir):
+        if path.is_file():
+            return "archive", path
+    if (data_dir / "train").is_dir() and (data_dir / "test").is_dir():
+        return "folder", data_dir
+    return None
+
+
+def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None]) -> Dataset:
+    found = find(data_dir)
+    if found and found[0] == "batches":
+        return _official(*_read_batches(found[1].name, _files(found[1])), found[1])
+    with _lock(data_dir if data_dir.is_dir() or not found else data_dir.parent):
+        if not found:
+            download(data_dir / ARCHIVE, url, notice)
+            found = "archive", data_dir / ARCHIVE
+        kind, path = found
+        if kind == "archive":
+            fingerprint = _fingerprint([path])
+            splits = _cached(path.parent, kind, fingerprint, lambda: _read_archive(path, notice))
+            return _official(*splits, path)
+        return _load_folder(path, notice)
+
+
+def _official(train: Images, test: Images, source: Path) -> Dataset:
+    return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Lets one run at a time download and decode; the next one finds the work done.
+
+    Where the folder can't be written there is nothing to guard.
+    """
+    lock = None
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+# ---- the official batches -------------------------------------------------------------------------------------------
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits what the official batches are made of, plain containers and uint8 arrays, and nothing that runs code."""
+
+    def find_class(self, module: str, name: str):
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return np.empty(0).__reduce__()[0]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _files(folder: Path) -> Callable[[str], bytes]:
+    def read(name: str) -> bytes:
+        try:
+            return (folder / name).read_bytes()
+        except FileNotFoundError:
+            raise DataError(f"{folder / name} is missing; remove {folder} to have it downloaded again") from None
+
+    return read
+
+
+def _read_batches(where: str, read: Callable[[str], bytes]) -> tuple[Images, Images]:
+    def split(names: dict[str, str]) -> Images:
+        parts = [_read_batch(f"{where}/{name}", read(name), md5) for name, md5 in names.items()]
+        return Images(torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts]))
+
+    return split(TRAIN_BATCHES), split(TEST_BATCHES)
+
+
+def _read_batch(name: str, content: bytes, md5: str) -> Images:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise DataError(f"{name} is damaged: its MD5 is {found}, not {md5}")
+    try:
+        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        pixels, labels = np.asarray(batch["data"]), np.asarray(batch["labels"], dtype=np.int64)
+    except Exception as error:
+        raise DataError(f"{name} is not a batch of CIFAR-10: {error}") from None
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072) or not np.isin(labels, range(10)).all():
+        raise DataError(f"{name} is not a batch of CIFAR-10: wrong shape, type or labels")
+    return Images(torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels))
+
+
+def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Images]:
+    """Reads the batches out of the official archive; nothing is extracted to disk."""
+    found = calculate_md5(path)
+    if found != CIFAR10.tgz_md5:
+        raise DataError(f"{path} is damaged: its MD5 is {found}, not {CIFAR10.tgz_md5}; remove it to have it downloaded again")
+    notice(f"reading {path}")
+    with tarfile.open(path, "r:gz") as archive:
+        # One pass: going back to an earlier member of a gzip stream would unpack it again.
+        wanted = {f"{BATCH_FOLDER}/{name}" for name in (*TRAIN_BATCHES, *TEST_BATCHES)}
+        content = {member.name: archive.extractfile(member).read() for member in archive if member.name in wanted}
+    return _read_batches(path.name, lambda name: content[f"{BATCH_FOLDER}/{name}"])
+
+
+# ---- download -------------------------------------------------------------------------------------------------------
+
+
+def download(target: Path, url: str = "", notice: Callable[[str], None] = print) -> None:
+    """Downloads the official archive to ``target``, going on where an earlier attempt broke off.
+
+    What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
+    MD5 is right.
+
+    Raises:
+        DownloadError: the source is down, or what it sends has another MD5.
+    """
+    url = url or CIFAR10.url
+    advice = (
+        f"put {ARCHIVE}, {BATCH_FOLDER}/ or image folders into {target.parent} yourself, or name another source "
+        f"with --data-url or ${DATA_URL_VARIABLE}; --dataset synthetic needs no download"
+    )
+    part = target.with_name(target.name + ".part")
+    notice(f"downloading CIFAR-10 (163 MiB) from {url}")
+    for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
+        resumed = part.exists()
+        try:
+            _fetch(url, part)
+            found = calculate_md5(part)
+            if found == CIFAR10.tgz_md5:
+                part.replace(target)
+                return
+            part.unlink()
+            problem = f"what came has MD5 {found}, not {CIFAR10.tgz_md5}"
+            final = not resumed  # a part that another source began can be what is wrong
+        except (OSError, ValueError) as error:
+            problem, final = getattr(error, "reason", error), _is_final(error)
+        if final or attempt == DOWNLOAD_ATTEMPTS:
+            raise DownloadError(f"{url}: {problem}; {advice}")
+        notice(f"{url}: {problem}; attempt {attempt + 1} of {DOWNLOAD_ATTEMPTS} follows")
+        time.sleep(attempt)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the same request would fail again within seconds: no such host, page or scheme, or no one listening."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code < 500
+    if isinstance(error, urllib.error.URLError):
+        return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
+    return isinstance(error, ValueError)
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Appends to ``part`` what is still missing of ``url``.
+
+    Raises:
+        OSError: the connection failed, stalled or broke off.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "ex1", **({"Range": f"bytes={have}-"} if have else {})})
+    try:
+        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is missing
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        length = response.headers.get("Content-Length")
+        total = int(length) + (have if resumed else 0) if length else None
+        with (
+            open(part, "ab" if resumed else "wb") as file,
+            tqdm(total=total, initial=have if resumed else 0, unit="B", unit_scale=True, desc=ARCHIVE, disable=None) as bar,
+        ):
+            while block := response.read(1 << 16):
+                file.write(block)
+                bar.update(len(block))
+            if total is not None and file.tell() < total:
+                raise OSError(f"the connection broke off after {file.tell():,} of {total:,} bytes")
+
+
+# ---- folders of images ----------------------------------------------------------------------------------------------
+
+
+def _load_folder(folder: Path, notice: Callable[[str], None]) -> Dataset:
+    files = {split: _list_images(folder / split) for split in ("train", "test")}
+    paths = [path for split in files.values() for path, _ in split]
+    train, test = _cached(
+        folder,
+        "folder",
+        _fingerprint(paths),
+        lambda: tuple(_decode(files[split], f"reading {folder / split}", notice) for split in ("train", "test")),
+    )
+    content = digest(train, test)
+    # The images may be any part or any encoding of CIFAR-10, so their content is in the name.
+    return Dataset(
+        f"CIFAR-10 (image folder {content[:8]})", f"cifar10-folder-{content[:8]}", str(folder), CLASSES, train, test, content
+    )
+
+
+def _list_images(folder: Path) -> list[tuple[Path, int]]:
+    """The image files of one split with their labels, in the order of classes and file names."""
+    images = []
+    names = {entry.name: Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."}
+    labels = {name: FOLDER_NAMES.get(name.lower()) for name in names}
+    for name, label in labels.items():
+        if label is None:
+            raise DataError(f"{names[name]}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
+    if len(labels) != 10 or len(set(labels.values())) != 10:
+        raise DataError(f"{folder}: has {len(labels)} class folders, CIFAR-10 has 10: {', '.join(CLASSES)}")
+    for name in sorted(labels, key=labels.get):
+        found = [
+            Path(entry.path)
+            for entry in os.scandir(names[name])
+            if os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS and entry.name[0] != "."
+        ]
+        if not found:
+            raise DataError(f"{names[name]}: no image in it (PNG or JPEG)")
+        images += [(path, labels[name]) for path in sorted(found)]
+    return images
+
+
+def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], None]) -> Images:
+    from PIL import Image
+
+    pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
+
+    def read(index: int) -> None:
+        path = files[index][0]
+        try:
+            with Image.open(path) as image:
+                if image.size != (32, 32) or image.mode != "RGB":
+                    raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
+                pixels[index] = np.asarray(image).transpose(2, 0, 1)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{path}: can't be read as an image: {error}") from None
+
+    notice(f"{what}: {len(files):,} images")
+    with ThreadPoolExecutor() as pool:
+        for _ in tqdm(pool.map(read, range(len(files))), total=len(files), unit="img", disable=None, leave=False):
+            pass
+    return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
+
+
+# ---- the cache ------------------------------------------------------------------------------------------------------
+
+
+def _fingerprint(paths: list[Path]) -> str:
+    """Changes when a file is added, removed, renamed, or written to."""
+    total = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        total.update(f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return total.hexdigest()
+
+
+def _cached(folder: Path, kind: str, fingerprint: str, make: Callable[[], tuple[Images, Images]]) -> tuple[Images, Images]:
+    """The two splits that ``make`` gives, from the cache in ``folder`` where that has the same fingerprint."""
+    path = folder / f".cache-{kind}.npz"
+    names = ("train_pixels", "train_labels", "test_pixels", "test_labels")
+    # A cache of any other content, or none, only means that the images are read again.
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as cache:
+        if cache["fingerprint"].item() == fingerprint:
+            arrays = [torch.from_numpy(cache[name]) for name in names]
+            return Images(*arrays[:2]), Images(*arrays[2:])
+    train, test = make()
+    tensors = (train.pixels, train.labels, test.pixels, test.labels)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, fingerprint=fingerprint, **{name: t.numpy() for name, t in zip(names, tensors)})
+        temporary.replace(path)
+    except OSError as error:
+        print(f"the decoded images are not cached, so the next start is slow: {error}", file=sys.stderr)
+        temporary.unlink(missing_ok=True)
+    return train, test
