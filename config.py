@@ -110,13 +110,18 @@ class Config:
             raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
 
     @property
+    def differing(self) -> dict[str, object]:
+        """The settings that differ from their defaults and make it another run, by option, e.g. ``{"lr": 0.01}``."""
+        return {
+            _flag(name)[2:]: getattr(self, name)
+            for name, field in FIELDS.items()
+            if field.metadata["names_run"] and getattr(self, name) != field.default
+        }
+
+    @property
     def run_name(self) -> str:
         """The run folder's name: model, shuffle, every setting that differs from its default, seed."""
-        different = [
-            f"{_flag(field.name)[2:]}-{getattr(self, field.name)}"
-            for field in dataclasses.fields(self)
-            if field.metadata["names_run"] and getattr(self, field.name) != field.default
-        ]
+        different = [f"{name}-{value}" for name, value in self.differing.items()]
         return "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
 
 

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from config import Config, UsageError
+
 PIXELS = 32 * 32
 
 CHUNK = 1024
@@ -199,21 +201,21 @@ class Loader:
         return normalize(pixels)
 
 
-def select(dataset: Dataset, config) -> tuple[Dataset, Images | None]:
+def select(dataset: Dataset, config: Config) -> tuple[Dataset, Images | None]:
     """The part of ``dataset`` that a run uses, and the images it holds out (None: it validates on test).
 
     The hold-out is split off first, so that it is the same for every ``train_fraction``.
 
     Raises:
-        ValueError: nothing would be left to train on.
+        UsageError: too few images are left to train on.
     """
     train, held_out = dataset.train, None
     if config.val == "holdout":
         if config.holdout >= len(train):
-            raise ValueError(f"--holdout {config.holdout}: there are only {len(train):,} training images")
+            raise UsageError(f"--holdout {config.holdout}: there are only {len(train):,} training images")
         train, held_out = split_holdout(train, config.holdout)
         held_out = reduce(held_out, limit=config.limit)
     train = reduce(train, config.train_fraction, config.limit)
     if config.batch_size > len(train):
-        raise ValueError(f"--batch-size {config.batch_size}: there are only {len(train):,} training images")
+        raise UsageError(f"--batch-size {config.batch_size}: there are only {len(train):,} training images")
     return replace(dataset, train=train, test=reduce(dataset.test, limit=config.limit)), held_out

@@ -282,9 +282,8 @@ def _load_folder(folder: Path, notice: Callable[[str], None]) -> Dataset:
     )
     content = digest(train, test)
     # The images may be any part or any encoding of CIFAR-10, so their content is in the name.
-    return Dataset(
-        f"CIFAR-10 (image folder {content[:8]})", f"cifar10-folder-{content[:8]}", str(folder), CLASSES, train, test, content
-    )
+    name, slug = f"CIFAR-10 folder {content[:8]}", f"cifar10-folder-{content[:8]}"
+    return Dataset(name, slug, str(folder), CLASSES, train, test, content)
 
 
 def _list_images(folder: Path) -> list[tuple[Path, int]]:
@@ -363,3 +362,23 @@ def _cached(folder: Path, kind: str, fingerprint: str, make: Callable[[], tuple[
         print(f"the decoded images are not cached, so the next start is slow: {error}", file=sys.stderr)
         temporary.unlink(missing_ok=True)
     return train, test
+
+
+def read_any_image(path: str | Path) -> torch.Tensor:
+    """An image file of any size and mode as the networks take it, uint8 (3, 32, 32).
+
+    The middle square is scaled to 32×32; transparency becomes white, and a camera's rotation is undone.
+
+    Raises:
+        DataError: the file can't be read as an image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image).convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: can't be read as an image: {error}") from None
+    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())

@@ -1,0 +1,304 @@
+"""What a run leaves behind: its folder, checkpoints, history, parameter summary, per-class accuracy and plots.
+
+Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. Loss is the mean cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from config import Config, RunnerError
+from data import Dataset
+from net import count_parameters
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROJECT = Path(__file__).resolve().parent
+
+
+# ---- measurements ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on some images.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        confusion: images counted by true class (row) and predicted class (column), int64 (C, C).
+    """
+
+    loss: float
+    confusion: Tensor
+
+    @property
+    def images(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        return self.confusion.trace().item() / self.images
+
+    @property
+    def per_class(self) -> list[float | None]:
+        """The accuracy of each true class; None for a class without images."""
+        totals = self.confusion.sum(1).tolist()
+        return [right / total if total else None for right, total in zip(self.confusion.diagonal().tolist(), totals)]
+
+    def as_dict(self, classes: Sequence[str]) -> dict:
+        return {
+            "images": self.images,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "per_class_accuracy": dict(zip(classes, self.per_class)),
+            "confusion": self.confusion.tolist(),
+            "confusion_axes": ["true class", "predicted class"],
+        }
+
+
+def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Counts of (true class, predicted class), int64 (classes, classes), on the CPU."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
+
+
+def per_class_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]:
+    """The accuracy of each class as the published tables print it, e.g. ``Accuracy of plane : 48 %``."""
+    width = max(map(len, classes))
+    return [
+        f"Accuracy of {name:>{width}} : " + ("no images" if value is None else f"{100 * value:2.0f} %")
+        for name, value in zip(classes, evaluation.per_class)
+    ]
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def new_run_folder(config: Config, dataset: Dataset) -> Path:
+    """Creates the folder of one run, never one that exists: a repeated run gets the ending ``__run-2``, and so on.
+
+    Raises:
+        RunnerError: the folder can't be created.
+    """
+    parent = Path(config.results_dir) / dataset.slug / config.model_name
+    number = 1
+    while True:
+        folder = parent / (config.run_name + (f"__run-{number}" if number > 1 else ""))
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            if not parent.is_dir():
+                raise RunnerError(f"{parent} is not a folder") from None
+            number += 1
+        except OSError as error:
+            raise RunnerError(f"can't create {folder}: {error.strerror}") from None
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Writes a file whole or not at all: to a temporary name in the same folder, to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_history(path: Path, dataset: str, history: Sequence[dict]) -> None:
+    """Writes ``history.csv``, one row an epoch, each with the data set's name."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["dataset", *history[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"dataset": dataset, **row} for row in history)
+    write_file(path, text.getvalue())
+
+
+def save_checkpoint(path: Path, content: dict) -> None:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_file(path, buffer.getvalue())
+
+
+def load_checkpoint(run: str | Path, weights: str = "last") -> dict:
+    """The checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, on the CPU; runs no code from it.
+
+    Raises:
+        RunnerError: there is none, or it can't be read.
+    """
+    path = Path(run) / f"{weights}.pt"
+    if not path.is_file():
+        why = "it is written with --val holdout" if weights == "best" and Path(run).is_dir() else "is this the folder of a run?"
+        raise RunnerError(f"{path} does not exist: {why}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunnerError(f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]}") from None
+
+
+def describe_dataset(dataset: Dataset) -> dict:
+    """What files say about the data of a run; together with the images themselves it is the ``Dataset`` again."""
+    return {
+        "name": dataset.name,
+        "slug": dataset.slug,
+        "source": dataset.source,
+        "sha256": dataset.digest,
+        "seed": dataset.seed,
+        "classes": list(dataset.classes),
+        "train_images": len(dataset.train),
+        "test_images": len(dataset.test),
+    }
+
+
+def describe_machine(device: torch.device) -> dict:
+    """Versions, device, threads and git commit, for ``config.json``."""
+    packages = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "command": ["python", *sys.argv],
+        "device": str(device),
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code, ``-dirty`` where tracked files were changed since; None outside a checkout."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None
+
+
+def parameter_summary(network: nn.Module) -> str:
+    """torchsummary's table of ``network``, which must be on the CPU, with our own count of trainable parameters.
+
+    The summary sends random numbers through the network; the global generator stays as it was.
+    """
+    from torchsummary import summary
+
+    text = io.StringIO()
+    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(text):
+        summary(network, (3, 32, 32), device="cpu")
+    return f"{text.getvalue()}Trainable parameters: {count_parameters(network):,}\n"
+
+
+# ---- plots ----------------------------------------------------------------------------------------------------------
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
+
+
+def _figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure, ``width`` × ``height`` inches, with the run's title above it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_file(path, buffer.getvalue())
+
+
+def run_title(config: Config, dataset: Dataset) -> str:
+    """The title of every plot of a run: model and data set, then epochs, shuffle and what differs from the defaults."""
+    settings = [f"{config.epochs} epoch{'s' * (config.epochs != 1)}", f"pixel shuffle: {config.shuffle}"]
+    settings += [f"{name} {value}" for name, value in config.differing.items() if name != "epochs"]
+    return f"{config.model_name} on {dataset.name}\n" + " · ".join([*settings, f"seed {config.seed}"])
+
+
+def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: str) -> None:
+    """Loss and accuracy over the epochs, training and validation."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(9, 4, title)
+    epochs = [row["epoch"] for row in history]
+    for axes, key, scale, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")):
+        train, val = ([scale * row[f"{part}_{key}"] for row in history] for part in ("train", "val"))
+        axes.plot(epochs, train, color=BLUE, marker="o", markersize=4, label="training (mean over the epoch)")
+        axes.plot(epochs, val, color=VERMILION, marker="s", markersize=4, ls="--", label=f"validation ({validated_on})")
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(epochs) == 1:
+            axes.set_xlim(0, 2)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def plot_per_class(path: Path, title: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """The accuracy of each class as bars, with the mean and chance."""
+    figure = _figure(7, 4, title)
+    axes = figure.subplots()
+    percent = [100 * (value or 0) for value in evaluation.per_class]
+    bars = axes.barh(classes, percent, color=BLUE)
+    axes.bar_label(bars, [f"{value:.0f}" for value in percent], padding=3, fontsize=9)
+    overall = 100 * evaluation.accuracy
+    axes.axvline(overall, color=VERMILION, ls="--", label=f"all classes: {overall:.1f} %")
+    axes.axvline(100 / len(classes), color=GREY, ls=":", label=f"chance: {100 / len(classes):.0f} %")
+    axes.set(xlabel=f"accuracy (%) on {evaluation.images:,} test images, last epoch", xlim=(0, 105))
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    _save(figure, path)
+
+
+def plot_confusion(path: Path, title: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """The confusion matrix, each row in percent of its true class."""
+    figure = _figure(7, 6.5, title)
+    axes = figure.subplots()
+    counts = evaluation.confusion.double()
+    percent = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for row, col in ((row, col) for row in range(len(classes)) for col in range(len(classes))):
+        value = percent[row, col]
+        axes.text(col, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black")
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(image, label=f"% of the true class ({evaluation.images:,} test images)", shrink=0.8)
+    _save(figure, path)
+
+
+def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequence[str]) -> None:
+    """Images as the network sees them: ``rows`` maps what a row shows to its images, uint8 (len(labels), 3, 32, 32)."""
+    figure = _figure(1 + len(labels), 0.9 + 1.05 * len(rows), title)
+    grid = figure.subplots(len(rows), len(labels), squeeze=False)
+    for line, (name, images) in zip(grid, rows.items()):
+        for axes, image in zip(line, images):
+            axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+    for axes, label in zip(grid[0], labels):
+        axes.set_title(label, fontsize=9)
+    _save(figure, path)
