@@ -260,13 +260,15 @@ def plot_per_class(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     """The accuracy of each class as bars, with the mean and chance."""
     figure = _figure(7, 4, title)
     axes = figure.subplots()
-    percent = [100 * (value or 0) for value in evaluation.per_class]
-    bars = axes.barh(classes, percent, color=BLUE)
-    axes.bar_label(bars, [f"{value:.0f}" for value in percent], padding=3, fontsize=9)
+    axes.barh(classes, [100 * (value or 0) for value in evaluation.per_class], color=BLUE)
+    for row, value in enumerate(evaluation.per_class):
+        # In a column of their own, where no bar and no line crosses them.
+        text = "no images" if value is None else f"{100 * value:.0f} %"
+        axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     overall = 100 * evaluation.accuracy
     axes.axvline(overall, color=VERMILION, ls="--", label=f"all classes: {overall:.1f} %")
     axes.axvline(100 / len(classes), color=GREY, ls=":", label=f"chance: {100 / len(classes):.0f} %")
-    axes.set(xlabel=f"accuracy (%) on {evaluation.images:,} test images, last epoch", xlim=(0, 105))
+    axes.set(xlabel=f"accuracy (%) on {evaluation.images:,} test images, last epoch", xlim=(0, 100))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)

@@ -1,0 +1,26 @@
+# make run        train Q1_19 for 15 epochs, or: make run ARGS="--model-name Q1_1 --epochs 2"
+# make test       run the tests
+# Both first make the virtual environment .venv, once.
+
+PYTHON = python3
+VENV = .venv
+ARGS = --model-name Q1_19 --epochs 15
+
+.PHONY: run test clean
+
+run: $(VENV)/installed
+	$(VENV)/bin/python ex1.py $(ARGS)
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest
+
+# The tested versions where this machine can have them, else the newest that fit.
+$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -r requirements-dev.txt -c constraints.txt || \
+		$(VENV)/bin/python -m pip install -r requirements-dev.txt
+	touch $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) .pytest_cache __pycache__ tests/__pycache__

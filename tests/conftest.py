@@ -1,0 +1,116 @@
+import io
+import os
+import pickle
+import struct
+import tarfile
+from hashlib import md5
+from pathlib import Path
+
+os.environ.pop("CIFAR10_URL", None)
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR10
+
+import config
+import ex1
+import sources
+import synthetic
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """CIFAR-10 from the project's data folder."""
+    if sources.find(PROJECT / "data") is None:
+        pytest.skip("needs the real images: put CIFAR-10 into data/")
+    return sources.load("cifar10", PROJECT / "data")
+
+
+@pytest.fixture
+def small_synthetic(monkeypatch):
+    """A synthetic set that is made and trained on in a moment."""
+    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 200)
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 100)
+
+
+@pytest.fixture
+def ex1_main(tmp_path, small_synthetic):
+    """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
+
+    def run(*argv):
+        training = not {"--evaluate", "--predict"} & set(argv)
+        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if training else []
+        return ex1.main(config.parse([*argv, *place, "--threads", "1"]))
+
+    return run
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes byte strings the way Python 2 did, which wrote the official batches."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def _save_string(self, value):
+        raw = value if isinstance(value, bytes) else value.encode("latin1")
+        self.write(b"T" + struct.pack("<i", len(raw)) + raw)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = _save_string
+
+
+def python2_pickle(content) -> bytes:
+    buffer = io.BytesIO()
+    _Python2Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def tiny_official(tmp_path, monkeypatch):
+    """A folder like the official ``cifar-10-batches-py`` with 10 images a batch, and the MD5s that torchvision knows of it.
+
+    Returns the folder, and the training and test pixels and labels in it.
+    """
+    folder = tmp_path / "official" / sources.BATCH_FOLDER
+    folder.mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    batches = {}
+    for name in [*sources.TRAIN_BATCHES, *sources.TEST_BATCHES]:
+        pixels = draws.integers(0, 256, (10, 3072), dtype=np.uint8)
+        labels = [int(label) for label in draws.permutation(10)]
+        names = [f"{i}.png" for i in range(10)]
+        content = python2_pickle({"batch_label": name, "labels": labels, "data": pixels, "filenames": names})
+        (folder / name).write_bytes(content)
+        batches[name] = pixels, labels
+        known = sources.TRAIN_BATCHES if name in sources.TRAIN_BATCHES else sources.TEST_BATCHES
+        monkeypatch.setitem(known, name, md5(content).hexdigest())
+
+    def joined(names):
+        return (
+            torch.from_numpy(np.concatenate([batches[n][0] for n in names]).reshape(-1, 3, 32, 32)),
+            torch.tensor(sum((batches[n][1] for n in names), [])),
+        )
+
+    return folder, joined(sources.TRAIN_BATCHES), joined(sources.TEST_BATCHES)
+
+
+@pytest.fixture
+def tiny_archive(tiny_official, tmp_path, monkeypatch):
+    """The tiny batches as an archive with the MD5 that torchvision knows; returns its path."""
+    folder = tiny_official[0]
+    path = tmp_path / "archive" / sources.ARCHIVE
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, sources.BATCH_FOLDER)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path.read_bytes()).hexdigest())
+    return path

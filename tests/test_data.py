@@ -1,0 +1,177 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torchvision import transforms
+
+import data
+from config import Config, UsageError
+from data import TEST, TRAIN, Images, Loader
+
+
+def make_images(n, seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
+
+
+def joined(loader, epoch):
+    pixels, labels = zip(*loader.epoch(epoch))
+    return torch.cat(pixels), torch.cat(labels)
+
+
+def assert_uniform(counts):
+    """A chi-square test of equal frequencies, at five standard deviations."""
+    counts = np.asarray(counts, dtype=float)
+    expected = counts.sum() / counts.size
+    chi2, degrees = ((counts - expected) ** 2 / expected).sum(), counts.size - 1
+    assert abs(chi2 - degrees) < 5 * math.sqrt(2 * degrees)
+
+
+# ---- the shuffles ----
+
+
+def test_shuffles_follow_the_reference_on_real_images(real):
+    sample = real.test.take(torch.arange(0, 10_000, 500))
+    fixed = data.fixed_permutation(3)
+    shuffled = data.permute_pixels(sample.pixels, fixed)
+    own = data.per_image_permutations(len(sample), 3, TEST, 1, 0)
+    shuffled_each = data.permute_pixels(sample.pixels, own)
+    for i, x in enumerate(sample.pixels):
+        assert torch.equal(shuffled[i], x.view(3, 1024)[:, fixed].view(3, 32, 32))
+        assert torch.equal(shuffled_each[i], x.view(3, 1024)[:, own[i]].view(3, 32, 32))
+        assert not torch.equal(shuffled[i], x)
+
+
+@pytest.mark.parametrize("shuffle", ["fixed", "per-image"])
+def test_a_pixel_keeps_its_colour(shuffle):
+    sample = make_images(6)
+    pixels, _ = joined(Loader(sample, TEST, 2, shuffle), 1)
+    before, after = data.normalize(sample.pixels).flatten(2), pixels.flatten(2)
+    for i in range(6):
+        colours = sorted(map(tuple, before[i].T.tolist()))
+        assert sorted(map(tuple, after[i].T.tolist())) == colours
+
+
+def test_fixed_is_one_permutation_for_both_splits_all_images_and_epochs():
+    sample = make_images(20)
+    train = Loader(sample, TRAIN, 4, "fixed", shuffle_seed=5)
+    test = Loader(sample, TEST, 7, "fixed", shuffle_seed=5)
+    expected = data.normalize(data.permute_pixels(sample.pixels, data.fixed_permutation(5)))
+    for loader in (train, test):
+        for epoch in (1, 2):
+            assert torch.equal(joined(loader, epoch)[0], expected)
+    assert not torch.equal(data.fixed_permutation(5), data.fixed_permutation(6))
+    assert sorted(data.fixed_permutation(5).tolist()) == list(range(1024))
+
+
+def test_per_image_permutations_differ_between_images_epochs_chunks_and_splits():
+    draw = lambda *key: data.per_image_permutations(50, *key)
+    first = draw(0, TRAIN, 1, 0)
+    assert torch.equal(first, draw(0, TRAIN, 1, 0))
+    assert torch.equal(first.sort(1).values, torch.arange(1024).expand(50, -1))
+    assert len({tuple(row) for row in first.tolist()}) == 50
+    for other in (draw(1, TRAIN, 1, 0), draw(0, TEST, 1, 0), draw(0, TRAIN, 2, 0), draw(0, TRAIN, 1, 1)):
+        assert not (first == other).all(1).any()
+
+
+def test_the_loader_draws_per_image_anew_for_each_image_epoch_and_split():
+    sample = make_images(40)
+    same = Images(sample.pixels[:1].expand(40, -1, -1, -1), sample.labels)
+    seen = [joined(Loader(same, split, 4, "per-image"), epoch)[0] for split in (TRAIN, TEST) for epoch in (1, 2)]
+    assert len({tuple(row) for row in torch.cat(seen).flatten(1).tolist()}) == 4 * 40
+
+
+def test_chunks_of_one_epoch_have_their_own_permutations():
+    one = make_images(1)
+    same = Images(one.pixels.expand(2100, -1, -1, -1), torch.zeros(2100, dtype=torch.int64))
+    chunks = [pixels for pixels, _ in Loader(same, TRAIN, 100, "per-image").epoch(1)]
+    assert [len(chunk) for chunk in chunks] == [1000, 1000, 100]
+    assert not (chunks[0][:100] == chunks[1][:100]).flatten(1).all(1).any()
+
+
+def test_permutations_are_uniform():
+    draws = torch.cat([data.per_image_permutations(2000, 0, TRAIN, epoch, 0) for epoch in range(1, 11)])
+    for position in (0, 500, 1023):
+        assert_uniform(torch.bincount(draws[:, position], minlength=1024))
+    # Neighbours stay independent: the difference of two positions, modulo 1024, takes every value but 0 alike.
+    assert_uniform(torch.bincount((draws[:, 1] - draws[:, 0]) % 1024, minlength=1024)[1:])
+    fixed = torch.stack([data.fixed_permutation(seed) for seed in range(3000)])
+    assert_uniform(torch.bincount(fixed[:, 7], minlength=1024))
+
+
+# ---- the loader ----
+
+
+def test_pixels_are_normalised_exactly_as_torchvision_does_it():
+    sample = make_images(3)
+    classic = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
+    for raw, x in zip(sample.pixels, data.normalize(sample.pixels)):
+        assert torch.equal(x, classic(transforms.ToPILImage()(raw)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 128, 2000])
+def test_every_image_is_shown_once_an_epoch_in_whole_batches(batch_size):
+    sample = Images(make_images(2500).pixels, torch.arange(2500))
+    loader = Loader(sample, TRAIN, batch_size, order_seed=0)
+    pixels, labels = joined(loader, 1)
+    assert sorted(labels.tolist()) == list(range(2500))
+    assert torch.equal(pixels, data.normalize(sample.pixels[labels]))
+    *whole, _ = [len(chunk) for chunk, _ in loader.epoch(1)]
+    assert all(size % batch_size == 0 for size in whole)
+
+
+def test_the_order_is_new_each_epoch_and_a_function_of_seed_and_epoch_alone():
+    first = data.epoch_order(1000, 0, 1)
+    torch.manual_seed(99)
+    torch.randn(10)
+    assert torch.equal(first, data.epoch_order(1000, 0, 1))
+    assert not torch.equal(first, data.epoch_order(1000, 0, 2))
+    assert not torch.equal(first, data.epoch_order(1000, 1, 1))
+    assert sorted(first.tolist()) == list(range(1000))
+
+
+def test_without_an_order_seed_images_keep_their_order():
+    sample = make_images(30)
+    assert torch.equal(joined(Loader(sample, TEST, 8), 4)[1], sample.labels)
+
+
+# ---- parts of a data set ----
+
+
+def dataset(n_train=1000, n_test=200):
+    return data.Dataset("X", "x", "made", tuple("0123456789"), make_images(n_train, 1), make_images(n_test, 2), "")
+
+
+def as_set(part):
+    return {bytes(pixels.numpy()) for pixels in part.pixels}
+
+
+def test_a_holdout_is_balanced_apart_from_training_and_the_same_for_every_fraction():
+    whole, held_out = data.select(dataset(), Config("Q1_1", val="holdout", holdout=100))
+    part, again = data.select(dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
+    assert held_out.labels.bincount().tolist() == [10] * 10
+    assert torch.equal(held_out.pixels, again.pixels)
+    assert not as_set(held_out) & as_set(whole.train)
+    assert len(as_set(held_out) | as_set(whole.train)) == 1000
+    assert as_set(part.train) < as_set(whole.train)
+    assert len(whole.test) == 200
+
+
+def test_fraction_and_limit_keep_the_classes_balanced():
+    part, held_out = data.select(dataset(), Config("Q1_1", train_fraction=0.25))
+    assert part.train.labels.bincount().tolist() == [25] * 10
+    assert len(part.test) == 200
+    assert held_out is None
+    part, _ = data.select(dataset(), Config("Q1_1", limit=33))
+    assert set(part.train.labels.bincount().tolist()) == {3, 4}
+    assert len(part.train) == len(part.test) == 33
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 1001}, {"val": "holdout", "holdout": 1000}, {"val": "holdout", "holdout": 998}, {"limit": 3}],
+)
+def test_too_few_training_images_are_refused(settings):
+    with pytest.raises(UsageError, match="training images"):
+        data.select(dataset(), Config("Q1_1", **settings))

@@ -1,0 +1,157 @@
+import io
+from contextlib import redirect_stdout
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import models
+from net import count_parameters
+
+PARAMETERS = {
+    "Q1_1": 62_006, "Q1_2": 37_406, "Q1_3": 81_302, "Q1_4": 6_194, "Q1_5": 61_694, "Q1_6": 44_028, "Q1_7": 52_202,
+    "Q1_8": 75_762, "Q1_9": 89_918, "Q1_10": 102_922, "Q1_11": 429_330, "Q1_12": 44_912, "Q1_13": 36_798,
+    "Q1_14": 43_100, "Q1_15": 49_402, "Q1_16": 55_704, "Q1_17": 30_044, "Q1_18": 26_943, "Q1_19": 550_570,
+    "Q1_20": 356_810, "Q1_21": 164_234, "Q1_22": 105_258, "Q1_23": 960_298, "Q1_24": 960_298, "Q1_25": 2_141_610,
+    "Q2_1": 1_119_926, "Q2_2": 2_618_562,
+}  # fmt: skip
+REBUILT = {"Q1_4", "Q1_5", "Q1_6", "Q1_12", "Q1_17", "Q1_18", *(f"Q1_{i}" for i in range(20, 26)), "Q2_2"}
+
+ROWS = {
+    "Q1_19": [
+        ("Conv2d-1", "[-1, 32, 32, 32]", "896"), ("Conv2d-2", "[-1, 32, 32, 32]", "9,248"),
+        ("MaxPool2d-3", "[-1, 32, 16, 16]", "0"), ("Conv2d-4", "[-1, 64, 16, 16]", "18,496"),
+        ("Conv2d-5", "[-1, 64, 16, 16]", "36,928"), ("MaxPool2d-6", "[-1, 64, 8, 8]", "0"),
+        ("Conv2d-7", "[-1, 128, 8, 8]", "73,856"), ("Conv2d-8", "[-1, 128, 8, 8]", "147,584"),
+        ("MaxPool2d-9", "[-1, 128, 4, 4]", "0"), ("Linear-10", "[-1, 128]", "262,272"), ("Linear-11", "[-1, 10]", "1,290"),
+    ],
+    "Q1_11": [
+        ("Conv2d-1", "[-1, 10, 28, 28]", "760"), ("MaxPool2d-2", "[-1, 10, 14, 14]", "0"),
+        ("Conv2d-3", "[-1, 36, 10, 10]", "9,036"), ("MaxPool2d-4", "[-1, 36, 5, 5]", "0"),
+        ("Linear-5", "[-1, 400]", "360,400"), ("Linear-6", "[-1, 120]", "48,120"), ("Linear-7", "[-1, 84]", "10,164"),
+        ("Linear-8", "[-1, 10]", "850"),
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    return models.REGISTRY
+
+
+def test_the_table_holds_the_27_models_in_natural_order():
+    assert [model.name for model in models.TABLE] == list(PARAMETERS)
+    assert {model.name for model in models.TABLE if model.known_from == models.REBUILT} == REBUILT
+    assert all(model.change for model in models.TABLE)
+    assert {model.question for model in models.TABLE} == {"Q1", "Q2"}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_exact(name):
+    network = models.build(name)
+    assert count_parameters(network) == models.find(name).parameters == PARAMETERS[name]
+    assert sum(layer.parameters for layer in models.find(name).layers()) == PARAMETERS[name]
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_torchsummary_prints_exactly_these_rows(name):
+    from torchsummary import summary
+
+    text = io.StringIO()
+    with redirect_stdout(text):
+        summary(models.build(name), (3, 32, 32), device="cpu")
+    table = text.getvalue().split("=" * 64)[1].strip().splitlines()
+    rows = [tuple(line.replace(", ", ",").split()) for line in table]
+    assert [(a, b.replace(",", ", "), c) for a, b, c in rows] == ROWS[name]
+
+
+def test_q1_1_computes_what_the_textbook_network_computes():
+    network = models.build("Q1_1")
+    c1, _, c2, _, l1, l2, l3 = network.layers
+    x = torch.randn(5, 3, 32, 32)
+    h = F.max_pool2d(F.relu(F.conv2d(x, c1.weight, c1.bias)), 2)
+    h = F.max_pool2d(F.relu(F.conv2d(h, c2.weight, c2.bias)), 2).flatten(1)
+    expected = l3(F.relu(l2(F.relu(l1(h)))))
+    torch.testing.assert_close(network(x), expected)
+
+
+@pytest.mark.parametrize(("name", "affine"), [("Q2_1", True), ("Q2_2", True), ("Q1_1", False)])
+def test_question_2_is_affine_in_the_image(name, affine):
+    torch.manual_seed(0)
+    network = models.build(name).double()
+    a, b = torch.randn(2, 4, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        error = (network(a + b) - network(a) - network(b) + network(torch.zeros_like(a))).abs().max().item()
+    assert (error < 1e-12) == affine
+    assert affine or error > 1e-3
+
+
+def test_q1_24_is_q1_23_with_dropout_before_the_head():
+    plain, dropped = models.build("Q1_23").eval(), models.build("Q1_24")
+    rename = dict(zip(plain.state_dict(), dropped.state_dict()))
+    dropped.load_state_dict({rename[key]: value for key, value in plain.state_dict().items()})
+    x = torch.randn(2, 3, 32, 32)
+    seen = []
+    next(m for m in dropped.modules() if isinstance(m, nn.Dropout)).register_forward_hook(lambda m, i, o: seen.append((i[0], o)))
+    assert not torch.equal(dropped.train()(x), plain(x))
+    before, after = seen[0]
+    assert before.shape == (2, 256 * 4 * 4)
+    assert 0.4 < ((after == 0) & (before != 0)).sum() / (before != 0).sum() < 0.6
+    torch.testing.assert_close(dropped.eval()(x), plain(x))
+
+
+@pytest.mark.parametrize("spelling", ["Q1_4", "q1_4", "Q1-4", "q1-4", " Q1_4 "])
+def test_names_may_be_spelled_loosely(spelling):
+    assert models.find(spelling).name == "Q1_4"
+
+
+def test_an_unknown_name_brings_the_nearest():
+    with pytest.raises(models.UnknownModel, match=r"Q1_19.*--list-models"):
+        models.find("Q1_199")
+
+
+def test_the_listing_shows_every_model_with_count_structure_and_reason():
+    for width in (80, 300):
+        text = models.listing(width)
+        for model in models.TABLE:
+            assert f"{model.parameters:,}" in text
+            assert f"{model.name} " in text
+            assert model.features in text
+            assert model.change in text
+        assert max(map(len, text.splitlines()[:-4])) <= max(width, 100)
+        assert "not necessarily the original" in text
+
+
+def test_a_row_with_a_wrong_count_is_refused(registry):
+    registry["q1_1"] = replace(models.find("Q1_1"), parameters=62_007)
+    with pytest.raises(ValueError, match=r"62,006 parameters, its row says 62,007"):
+        models.build("Q1_1")
+
+
+@pytest.mark.parametrize(("features", "head"), [("6k5 Q", "120"), ("6k5", "x"), ("6k33", "120"), ("6k5 P P P P P", "1")])
+def test_a_row_that_cannot_be_built_says_why(features, head):
+    with pytest.raises(ValueError, match="Mine: "):
+        models.Model("Mine", features, head, None).layers()
+
+
+def test_a_line_in_the_table_makes_a_model(registry):
+    registry["tiny"] = models.Model("Tiny", "4k3 P", "", None)
+    assert count_parameters(models.build("tiny")) == 4 * 28 + 10 * (4 * 15 * 15 + 1)
+
+
+def test_a_decorator_registers_an_own_module(registry):
+    @models.register("Own", change="nothing but pixels")
+    class Own(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Flatten(), nn.Linear(3072, 10))
+
+    assert isinstance(models.build("own"), Own)
+    assert "nothing but pixels" in models.listing()
+    with pytest.raises(ValueError, match="Own exists"):
+        models.register("OWN")(Own)
+    with pytest.raises(ValueError, match="can't name"):
+        models.register("a/b")(Own)
