@@ -1,0 +1,295 @@
+"""Whole runs from the command line, on a small synthetic set."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import config
+import data
+import ex1
+import models
+import sources
+import utils
+from conftest import PROJECT
+
+FILES = {
+    "config.json", "history.csv", "metrics.json", "summary.txt", "curves.png", "per_class.png", "confusion.png",
+    "samples.png", "last.pt",
+}  # fmt: skip
+
+
+def run_folder(tmp_path):
+    (folder,) = [path.parent for path in tmp_path.glob("results/*/*/*/metrics.json")]
+    return folder
+
+
+def weights(folder, name="last"):
+    return torch.load(folder / f"{name}.pt", weights_only=True)["model"]
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "q1-1", "--epochs", "2", "--shuffle", "per-image", "--lr", "0.01") == 0
+    folder = run_folder(tmp_path)
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert folder.relative_to(tmp_path) == Path(
+        "results/synthetic/Q1_1/Q1_1__shuffle-per-image__epochs-2__lr-0.01__seed-0"
+    )
+
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["dataset"] == "SYNTHETIC (not CIFAR-10)"
+    assert settings["settings"]["lr"] == 0.01
+    assert set(settings["settings"]) == set(config.FIELDS)
+    assert settings["machine"]["threads"] == 1
+    assert settings["machine"]["device"] == "cpu"
+    assert settings["machine"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert len(settings["data"]["sha256"]) == 64
+
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {row["dataset"] for row in rows} == {"SYNTHETIC (not CIFAR-10)"}
+    assert set(rows[0]) == {
+        "dataset", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second"
+    }  # fmt: skip
+    assert 0 <= float(rows[1]["val_accuracy"]) <= 1
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    confusion = torch.tensor(metrics["test"]["confusion"])
+    assert confusion.sum() == metrics["test"]["images"] == 100
+    assert metrics["test"]["accuracy"] == pytest.approx(confusion.trace().item() / 100)
+    assert metrics["test"]["accuracy"] == metrics["validation"]["accuracy"] == float(rows[1]["val_accuracy"])
+    for name, row in zip(metrics["test"]["per_class_accuracy"], confusion):
+        label = int(name.removeprefix("syn"))
+        assert metrics["test"]["per_class_accuracy"][name] == pytest.approx(row[label].item() / row.sum().item())
+    assert metrics["parameters"] == 62_006
+    assert "best_epoch_by_holdout" not in metrics
+
+    summary = (folder / "summary.txt").read_text()
+    assert "SYNTHETIC (not CIFAR-10)" in summary
+    assert "MaxPool2d-2" in summary
+    assert "Trainable parameters: 62,006" in summary
+    for path in folder.glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+    out, err = capsys.readouterr()
+    assert all(line.startswith("[SYNTHETIC (not CIFAR-10)] ") for line in out.splitlines())
+    assert "Accuracy of syn0 : " in out
+    assert str(folder) in out
+    assert "THIS IS NOT CIFAR-10" in err
+    assert "\r" not in out + err
+
+
+def test_the_same_command_twice_gives_the_same_figures_in_two_folders(ex1_main, tmp_path):
+    command = ("--model-name", "Q1_24", "--epochs", "2", "--batch-size", "50", "--shuffle", "fixed")
+    assert ex1_main(*command) == 0
+    torch.randn(3)
+    assert ex1_main(*command) == 0
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert second.name == first.name + "__run-2"
+    assert same(weights(first), weights(second))
+    assert (first / "metrics.json").read_text() == (second / "metrics.json").read_text()
+
+
+def test_another_seed_is_another_run(ex1_main, tmp_path):
+    for seed in "01":
+        ex1_main("--model-name", "Q1_4", "--epochs", "1", "--seed", seed)
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert (first.name[-1], second.name[-1]) == ("0", "1")
+    assert not same(weights(first), weights(second))
+
+
+def test_looking_changes_no_result(ex1_main, tmp_path, monkeypatch):
+    command = ("--model-name", "Q1_24", "--epochs", "1", "--batch-size", "50")
+    ex1_main(*command)
+    monkeypatch.setattr(utils, "parameter_summary", lambda network: "")
+    monkeypatch.setattr(utils, "plot_samples", lambda *args: None)
+    ex1_main(*command)
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert same(weights(first), weights(second))
+
+
+def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monkeypatch):
+    looks = []
+    real = data.Loader.epoch
+
+    def watch(loader, epoch):
+        looks.append((loader.split, epoch))
+        return real(loader, epoch)
+
+    monkeypatch.setattr(data.Loader, "epoch", watch)
+    monkeypatch.setattr(ex1, "sample_rows", lambda *args: ({}, torch.tensor([])))
+    monkeypatch.setattr(utils, "plot_samples", lambda *args: None)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--val", "holdout", "--holdout", "50", "--lr", "0.01") == 0
+    train, test, held_out = data.TRAIN, data.TEST, ex1.HOLDOUT
+    assert looks == [(train, 1), (held_out, 1), (train, 2), (held_out, 2), (train, 3), (held_out, 3), (test, 3)]
+    folder = run_folder(tmp_path)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert metrics["validated_on"] == "50 images held out"
+    assert metrics["test"]["images"] == 100
+    best = metrics["best_epoch_by_holdout"]
+    assert best["validation_accuracy"] == max(float(row["val_accuracy"]) for row in rows)
+    saved = torch.load(folder / "best.pt", weights_only=True)
+    assert saved["epoch"] == best["epoch"]
+    assert len(saved["history"]) == best["epoch"]
+
+
+@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image"])
+def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, capsys, shuffle):
+    ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")
+    folder = run_folder(tmp_path)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    first = capsys.readouterr().out
+    assert ex1_main("--evaluate", str(folder)) == 0
+    again = capsys.readouterr().out
+    lines = [line for line in first.splitlines() if "Accuracy of" in line]
+    assert len(lines) == 11
+    assert lines == [line for line in again.splitlines() if "Accuracy of" in line]
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_is_not_evaluated_on_other_data(ex1_main, tmp_path, capsys, monkeypatch):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1")
+    monkeypatch.setattr("synthetic.TEST_IMAGES", 50)
+    assert ex1_main("--evaluate", str(run_folder(tmp_path))) == 1
+    assert "was trained on" in capsys.readouterr().err
+
+
+def test_the_best_weights_of_a_holdout_run_can_be_used(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--val", "holdout", "--holdout", "20")
+    assert ex1_main("--evaluate", str(run_folder(tmp_path)), "--weights", "best") == 0
+    assert "best checkpoint" in capsys.readouterr().out
+
+
+def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed", "--lr", "0.01")
+    folder = run_folder(tmp_path)
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=draws)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    Image.new("L", (100, 50), 128).save(tmp_path / "b.jpg")
+    capsys.readouterr()
+    assert ex1_main("--predict", str(tmp_path / "a.png"), str(tmp_path / "b.jpg"), "--from", str(folder)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "b.jpg: syn" in lines[1]
+    network = models.build("Q1_1").eval()
+    network.load_state_dict(weights(folder))
+    x = data.normalize(pixels.view(1, 3, 1024)[:, :, data.fixed_permutation(0)].view(1, 3, 32, 32))
+    probability, label = network(x).softmax(1).max(1)
+    assert f"a.png: syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
+
+
+def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from torch import nn\nfrom models import register\n\n"
+        "@register('Linear', change='one matrix')\nclass Linear(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    assert ex1_main("--model-name", "linear", "--model-file", str(own), "--epochs", "1") == 0
+    monkeypatch.setattr(models, "REGISTRY", {key: row for key, row in models.REGISTRY.items() if key != "linear"})
+    folder = run_folder(tmp_path)
+    assert ex1_main("--evaluate", str(folder)) == 2
+    assert f"give --model-file {own}" in capsys.readouterr().err
+    assert ex1_main("--evaluate", str(folder), "--model-file", str(own)) == 0
+
+
+def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--quiet")
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert "[SYNTHETIC (not CIFAR-10)] Q1_1: test accuracy" in out
+    assert "THIS IS NOT CIFAR-10" in err
+
+
+@pytest.mark.parametrize(
+    ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "can't be read as a checkpoint")]
+)
+def test_a_run_that_is_none_is_told_in_a_line(ex1_main, tmp_path, capsys, run, message):
+    (tmp_path / "garbage").mkdir()
+    (tmp_path / "garbage" / "last.pt").write_bytes(b"garbage")
+    assert ex1_main("--evaluate", str(tmp_path / run)) == 1
+    out, err = capsys.readouterr()
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
+    place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
+    monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
+    assert ex1.main(config.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
+    assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err
+    assert ex1.main(config.parse(["--model-name", "Q1_1", *place])) == 0
+    err = capsys.readouterr().err
+    assert "could not be downloaded" in err
+    assert "THIS IS NOT CIFAR-10" in err
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["synthetic"]
+
+
+def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
+    place = ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path / "results"), "--threads", "1"]
+    command = ["--model-name", "Q1_1", "--epochs", "1", "--limit", "100", "--dataset", "cifar10", *place]
+    assert ex1.main(config.parse(command)) == 0
+    assert "synthetic" not in real.slug
+    folder = run_folder(tmp_path)
+    assert folder.parent.parent.name == real.slug
+    out, err = capsys.readouterr()
+    assert "Accuracy of plane : " in out
+    assert "NOT CIFAR-10" not in out + err
+    assert "CIFAR-10" in json.loads((folder / "metrics.json").read_text())["dataset"]
+
+
+MEMORY = """
+import resource, sys
+import torch
+unit = 1 if sys.platform == "darwin" else 1024
+bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+import config, ex1
+code = ex1.main(config.parse(sys.argv[1:]))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print("MEMORY", code, (peak - bare) / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs getrusage")
+def test_memory_stays_under_1_gb_above_torch(real, tmp_path):
+    command = ["--model-name", "Q1_19", "--epochs", "1", "--batch-size", "100", "--train-fraction", "0.02"]
+    command += ["--shuffle", "fixed", "--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
+    done = subprocess.run([sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True)
+    _, code, mebibytes = done.stdout.splitlines()[-1].split()
+    assert code == "0"
+    assert float(mebibytes) < 1000
+
+
+def test_devices_are_picked_and_refused(monkeypatch):
+    place = lambda device: ex1.set_up_machine(config.Config("Q1_1", device=device, threads=1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert place("auto") == torch.device("cpu")
+    with pytest.raises(config.UsageError, match="--device cuda: there is none"):
+        place("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert place("auto") == torch.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert place("auto") == torch.device("cuda")
+
+
+def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
+    (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
+    (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
+    place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
+    assert ex1.main(config.parse(["--model-name", "Q1_1", *place])) == 1
+    assert "data_batch_1 is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,158 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+import data
+import ex1
+import models
+from config import RunnerError
+from data import TRAIN, Images, Loader
+
+
+def make_images(n, seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
+
+
+def textbook_losses(network, images, order, batch_size, epochs):
+    """PyTorch's introductory classifier: DataLoader, ToTensor, Normalize, SGD; the loss of every step."""
+    classic = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+
+    class Textbook(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, index):
+            picture = transforms.ToPILImage()(images.pixels[index])
+            return classic(picture), int(images.labels[index])
+
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    losses = []
+    for epoch in range(1, epochs + 1):
+        for inputs, labels in DataLoader(Textbook(), batch_size=batch_size, sampler=order(epoch).tolist()):
+            optimizer.zero_grad()
+            loss = criterion(network(inputs), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses
+
+
+def our_losses(network, images, order, batch_size, epochs):
+    """The same from ``train_epoch``, by listening to the logits of every step; and the epochs' mean losses."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    loader = Loader(images, TRAIN, batch_size, order_seed=0)
+    logits, losses, means = [], [], []
+    hook = network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach().clone()))
+    for epoch in range(1, epochs + 1):
+        logits.clear()
+        means.append(ex1.train_epoch(network, loader.epoch(epoch), batch_size, optimizer)[0])
+        targets = images.labels[order(epoch)].split(batch_size)
+        losses += [F.cross_entropy(output, target).item() for output, target in zip(logits, targets, strict=True)]
+    hook.remove()
+    return losses, means
+
+
+@pytest.mark.parametrize(("name", "n", "batch_size"), [("Q1_1", 1030, 4), ("Q1_19", 200, 4), ("Q1_1", 1030, 100)])
+def test_losses_equal_the_textbook_loop_step_for_step(name, n, batch_size):
+    images = make_images(n)
+    order = lambda epoch: data.epoch_order(n, 0, epoch)
+    torch.manual_seed(1)
+    network, twin = models.build(name), models.build(name)
+    twin.load_state_dict(network.state_dict())
+    theirs = textbook_losses(twin, images, order, batch_size, epochs=2)
+    ours, means = our_losses(network, images, order, batch_size, epochs=2)
+    assert len(ours) == len(theirs) == 2 * math.ceil(n / batch_size)
+    assert max(abs(a - b) for a, b in zip(ours, theirs)) < 1e-5
+    sizes = [len(part) for part in torch.arange(n).split(batch_size)]
+    for epoch, mean in enumerate(means):
+        steps = theirs[epoch * len(sizes) : (epoch + 1) * len(sizes)]
+        assert mean == pytest.approx(sum(loss * size for loss, size in zip(steps, sizes)) / n, abs=1e-5)
+
+
+def test_losses_equal_the_textbook_loop_on_real_images(real):
+    images = real.train.take(torch.arange(0, 50_000, 50))
+    order = lambda epoch: data.epoch_order(1000, 0, epoch)
+    torch.manual_seed(1)
+    network, twin = models.build("Q1_1"), models.build("Q1_1")
+    twin.load_state_dict(network.state_dict())
+    ours, _ = our_losses(network, images, order, 4, epochs=2)
+    theirs = textbook_losses(twin, images, order, 4, epochs=2)
+    assert max(abs(a - b) for a, b in zip(ours, theirs)) < 1e-5
+
+
+def test_training_accuracy_counts_what_was_right_before_each_step():
+    images = make_images(60)
+    network = models.build("Q1_1")
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
+    loader = Loader(images, TRAIN, 7, order_seed=0)
+    loss, accuracy = ex1.train_epoch(network, loader.epoch(1), 7, optimizer)
+    logits = network(data.normalize(images.pixels))
+    assert accuracy == pytest.approx((logits.argmax(1) == images.labels).float().mean().item())
+    assert loss == pytest.approx(F.cross_entropy(logits, images.labels).item(), abs=1e-5)
+
+
+def test_training_switches_dropout_on_and_validation_off():
+    images = make_images(40)
+    network = models.build("Q1_24")
+    modes = []
+    network.register_forward_hook(lambda module, inputs, output: modes.append(module.training))
+    loader = Loader(images, TRAIN, 20)
+    ex1.train_epoch(network, loader.epoch(1), 20, torch.optim.SGD(network.parameters(), lr=0.001))
+    first = ex1.validate(network, loader.epoch(1), 10)
+    second = ex1.validate(network, loader.epoch(1), 10)
+    assert modes == [True, True, False, False]
+    assert first.loss == second.loss
+
+
+def test_validation_measures_loss_accuracy_classes_and_confusion():
+    class Fixed(nn.Module):
+        """Puts class 3 first for images whose first pixel is bright, and class 0 for the others."""
+
+        def forward(self, x):
+            bright = (x[:, 0, 0, 0] > 0).float()
+            logits = torch.zeros(len(x), 10)
+            logits[:, 3], logits[:, 0] = 2 * bright, 2 * (1 - bright)
+            return logits
+
+    pixels = torch.zeros(6, 3, 32, 32, dtype=torch.uint8)
+    pixels[:3] = 255
+    labels = torch.tensor([3, 3, 0, 0, 1, 1])
+    result = ex1.validate(Fixed(), Loader(Images(pixels, labels), TRAIN, 4).epoch(1), 10)
+    assert result.accuracy == 0.5
+    assert result.confusion[3, 3] == 2
+    assert result.confusion[0, 3] == result.confusion[0, 0] == 1
+    assert result.confusion[1, 0] == 2
+    assert result.confusion.sum() == result.images == 6
+    assert result.per_class[:4] == [0.5, 0.0, None, 1.0]
+    right, wrong = -math.log(math.e**2 / (math.e**2 + 9)), -math.log(1 / (math.e**2 + 9))
+    assert result.loss == pytest.approx((3 * right + 3 * wrong) / 6)
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    network = models.build("Q1_1")
+    loader = Loader(make_images(40), TRAIN, 4, order_seed=0)
+    with pytest.raises(RunnerError, match="training loss is (nan|inf).*learning rate 1e"):
+        ex1.train_epoch(network, loader.epoch(1), 4, torch.optim.SGD(network.parameters(), lr=1e30))
+
+
+def test_it_learns(small_synthetic):
+    from synthetic import make_images as make_synthetic
+
+    images = make_synthetic(600, data.generator("test"), {"colour": 1.0})
+    torch.manual_seed(0)
+    network = models.build("Q1_1")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    loader = Loader(images, TRAIN, 8, shuffle="per-image", order_seed=0)
+    for epoch in range(1, 7):
+        ex1.train_epoch(network, loader.epoch(epoch), 8, optimizer)
+    assert ex1.validate(network, loader.epoch(7), 10).accuracy > 0.5
+    grey = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).expand(-1, 3, -1, -1).to(torch.uint8))
+    assert ex1.validate(network, Loader(grey, TRAIN, 8, "per-image").epoch(7), 10).accuracy < 0.2
