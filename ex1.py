@@ -171,8 +171,8 @@ def train(config: Config, quiet: bool = False) -> Path:
         left = (time.perf_counter() - began) * (config.epochs - epoch)
         say(
             f"{config.model_name} epoch {epoch:>{len(str(config.epochs))}}/{config.epochs}"
-            f"  training: loss {loss:.3f}, accuracy {100 * accuracy:.1f} %"
-            f"  validation: loss {val.loss:.3f}, accuracy {100 * val.accuracy:.1f} %"
+            f"  training loss {loss:.3f}, {100 * accuracy:.1f} %"
+            f"  validation loss {val.loss:.3f}, {100 * val.accuracy:.1f} %"
             f"  {seconds:.0f} s, {len(loader) / seconds:,.0f} images/s"
             + (f", {tqdm.format_interval(left)} left" if left else "")
         )

@@ -265,8 +265,8 @@ print("MEMORY", code, (peak - bare) / 2**20)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs getrusage")
 def test_memory_stays_under_1_gb_above_torch(real, tmp_path):
-    command = ["--model-name", "Q1_19", "--epochs", "1", "--batch-size", "100", "--train-fraction", "0.02"]
-    command += ["--shuffle", "fixed", "--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
+    command = ["--model-name", "Q1_1", "--epochs", "1", "--batch-size", "250", "--val", "holdout", "--shuffle", "fixed"]
+    command += ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
     done = subprocess.run([sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True)
     _, code, mebibytes = done.stdout.splitlines()[-1].split()
     assert code == "0"

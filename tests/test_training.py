@@ -105,10 +105,12 @@ def test_training_switches_dropout_on_and_validation_off():
     modes = []
     network.register_forward_hook(lambda module, inputs, output: modes.append(module.training))
     loader = Loader(images, TRAIN, 20)
-    ex1.train_epoch(network, loader.epoch(1), 20, torch.optim.SGD(network.parameters(), lr=0.001))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
+    ex1.train_epoch(network, loader.epoch(1), 20, optimizer)
     first = ex1.validate(network, loader.epoch(1), 10)
     second = ex1.validate(network, loader.epoch(1), 10)
-    assert modes == [True, True, False, False]
+    ex1.train_epoch(network, loader.epoch(2), 20, optimizer)
+    assert modes == [True, True, False, False, True, True]
     assert first.loss == second.loss
 
 
