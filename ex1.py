@@ -138,7 +138,6 @@ def train(config: Config, quiet: bool = False) -> Path:
     classes = len(dataset.classes)
 
     history: list[dict] = []
-    best = 0.0
     for epoch in range(1, config.epochs + 1):
         began = time.perf_counter()
         with progress_bar(f"[{dataset.name}] {config.model_name} epoch {epoch}/{config.epochs}", len(loader), quiet) as bar:
@@ -164,8 +163,7 @@ def train(config: Config, quiet: bool = False) -> Path:
             "history": history,
         }
         utils.save_checkpoint(folder / "last.pt", checkpoint)
-        if held_out and val.accuracy > best:
-            best = val.accuracy
+        if held_out and all(val.accuracy > row["val_accuracy"] for row in history[:-1]):
             utils.save_checkpoint(folder / "best.pt", checkpoint)
         utils.write_history(folder / "history.csv", dataset.name, history)
         left = (time.perf_counter() - began) * (config.epochs - epoch)

@@ -68,6 +68,7 @@ def test_settings_that_change_a_result_change_the_name(field):
         ("--model-name Q1_1 --epochs 0", "--epochs 0: must be at least 1"),
         ("--model-name Q1_1 --epochs -3", "--epochs -3: must be at least 1"),
         ("--model-name Q1_1 --epochs 1.5", "--epochs"),
+        ("--model-name Q1_1 --epoch 3", "unrecognized arguments: --epoch 3"),
         ("--model-name Q1_1 --batch-size 0", "--batch-size 0"),
         ("--model-name Q1_1 --lr nan", "--lr nan: must be a finite number"),
         ("--model-name Q1_1 --lr 0", "--lr 0.0: must be above 0"),

@@ -144,6 +144,22 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
     assert len(saved["history"]) == best["epoch"]
 
 
+def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, tmp_path, monkeypatch):
+    right = iter([1, 3, 3, 2, 0])  # of five images in each of four epochs, and of the test images
+
+    def measured(*args):
+        n = next(right)
+        return utils.Evaluation(1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n))
+
+    monkeypatch.setattr(ex1, "validate", measured)
+    ex1_main("--model-name", "Q1_1", "--epochs", "4", "--val", "holdout", "--holdout", "50", "--limit", "20")
+    folder = run_folder(tmp_path)
+    assert torch.load(folder / "best.pt", weights_only=True)["epoch"] == 2
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["best_epoch_by_holdout"]["epoch"] == 2
+    assert metrics["epochs"] == 4
+
+
 @pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image"])
 def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, capsys, shuffle):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")

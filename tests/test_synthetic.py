@@ -65,6 +65,14 @@ def test_position_has_a_mean_image_and_texture_has_none(cue, low, high):
     assert low <= np.corrcoef(mean_images(1), mean_images(2))[0, 1] <= high
 
 
+def test_every_image_has_the_same_lightness_values(monkeypatch):
+    monkeypatch.setattr(synthetic, "PIXEL_NOISE", 0.0)
+    # The tint leaves the mean of the channels alone.
+    values = np.sort(make({"position": 1.0, "texture": 1.0}, n=100).pixels.numpy().astype(float).mean(1).reshape(100, -1))
+    assert np.ptp(values, axis=0).max() <= 1.0
+    assert np.ptp(values[0]) > 100
+
+
 def test_a_cue_of_strength_zero_tells_nothing():
     for features in (colour, pixels, spectrum):
         assert nearest_mean_accuracy(features, {}) < 0.13
