@@ -45,7 +45,8 @@ class Config:
 
     # fmt: off
     model_name: str = _option("", "model",
-        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all)", metavar="NAME")
+        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all)",
+        metavar="NAME")
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
 
@@ -149,7 +150,9 @@ def build_parser() -> argparse.ArgumentParser:
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
     actions.add_argument("--from", dest="from_run", metavar="RUN", help="the folder of the run that predicts")
     actions.add_argument(
-        "--weights", choices=("last", "best"), help="which weights of a saved run (default: last; best: with --val holdout)"
+        "--weights",
+        choices=("last", "best"),
+        help="which weights of a saved run (default: last; best: with --val holdout)",
     )
     types = {"int": int, "float": float, "str": str}
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -166,7 +169,9 @@ def build_parser() -> argparse.ArgumentParser:
             default=argparse.SUPPRESS,
             help=about["help"].replace("%", "%%") + shown,
         )
-    groups["output"].add_argument("--quiet", action="store_true", help="print only the final result, warnings and errors")
+    groups["output"].add_argument(
+        "--quiet", action="store_true", help="print only the final result, warnings and errors"
+    )
     return parser
 
 

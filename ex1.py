@@ -1,8 +1,8 @@
 """Trains one of the named networks on CIFAR-10, validates it after each epoch, and writes down what came out.
 
-    python ex1.py --model-name Q1_19 --epochs 15
-    python ex1.py --evaluate results/cifar10/Q1_19/...
-    python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
+python ex1.py --model-name Q1_19 --epochs 15
+python ex1.py --evaluate results/cifar10/Q1_19/...
+python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from config import parse
 
 if __name__ == "__main__":
-    # Before the imports below, which take seconds, so that -h, --list-models and a mistyped option are answered at once.
+    # Before the imports below, which take seconds, so that -h, --list-models and a typing mistake are answered at once.
     COMMAND = parse()
 
 import os
@@ -48,7 +48,7 @@ def train_epoch(
 
     Args:
         chunks: images float32 (C, 3, 32, 32) and labels int64 (C,), many batches at a time.
-        progress: is told after each step the number of its images, and the running loss and accuracy as of the last chunk.
+        progress: is told after each step the number of its images, and the running loss and accuracy up to its chunk.
 
     Returns:
         Mean loss in nats and accuracy in [0, 1] over the images as they were trained on, so before their own step.
@@ -76,7 +76,9 @@ def train_epoch(
         loss, accuracy = loss_sum / images, right / images
         if not loss_sum < float("inf"):
             rate = optimizer.param_groups[0]["lr"]
-            raise RunnerError(f"the training loss is {loss} after {images:,} images of the epoch, at learning rate {rate}")
+            raise RunnerError(
+                f"the training loss is {loss} after {images:,} images of the epoch, at learning rate {rate}"
+            )
     return loss, accuracy
 
 
@@ -132,7 +134,7 @@ def train(config: Config, quiet: bool = False) -> Path:
     loader = make_loader(dataset.train, data.TRAIN, config, device, config.batch_size)
     test_loader = make_loader(dataset.test, data.TEST, config, device)
     val_loader = make_loader(held_out, HOLDOUT, config, device) if held_out else test_loader
-    rows, labels = sample_rows(dataset.test, test_loader, config.shuffle)
+    rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
     utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
     dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
     classes = len(dataset.classes)
@@ -140,19 +142,23 @@ def train(config: Config, quiet: bool = False) -> Path:
     history: list[dict] = []
     for epoch in range(1, config.epochs + 1):
         began = time.perf_counter()
-        with progress_bar(f"[{dataset.name}] {config.model_name} epoch {epoch}/{config.epochs}", len(loader), quiet) as bar:
+        with progress_bar(
+            f"[{dataset.name}] {config.model_name} epoch {epoch}/{config.epochs}", len(loader), quiet
+        ) as bar:
             loss, accuracy = train_epoch(network, loader.epoch(epoch), config.batch_size, optimizer, show_on(bar))
         seconds = time.perf_counter() - began
         val = validate(network, val_loader.epoch(epoch), classes)
-        history.append({
-            "epoch": epoch,
-            "train_loss": loss,
-            "train_accuracy": accuracy,
-            "val_loss": val.loss,
-            "val_accuracy": val.accuracy,
-            "seconds": seconds,
-            "images_per_second": len(loader) / seconds,
-        })
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": loss,
+                "train_accuracy": accuracy,
+                "val_loss": val.loss,
+                "val_accuracy": val.accuracy,
+                "seconds": seconds,
+                "images_per_second": len(loader) / seconds,
+            }
+        )
         checkpoint = {
             "config": asdict(config),
             "dataset": utils.describe_dataset(dataset),
@@ -232,7 +238,9 @@ def evaluate(command: Command) -> Evaluation:
     """
     config, network, saved, device = restore(command)
     about = saved["dataset"]
-    wanted = replace(config, dataset="synthetic" if about["seed"] is not None else "cifar10", data_seed=about["seed"] or 0)
+    wanted = replace(
+        config, dataset="synthetic" if about["seed"] is not None else "cifar10", data_seed=about["seed"] or 0
+    )
     dataset = load_data(wanted, command.quiet)
     dataset, _ = data.select(dataset, config)
     if dataset.digest != about["sha256"]:
@@ -276,7 +284,9 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
         models.find(config.model_name)
     except models.UnknownModel:
         own = saved["config"]["model_file"]
-        raise UsageError(f"{config.model_name} is an own model: give --model-file {own} if you trust that file") from None
+        raise UsageError(
+            f"{config.model_name} is an own model: give --model-file {own} if you trust that file"
+        ) from None
     device = set_up_machine(config)
     network = build_network(config.model_name)
     network.load_state_dict(saved["model"])
@@ -290,7 +300,9 @@ def build_network(name: str) -> nn.Module:
         raise UsageError(str(error)) from None
 
 
-def make_loader(images: data.Images, split: int, config: Config, device: torch.device, batch_size: int | None = None) -> data.Loader:
+def make_loader(
+    images: data.Images, split: int, config: Config, device: torch.device, batch_size: int | None = None
+) -> data.Loader:
     """The loader of a split; only the training images, which have a ``batch_size``, change their order."""
     order_seed = None if batch_size is None else config.seed
     return data.Loader(
@@ -350,7 +362,9 @@ def report(test: Evaluation, dataset: data.Dataset, title: str, say: Callable[[s
 
 def progress_bar(what: str, images: int, quiet: bool) -> tqdm:
     """A bar of images; none with ``quiet``, and none where the output is not a terminal."""
-    return tqdm(desc=what, total=images, unit=" images", leave=False, disable=True if quiet else None, dynamic_ncols=True)
+    return tqdm(
+        desc=what, total=images, unit=" images", leave=False, disable=True if quiet else None, dynamic_ncols=True
+    )
 
 
 def show_on(bar: tqdm) -> Callable[[int, float, float], None]:

@@ -53,7 +53,9 @@ class DownloadError(DataError):
     """CIFAR-10 is not there and could not be downloaded."""
 
 
-def load(dataset: str, data_dir: str | Path, url: str = "", seed: int = 0, notice: Callable[[str], None] = print) -> Dataset:
+def load(
+    dataset: str, data_dir: str | Path, url: str = "", seed: int = 0, notice: Callable[[str], None] = print
+) -> Dataset:
     """The data set a run works on.
 
     Args:
@@ -183,7 +185,9 @@ def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Im
     """Reads the batches out of the official archive; nothing is extracted to disk."""
     found = calculate_md5(path)
     if found != CIFAR10.tgz_md5:
-        raise DataError(f"{path} is damaged: its MD5 is {found}, not {CIFAR10.tgz_md5}; remove it to have it downloaded again")
+        raise DataError(
+            f"{path} is damaged: its MD5 is {found}, not {CIFAR10.tgz_md5}; remove it to have it downloaded again"
+        )
     notice(f"reading {path}")
     with tarfile.open(path, "r:gz") as archive:
         # One pass: going back to an earlier member of a gzip stream would unpack it again.
@@ -246,7 +250,9 @@ def _fetch(url: str, part: Path) -> None:
         OSError: the connection failed, stalled or broke off.
     """
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "ex1", **({"Range": f"bytes={have}-"} if have else {})})
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "ex1", **({"Range": f"bytes={have}-"} if have else {})}
+    )
     try:
         response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -259,7 +265,9 @@ def _fetch(url: str, part: Path) -> None:
         total = int(length) + (have if resumed else 0) if length else None
         with (
             open(part, "ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have if resumed else 0, unit="B", unit_scale=True, desc=ARCHIVE, disable=None) as bar,
+            tqdm(
+                total=total, initial=have if resumed else 0, unit="B", unit_scale=True, desc=ARCHIVE, disable=None
+            ) as bar,
         ):
             while block := response.read(1 << 16):
                 file.write(block)
@@ -342,7 +350,9 @@ def _fingerprint(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def _cached(folder: Path, kind: str, fingerprint: str, make: Callable[[], tuple[Images, Images]]) -> tuple[Images, Images]:
+def _cached(
+    folder: Path, kind: str, fingerprint: str, make: Callable[[], tuple[Images, Images]]
+) -> tuple[Images, Images]:
     """The two splits that ``make`` gives, from the cache in ``folder`` where that has the same fingerprint."""
     path = folder / f".cache-{kind}.npz"
     names = ("train_pixels", "train_labels", "test_pixels", "test_labels")

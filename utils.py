@@ -12,10 +12,12 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +127,9 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
-    write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Writes ``content`` with one entry a line, and lists of numbers on one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_file(path, re.sub(r"\[\n[-\d\s,]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
 
 
 def write_history(path: Path, dataset: str, history: Sequence[dict]) -> None:
@@ -151,7 +155,11 @@ def load_checkpoint(run: str | Path, weights: str = "last") -> dict:
     """
     path = Path(run) / f"{weights}.pt"
     if not path.is_file():
-        why = "it is written with --val holdout" if weights == "best" and Path(run).is_dir() else "is this the folder of a run?"
+        why = (
+            "it is written with --val holdout"
+            if weights == "best" and Path(run).is_dir()
+            else "is this the folder of a run?"
+        )
         raise RunnerError(f"{path} does not exist: {why}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -176,16 +184,25 @@ def describe_dataset(dataset: Dataset) -> dict:
 def describe_machine(device: torch.device) -> dict:
     """Versions, device, threads and git commit, for ``config.json``."""
     packages = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": ["python", *sys.argv],
         "device": str(device),
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages},
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _git_commit() -> str | None:
@@ -243,7 +260,9 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
 
     figure = _figure(9, 4, title)
     epochs = [row["epoch"] for row in history]
-    for axes, key, scale, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")):
+    for axes, key, scale, label in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")
+    ):
         train, val = ([scale * row[f"{part}_{key}"] for row in history] for part in ("train", "val"))
         axes.plot(epochs, train, color=BLUE, marker="o", markersize=4, label="training (mean over the epoch)")
         axes.plot(epochs, val, color=VERMILION, marker="s", markersize=4, ls="--", label=f"validation ({validated_on})")
@@ -264,7 +283,7 @@ def plot_per_class(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     for row, value in enumerate(evaluation.per_class):
         # In a column of their own, where no bar and no line crosses them.
         text = "no images" if value is None else f"{100 * value:.0f} %"
-        axes.text(1.01, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        axes.text(1.08, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     overall = 100 * evaluation.accuracy
     axes.axvline(overall, color=VERMILION, ls="--", label=f"all classes: {overall:.1f} %")
     axes.axvline(100 / len(classes), color=GREY, ls=":", label=f"chance: {100 / len(classes):.0f} %")
@@ -284,7 +303,9 @@ def plot_confusion(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for row, col in ((row, col) for row in range(len(classes)) for col in range(len(classes))):
         value = percent[row, col]
-        axes.text(col, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black")
+        axes.text(
+            col, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black"
+        )
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class")

@@ -77,7 +77,7 @@ def python2_pickle(content) -> bytes:
 
 @pytest.fixture
 def tiny_official(tmp_path, monkeypatch):
-    """A folder like the official ``cifar-10-batches-py`` with 10 images a batch, and the MD5s that torchvision knows of it.
+    """A folder like the official ``cifar-10-batches-py``, with 10 images a batch and MD5s that are known to be right.
 
     Returns the folder, and the training and test pixels and labels in it.
     """

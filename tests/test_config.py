@@ -28,9 +28,9 @@ def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
 
 def test_options_become_settings():
     command = config.parse(
-        "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 --shuffle fixed "
-        "--shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 --val holdout "
-        "--holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u --quiet".split()
+        "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 "
+        "--shuffle fixed --shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 "
+        "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u --quiet".split()
     )
     assert command.quiet
     assert command.config() == Config(

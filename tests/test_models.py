@@ -25,7 +25,8 @@ ROWS = {
         ("MaxPool2d-3", "[-1, 32, 16, 16]", "0"), ("Conv2d-4", "[-1, 64, 16, 16]", "18,496"),
         ("Conv2d-5", "[-1, 64, 16, 16]", "36,928"), ("MaxPool2d-6", "[-1, 64, 8, 8]", "0"),
         ("Conv2d-7", "[-1, 128, 8, 8]", "73,856"), ("Conv2d-8", "[-1, 128, 8, 8]", "147,584"),
-        ("MaxPool2d-9", "[-1, 128, 4, 4]", "0"), ("Linear-10", "[-1, 128]", "262,272"), ("Linear-11", "[-1, 10]", "1,290"),
+        ("MaxPool2d-9", "[-1, 128, 4, 4]", "0"), ("Linear-10", "[-1, 128]", "262,272"),
+        ("Linear-11", "[-1, 10]", "1,290"),
     ],
     "Q1_11": [
         ("Conv2d-1", "[-1, 10, 28, 28]", "760"), ("MaxPool2d-2", "[-1, 10, 14, 14]", "0"),
@@ -96,7 +97,9 @@ def test_q1_24_is_q1_23_with_dropout_before_the_head():
     dropped.load_state_dict({rename[key]: value for key, value in plain.state_dict().items()})
     x = torch.randn(2, 3, 32, 32)
     seen = []
-    next(m for m in dropped.modules() if isinstance(m, nn.Dropout)).register_forward_hook(lambda m, i, o: seen.append((i[0], o)))
+    next(m for m in dropped.modules() if isinstance(m, nn.Dropout)).register_forward_hook(
+        lambda m, i, o: seen.append((i[0], o))
+    )
     assert not torch.equal(dropped.train()(x), plain(x))
     before, after = seen[0]
     assert before.shape == (2, 256 * 4 * 4)
@@ -132,7 +135,9 @@ def test_a_row_with_a_wrong_count_is_refused(registry):
         models.build("Q1_1")
 
 
-@pytest.mark.parametrize(("features", "head"), [("6k5 Q", "120"), ("6k5", "x"), ("6k33", "120"), ("6k5 P P P P P", "1")])
+@pytest.mark.parametrize(
+    ("features", "head"), [("6k5 Q", "120"), ("6k5", "x"), ("6k33", "120"), ("6k5 P P P P P", "1")]
+)
 def test_a_row_that_cannot_be_built_says_why(features, head):
     with pytest.raises(ValueError, match="Mine: "):
         models.Model("Mine", features, head, None).layers()

@@ -127,11 +127,19 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
         return real(loader, epoch)
 
     monkeypatch.setattr(data.Loader, "epoch", watch)
-    monkeypatch.setattr(ex1, "sample_rows", lambda *args: ({}, torch.tensor([])))
-    monkeypatch.setattr(utils, "plot_samples", lambda *args: None)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--val", "holdout", "--holdout", "50", "--lr", "0.01") == 0
     train, test, held_out = data.TRAIN, data.TEST, ex1.HOLDOUT
-    assert looks == [(train, 1), (held_out, 1), (train, 2), (held_out, 2), (train, 3), (held_out, 3), (test, 3)]
+    samples = [(held_out, 1)]
+    assert looks == [
+        *samples,
+        (train, 1),
+        (held_out, 1),
+        (train, 2),
+        (held_out, 2),
+        (train, 3),
+        (held_out, 3),
+        (test, 3),
+    ]
     folder = run_folder(tmp_path)
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = list(csv.DictReader((folder / "history.csv").open()))
@@ -149,7 +157,9 @@ def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, t
 
     def measured(*args):
         n = next(right)
-        return utils.Evaluation(1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n))
+        return utils.Evaluation(
+            1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n)
+        )
 
     monkeypatch.setattr(ex1, "validate", measured)
     ex1_main("--model-name", "Q1_1", "--epochs", "4", "--val", "holdout", "--holdout", "50", "--limit", "20")
@@ -283,7 +293,9 @@ print("MEMORY", code, (peak - bare) / 2**20)
 def test_memory_stays_under_1_gb_above_torch(real, tmp_path):
     command = ["--model-name", "Q1_1", "--epochs", "1", "--batch-size", "250", "--val", "holdout", "--shuffle", "fixed"]
     command += ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
-    done = subprocess.run([sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     _, code, mebibytes = done.stdout.splitlines()[-1].split()
     assert code == "0"
     assert float(mebibytes) < 1000

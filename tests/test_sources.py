@@ -199,7 +199,9 @@ def test_two_runs_that_start_together_read_the_same(folder):
     assert not [path for path in folder.iterdir() if path.name.startswith(".cache-folder.npz.")]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user whom permissions bind, not root")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user whom permissions bind, not root"
+)
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, capsys):
     folder.chmod(0o555)
     try:

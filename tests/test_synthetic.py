@@ -68,7 +68,9 @@ def test_position_has_a_mean_image_and_texture_has_none(cue, low, high):
 def test_every_image_has_the_same_lightness_values(monkeypatch):
     monkeypatch.setattr(synthetic, "PIXEL_NOISE", 0.0)
     # The tint leaves the mean of the channels alone.
-    values = np.sort(make({"position": 1.0, "texture": 1.0}, n=100).pixels.numpy().astype(float).mean(1).reshape(100, -1))
+    values = np.sort(
+        make({"position": 1.0, "texture": 1.0}, n=100).pixels.numpy().astype(float).mean(1).reshape(100, -1)
+    )
     assert np.ptp(values, axis=0).max() <= 1.0
     assert np.ptp(values[0]) > 100
 
