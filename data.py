@@ -111,7 +111,7 @@ def split_holdout(images: Images, n: int) -> tuple[Images, Images]:
     return images.take(kept), images.take(held_out)
 
 
-def reduce(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
+def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
     """A class-balanced part of ``images``: ``fraction`` of them, at most ``limit`` (0: no limit)."""
     n = max(1, round(len(images) * fraction))
     n = min(n, limit) if limit else n
@@ -214,8 +214,8 @@ def select(dataset: Dataset, config: Config) -> tuple[Dataset, Images | None]:
         if config.holdout >= len(train):
             raise UsageError(f"--holdout {config.holdout}: there are only {len(train):,} training images")
         train, held_out = split_holdout(train, config.holdout)
-        held_out = reduce(held_out, limit=config.limit)
-    train = reduce(train, config.train_fraction, config.limit)
+        held_out = subset(held_out, limit=config.limit)
+    train = subset(train, config.train_fraction, config.limit)
     if config.batch_size > len(train):
         raise UsageError(f"--batch-size {config.batch_size}: there are only {len(train):,} training images")
-    return replace(dataset, train=train, test=reduce(dataset.test, limit=config.limit)), held_out
+    return replace(dataset, train=train, test=subset(dataset.test, limit=config.limit)), held_out

@@ -280,7 +280,7 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     """The settings, the trained network in evaluation mode, the checkpoint and the device of a saved run."""
     saved = utils.load_checkpoint(command.run, command.weights)
     try:
-        config = Config(**(saved["config"] | {"device": "auto", "threads": 0} | command.given))
+        config = Config(**(saved["config"] | {"device": "auto"} | command.given))
         models.find(config.model_name)
     except models.UnknownModel:
         own = saved["config"]["model_file"]

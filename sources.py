@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
@@ -101,16 +101,16 @@ def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None]) -> Da
     found = find(data_dir)
     if found and found[0] == "batches":
         return _official(*_read_batches(found[1].name, _files(found[1])), found[1])
-    with _lock(data_dir if data_dir.is_dir() or not found else data_dir.parent):
+    with _lock(data_dir.parent if data_dir.is_file() else data_dir, notice):
+        found = find(data_dir)  # again: another run may have downloaded while this one waited
         if not found:
             download(data_dir / ARCHIVE, url, notice)
             found = "archive", data_dir / ARCHIVE
         kind, path = found
-        if kind == "archive":
-            fingerprint = _fingerprint([path])
-            splits = _cached(path.parent, kind, fingerprint, lambda: _read_archive(path, notice))
-            return _official(*splits, path)
-        return _load_folder(path, notice)
+        if kind == "folder":
+            return _load_folder(path, notice)
+        splits = _cached(path.parent, kind, _fingerprint([path]), lambda: _read_archive(path, notice))
+        return _official(*splits, path)
 
 
 def _official(train: Images, test: Images, source: Path) -> Dataset:
@@ -118,21 +118,24 @@ def _official(train: Images, test: Images, source: Path) -> Dataset:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def _lock(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
     """Lets one run at a time download and decode; the next one finds the work done.
 
     Where the folder can't be written there is nothing to guard.
     """
-    lock = None
-    with contextlib.suppress(OSError):
+    lock = FileLock(folder / ".lock")
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock.acquire(blocking=False)
+    except Timeout:
+        notice(f"waiting for another run that is reading {folder}")
         lock.acquire()
+    except OSError:
+        pass
     try:
         yield
     finally:
-        if lock is not None:
-            lock.release()
+        lock.release()
 
 
 # ---- the official batches -------------------------------------------------------------------------------------------

@@ -282,6 +282,27 @@ def test_the_archive_is_downloaded_once_from_the_source_that_is_named(source, ti
     assert handler.asked == [None]
 
 
+def test_of_two_runs_that_start_together_one_downloads(source, tmp_path, monkeypatch):
+    url, handler = source
+    fetch, arrived, told = sources._fetch, threading.Event(), []
+
+    def fetch_late(*args):
+        arrived.set()
+        threading.Event().wait(0.5)
+        fetch(*args)
+
+    monkeypatch.setattr(sources, "_fetch", fetch_late)
+    loads = []
+    first = threading.Thread(target=lambda: loads.append(sources.load("cifar10", tmp_path, url)))
+    first.start()
+    assert arrived.wait(10)
+    loads.append(sources.load("cifar10", tmp_path, url, notice=told.append))
+    first.join()
+    assert told[0].startswith("waiting for another run")
+    assert handler.asked == [None]
+    assert loads[0].digest == loads[1].digest
+
+
 def test_without_a_source_the_official_one_is_asked(source, tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", source[0])
     assert len(sources.load("cifar10", tmp_path / "new").train) == 50
