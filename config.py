@@ -215,7 +215,10 @@ def parse(argv: list[str] | None = None) -> Command:
     except (FileNotFoundError, ValueError, RunnerError) as error:
         parser.error(str(error))
     if command.action == "list":
-        print(models.listing())
+        try:
+            print(models.listing(), flush=True)
+        except BrokenPipeError:
+            os._exit(0)  # the reader has seen enough, e.g. "| head"; an ordinary exit would flush, and complain
         parser.exit()
     return command
 

@@ -100,6 +100,14 @@ def test_settings_are_checked_however_they_are_made(settings):
         Config(**{"model_name": "Q1_1"} | settings)
 
 
+def test_the_list_of_models_may_be_cut_short_by_its_reader():
+    command = [sys.executable, "ex1.py", "--list-models"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize("arguments", [["-h"], ["--list-models"], ["--model-name", "Q1_99"]])
 def test_usage_and_the_list_of_models_need_no_torch(arguments):
     """The imports of torch and matplotlib take seconds; the real script is run with both made impossible."""
