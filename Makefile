@@ -18,8 +18,9 @@ test: $(VENV)/installed
 $(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -r requirements-dev.txt -c constraints.txt || \
-		$(VENV)/bin/python -m pip install -r requirements-dev.txt
+	$(VENV)/bin/python -m pip install -r requirements-dev.txt -c constraints.txt || { \
+		echo "The tested versions are not for this machine; installing the newest that are."; \
+		$(VENV)/bin/python -m pip install -r requirements-dev.txt; }
 	touch $(VENV)/installed
 
 clean:
