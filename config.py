@@ -14,10 +14,11 @@ import os
 from dataclasses import dataclass
 
 DATA_URL_VARIABLE = "CIFAR10_URL"
+MAX_SEED = 2**63 - 1
 
 
 class RunnerError(Exception):
-    """Something a user can mend; the command line prints it as one line and exits with ``exit_code``."""
+    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``."""
 
     exit_code = 1
 
@@ -56,12 +57,13 @@ class Config:
     momentum: float = _option(0.9, "recipe", "momentum of SGD", low=0, high=1, names_run=True, metavar="X")
     weight_decay: float = _option(0.0, "recipe", "weight decay (L2) of SGD", low=0, names_run=True, metavar="X")
     seed: int = _option(0, "recipe",
-        "seed of the initial weights and of the order of the images", low=0, metavar="N")
+        "seed of the initial weights and of the order of the images", low=0, high=MAX_SEED, metavar="N")
 
     shuffle: str = _option("none", "pixel shuffle",
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
         "per-image: a new permutation each time an image is shown", choices=("none", "fixed", "per-image"))
-    shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, names_run=True, metavar="N")
+    shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
+        metavar="N")
 
     dataset: str = _option("auto", "data",
         "cifar10: fail where it can't be had; synthetic: a generated 10-class set; "
@@ -72,7 +74,7 @@ class Config:
     data_url: str = _option("", "data",
         f"another source for cifar-10-python.tar.gz, checked against the official MD5 (or set ${DATA_URL_VARIABLE})",
         metavar="URL")
-    data_seed: int = _option(0, "data", "seed of the synthetic images", low=0, metavar="N")
+    data_seed: int = _option(0, "data", "seed of the synthetic images", low=0, high=MAX_SEED, metavar="N")
     val: str = _option("test", "data",
         "what is measured after each epoch. test: the test images, as published; "
         "holdout: images held out from training, the test images only once, at the end",
@@ -87,9 +89,9 @@ class Config:
 
     device: str = _option("auto", "machine",
         "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))
-    threads: int = _option(0, "machine",
-        "CPU threads; 0: two, or one on a single core. Results repeat bit for bit at the same number",
-        low=0, metavar="N")
+    threads: int = _option(1, "machine",
+        "CPU threads; more pay for large batches only. Results repeat bit for bit at the same number",
+        low=1, high=1024, metavar="N")
     results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
     # fmt: on
 
@@ -109,6 +111,8 @@ class Config:
                 raise UsageError(f"{flag} {value}: must be at most {high}")
         if self.holdout != FIELDS["holdout"].default and self.val != "holdout":
             raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
+        if self.data_seed and self.dataset == "cifar10":
+            raise UsageError("--data-seed is for generated images: leave it out, or give --dataset synthetic")
 
     @property
     def differing(self) -> dict[str, object]:
@@ -140,6 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line. Settings that are not given are absent from the parsed namespace."""
     parser = argparse.ArgumentParser(
         prog="ex1.py",
+        usage="ex1.py --model-name NAME [options]\n       ex1.py --list-models\n"
+        "       ex1.py --evaluate RUN\n       ex1.py --predict IMAGE... --from RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
@@ -212,7 +218,7 @@ def parse(argv: list[str] | None = None) -> Command:
         command = _command(options, given)
         if command.action == "train":
             command.config()
-    except (FileNotFoundError, ValueError, RunnerError) as error:
+    except (ValueError, RunnerError) as error:
         parser.error(str(error))
     if command.action == "list":
         try:

@@ -24,8 +24,8 @@ PIXELS = 32 * 32
 CHUNK = 1024
 """Images prepared at once: large enough that preparing costs next to nothing at batch 4."""
 
-TRAIN, TEST = 0, 1
-"""The numbers of the two splits, for the draws that differ between them."""
+TRAIN, TEST, HOLDOUT = 0, 1, 2
+"""The numbers of the splits, for the draws that differ between them."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Loader:
 
     Args:
         images: the split; it moves to ``device`` and stays there.
-        split: ``TRAIN`` or ``TEST``, which per-image permutations differ by.
+        split: ``TRAIN``, ``TEST`` or ``HOLDOUT``, which per-image permutations differ by.
         batch_size: images in a batch; chunks hold whole batches.
         shuffle: ``"none"``, ``"fixed"`` or ``"per-image"``.
         shuffle_seed: the seed of the permutations.

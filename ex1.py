@@ -13,10 +13,12 @@ if __name__ == "__main__":
     # Before the imports below, which take seconds, so that -h, --list-models and a typing mistake are answered at once.
     COMMAND = parse()
 
+import contextlib
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,7 +36,6 @@ from net import count_parameters
 from utils import Evaluation
 
 VALIDATION_BATCH = 256
-HOLDOUT = 2  # the number of the held-out split, beside data.TRAIN and data.TEST
 
 
 def train_epoch(
@@ -74,7 +75,7 @@ def train_epoch(
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         right += (logits.argmax(1) == labels).sum().item()
         loss, accuracy = loss_sum / images, right / images
-        if not loss_sum < float("inf"):
+        if not math.isfinite(loss_sum):
             rate = optimizer.param_groups[0]["lr"]
             raise RunnerError(
                 f"the training loss is {loss} after {images:,} images of the epoch, at learning rate {rate}"
@@ -84,7 +85,11 @@ def train_epoch(
 
 @torch.no_grad()
 def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int) -> Evaluation:
-    """Measures ``network`` on the images of ``chunks``, as :func:`train_epoch` takes them."""
+    """Measures ``network`` on the images of ``chunks``, as :func:`train_epoch` takes them.
+
+    Raises:
+        RunnerError: the loss is not a finite number.
+    """
     network.eval()
     loss_sum = 0.0
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
@@ -92,6 +97,8 @@ def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classe
         logits = torch.cat([network(batch) for batch in pixels.split(VALIDATION_BATCH)])
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
+    if not math.isfinite(loss_sum):
+        raise RunnerError(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     return Evaluation(loss_sum / int(confusion.sum()), confusion)
 
 
@@ -120,7 +127,8 @@ def train(config: Config, quiet: bool = False) -> Path:
     described = facts | {"settings": asdict(config), "data": utils.describe_dataset(dataset)}
     utils.write_json(folder / "config.json", described | {"machine": utils.describe_machine(device)})
     utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
-    say(f"{config.model_name}: {facts['parameters']:,} parameters; {models.find(config.model_name).change}")
+    change = models.find(config.model_name).change
+    say(f"{config.model_name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
     say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
     if not held_out:
         say("validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)")
@@ -133,7 +141,7 @@ def train(config: Config, quiet: bool = False) -> Path:
     )
     loader = make_loader(dataset.train, data.TRAIN, config, device, config.batch_size)
     test_loader = make_loader(dataset.test, data.TEST, config, device)
-    val_loader = make_loader(held_out, HOLDOUT, config, device) if held_out else test_loader
+    val_loader = make_loader(held_out, data.HOLDOUT, config, device) if held_out else test_loader
     rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
     utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
     dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
@@ -142,10 +150,9 @@ def train(config: Config, quiet: bool = False) -> Path:
     history: list[dict] = []
     for epoch in range(1, config.epochs + 1):
         began = time.perf_counter()
-        with progress_bar(
-            f"[{dataset.name}] {config.model_name} epoch {epoch}/{config.epochs}", len(loader), quiet
-        ) as bar:
-            loss, accuracy = train_epoch(network, loader.epoch(epoch), config.batch_size, optimizer, show_on(bar))
+        what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
+        with progress_bar(what, len(loader), quiet) as progress:
+            loss, accuracy = train_epoch(network, loader.epoch(epoch), config.batch_size, optimizer, progress)
         seconds = time.perf_counter() - began
         val = validate(network, val_loader.epoch(epoch), classes)
         history.append(
@@ -226,7 +233,7 @@ def sample_rows(original: data.Images, loader: data.Loader, shuffle: str) -> tup
     elif shuffle == "fixed":
         rows = {"before": original.pixels[chosen], "every epoch": seen(1)}
     else:
-        rows = {"before": original.pixels[chosen], "epoch 1": seen(1), "epoch 2": seen(2)}
+        rows = {"before": original.pixels[chosen], "shown once": seen(1), "shown again": seen(2)}
     return rows, original.labels[chosen]
 
 
@@ -241,6 +248,12 @@ def evaluate(command: Command) -> Evaluation:
     wanted = replace(
         config, dataset="synthetic" if about["seed"] is not None else "cifar10", data_seed=about["seed"] or 0
     )
+    if (
+        about["slug"] not in ("cifar10", "synthetic")
+        and about["seed"] is None
+        and not sources.find(Path(config.data_dir))
+    ):
+        raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
     dataset = load_data(wanted, command.quiet)
     dataset, _ = data.select(dataset, config)
     if dataset.digest != about["sha256"]:
@@ -273,7 +286,8 @@ def predict(command: Command) -> None:
     for path, row in zip(command.images, probabilities):
         top = row.topk(min(3, len(row)))
         likeliest = ", ".join(f"{about['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
-        say(f"{config.model_name} sees in {path}: {likeliest}")
+        shuffled = "" if config.shuffle == "none" else f", its pixels shuffled ({config.shuffle})"
+        say(f"{config.model_name} sees in {path}{shuffled}: {likeliest}")
 
 
 def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
@@ -281,15 +295,20 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     saved = utils.load_checkpoint(command.run, command.weights)
     try:
         config = Config(**(saved["config"] | {"device": "auto"} | command.given))
+        weights, own = saved["model"], saved["config"]["model_file"]
+    except (KeyError, TypeError) as error:
+        raise RunnerError(f"{command.run}: the checkpoint is not one of this program: {error}") from None
+    try:
         models.find(config.model_name)
-    except models.UnknownModel:
-        own = saved["config"]["model_file"]
-        raise UsageError(
-            f"{config.model_name} is an own model: give --model-file {own} if you trust that file"
-        ) from None
+    except models.UnknownModel as error:
+        hint = f"{config.model_name} is an own model: give --model-file {own} if you trust that file" if own else error
+        raise UsageError(str(hint)) from None
     device = set_up_machine(config)
     network = build_network(config.model_name)
-    network.load_state_dict(saved["model"])
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from None
     return config, network.to(device).eval(), saved, device
 
 
@@ -313,18 +332,21 @@ def make_loader(
 def load_data(config: Config, quiet: bool) -> data.Dataset:
     """The data set of a run, with a notice that can't be missed where it is not CIFAR-10."""
 
+    def warn(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
     def notice(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)
+            warn(text)
 
-    dataset = sources.load(config.dataset, config.data_dir, config.data_url, config.data_seed, notice)
+    dataset = sources.load(config.dataset, config.data_dir, config.data_url, config.data_seed, notice, warn)
     if not dataset.is_cifar10:
-        rule = "!" * 100
+        rule = "!" * 78
         text = [
-            "THIS IS NOT CIFAR-10. The images are generated, and so are the ten classes.",
-            "No accuracy of this run says anything about CIFAR-10.",
+            "THIS IS NOT CIFAR-10. The images and their ten classes are generated.",
+            "No accuracy here says anything of CIFAR-10.",
         ]
-        print("\n".join([rule, *(f"!!  {line:<92}  !!" for line in text), rule]), file=sys.stderr, flush=True)
+        warn("\n".join([rule, *(f"!!  {line:<70}  !!" for line in text), rule]))
     return dataset
 
 
@@ -334,8 +356,7 @@ def set_up_machine(config: Config) -> torch.device:
     Raises:
         UsageError: the device is not there.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.threads or min(2, cores))
+    torch.set_num_threads(config.threads)
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
         return torch.device(next(name for name, there in present.items() if there))
@@ -345,11 +366,17 @@ def set_up_machine(config: Config) -> torch.device:
 
 
 def speaker(dataset: str, quiet: bool) -> Callable[[str], None]:
-    """A ``print`` whose every line begins with the name of the data set; silent with ``quiet``."""
+    """A ``print`` whose every line begins with the name of the data set; silent with ``quiet``.
+
+    Where nobody reads any more, as after ``| head``, the run goes on in silence.
+    """
 
     def say(text: str) -> None:
         if not quiet:
-            print("\n".join(f"[{dataset}] {line}" for line in text.splitlines()), flush=True)
+            try:
+                print("\n".join(f"[{dataset}] {line}" for line in text.splitlines()), flush=True)
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     return say
 
@@ -360,19 +387,20 @@ def report(test: Evaluation, dataset: data.Dataset, title: str, say: Callable[[s
     say("\n".join(utils.per_class_lines(test, dataset.classes)))
 
 
-def progress_bar(what: str, images: int, quiet: bool) -> tqdm:
-    """A bar of images; none with ``quiet``, and none where the output is not a terminal."""
-    return tqdm(
-        desc=what, total=images, unit=" images", leave=False, disable=True if quiet else None, dynamic_ncols=True
-    )
+@contextlib.contextmanager
+def progress_bar(what: str, images: int, quiet: bool) -> Iterator[Callable[[int, float, float], None]]:
+    """Shows a bar of images, and gives :func:`train_epoch` its ``progress``; no bar if quiet or without a terminal."""
+    layout = "{desc} {percentage:3.0f}% {bar} {rate_noinv_fmt} {remaining} left"
+    disable = True if quiet else None
+    with tqdm(
+        desc=what, total=images, unit="img", leave=False, disable=disable, dynamic_ncols=True, bar_format=layout
+    ) as bar:
 
+        def progress(images: int, loss: float, accuracy: float) -> None:
+            if bar.update(images) and not math.isnan(loss):
+                bar.set_description_str(f"{what}  loss {loss:.3f}, {100 * accuracy:.1f} %", refresh=False)
 
-def show_on(bar: tqdm) -> Callable[[int, float, float], None]:
-    def show(images: int, loss: float, accuracy: float) -> None:
-        if bar.update(images) and loss == loss:
-            bar.set_postfix_str(f"loss {loss:.3f}, accuracy {100 * accuracy:.1f} %", refresh=False)
-
-    return show
+        yield progress
 
 
 def main(command: Command) -> int:

@@ -22,6 +22,7 @@ import importlib.util
 import re
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class Model:
 
     @property
     def question(self) -> str:
+        """``Q1`` or ``Q2``; an own model has none and is ``own``."""
         prefix = re.match(r"Q\d+(?=_)", self.name)
         return prefix[0] if prefix else "own"
 
@@ -113,6 +115,8 @@ class Model:
                 size //= 2
             elif conv:
                 outputs, kernel = int(conv[1]), int(conv[2])
+                if kernel == 0 or (conv[3] and kernel % 2 == 0):
+                    raise ValueError(f"{self.name}: {word!r}: a kernel is 1 or more, and odd to be padded")
                 padding = kernel // 2 if conv[3] else 0
                 layers.append(Layer("conv", channels, outputs, kernel, padding))
                 channels, size = outputs, size + 2 * padding - kernel + 1
@@ -170,7 +174,20 @@ def _key(name: str) -> str:
     return name.strip().casefold().replace("-", "_")
 
 
-REGISTRY: dict[str, Model] = {_key(model.name): model for model in TABLE}
+REGISTRY: dict[str, Model] = {}
+
+
+def _add(model: Model) -> None:
+    """Adds a row to the registry; its name must be free, and fit for a folder's name."""
+    if not isinstance(model.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", model.name):
+        raise ValueError(f"{model.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
+    if _key(model.name) in REGISTRY:
+        raise ValueError(f"a model named {REGISTRY[_key(model.name)].name} exists already")
+    REGISTRY[_key(model.name)] = model
+
+
+for _model in TABLE:
+    _add(_model)
 
 
 def register(name: str, change: str = "", parameters: int | None = None):
@@ -182,12 +199,11 @@ def register(name: str, change: str = "", parameters: int | None = None):
         ValueError: the name is taken, or is not made of letters, digits, ``_``, ``-`` and ``.``.
     """
 
+    if not isinstance(name, str):
+        raise ValueError('give the model a name: @register("Name")')
+
     def decorate(module):
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-            raise ValueError(f"{name!r} can't name a model: use letters, digits, '_', '-' and '.'")
-        if _key(name) in REGISTRY:
-            raise ValueError(f"a model named {REGISTRY[_key(name)].name} exists already")
-        REGISTRY[_key(name)] = Model(name, "own module", "", parameters, OWN, change, module)
+        _add(Model(name, "own module", "", parameters, OWN, change, module))
         return module
 
     return decorate
@@ -197,16 +213,21 @@ def load_file(path: str | Path) -> None:
     """Runs the Python file at ``path``, so that its ``@register`` decorators add their models.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        ValueError: there is no such file, or it does not run to its end.
     """
     path = Path(path).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file of models: {path}")
+    if not path.is_file() or path.suffix != ".py":
+        raise ValueError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def find(name: str) -> Model:
@@ -228,12 +249,21 @@ def build(name: str) -> nn.Module:
 
     Raises:
         UnknownModel: no row has that name.
-        ValueError: the row cannot be built, or does not have the parameters it promises.
+        ValueError: the row cannot be built, does not have the parameters it promises, or does not give 10 logits.
     """
-    from net import Net, count_parameters
+    from net import Net, count_parameters, output_shape
 
     model = find(name)
-    network = model.module() if model.module else Net(model)
+    if model.module:
+        try:
+            network = model.module()
+            shape = output_shape(network)
+        except Exception as error:
+            raise ValueError(f"{model.name} does not work: {type(error).__name__}: {error}") from error
+        if shape != (2, CLASSES):
+            raise ValueError(f"{model.name} makes {shape} of 2 images, not logits of shape (2, {CLASSES})")
+    else:
+        network = Net(model)
     count = count_parameters(network)
     if model.parameters not in (None, count):
         raise ValueError(f"{model.name} has {count:,} parameters, its row says {model.parameters:,}")
@@ -273,9 +303,11 @@ def listing(width: int | None = None) -> str:
             if row[4] and row is not rule:
                 lines.append(" " * (widths[0] + 2) + row[4])
     legend = (
-        "6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size). P: 2×2 max pool. After the bar: the\n"
-        "hidden fully connected layers (D: dropout 0.5); 10 logits follow. ReLU after each layer but the last, none in Q2.\n"
-        "stated: the published study states the structure. rebuilt: it states only the idea and the count, and this is the\n"
-        "simplest structure that meets both, not necessarily the original."
+        "6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size).\n"
+        "P: 2×2 max pool. After the bar: hidden fully connected layers, D: dropout 0.5;\n"
+        "10 logits follow. ReLU after each layer but the last, none in Q2.\n"
+        "stated: the published study states the structure. rebuilt: it states only the\n"
+        "idea and the count, and this is the simplest structure that meets both, not\n"
+        "necessarily the original."
     )
     return "\n".join([*lines, "", legend])

@@ -1,5 +1,8 @@
 """The one ``nn.Module`` that is built from a row of the registry."""
 
+import copy
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,6 +44,13 @@ def _module(layer: Layer) -> nn.Module:
     if layer.kind == "dropout":
         return nn.Dropout(0.5)
     return nn.Linear(layer.inputs, layer.outputs)
+
+
+@torch.no_grad()
+def output_shape(network: nn.Module) -> tuple[int, ...]:
+    """The shape that ``network`` makes of two images; neither it nor the random numbers change."""
+    with torch.random.fork_rng(devices=[]):
+        return tuple(copy.deepcopy(network).eval()(torch.zeros(2, 3, 32, 32)).shape)
 
 
 def count_parameters(network: nn.Module) -> int:

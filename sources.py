@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import io
 import os
 import pickle
@@ -54,7 +55,12 @@ class DownloadError(DataError):
 
 
 def load(
-    dataset: str, data_dir: str | Path, url: str = "", seed: int = 0, notice: Callable[[str], None] = print
+    dataset: str,
+    data_dir: str | Path,
+    url: str = "",
+    seed: int = 0,
+    notice: Callable[[str], None] = print,
+    warn: Callable[[str], None] = print,
 ) -> Dataset:
     """The data set a run works on.
 
@@ -63,7 +69,8 @@ def load(
         data_dir: where CIFAR-10 is or goes; see :func:`find`.
         url: a source of the official archive in place of the official one.
         seed: the seed of synthetic images.
-        notice: is told what takes time, and what went wrong if the synthetic set steps in.
+        notice: is told what takes time.
+        warn: is told why the synthetic set steps in.
 
     Raises:
         DataError: the images in ``data_dir`` are damaged.
@@ -75,7 +82,7 @@ def load(
         except DownloadError as error:
             if dataset == "cifar10":
                 raise
-            notice(f"CIFAR-10 is not in {data_dir} and could not be downloaded: {error}")
+            warn(f"CIFAR-10 is not in {data_dir} and could not be downloaded: {error}")
     from synthetic import make_dataset
 
     return make_dataset(seed)
@@ -98,6 +105,8 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
 
 
 def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None]) -> Dataset:
+    if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
+        raise DataError(f"{data_dir} is neither a folder nor {ARCHIVE}")
     found = find(data_dir)
     if found and found[0] == "batches":
         return _official(*_read_batches(found[1].name, _files(found[1])), found[1])
@@ -229,7 +238,7 @@ def download(target: Path, url: str = "", notice: Callable[[str], None] = print)
             part.unlink()
             problem = f"what came has MD5 {found}, not {CIFAR10.tgz_md5}"
             final = not resumed  # a part that another source began can be what is wrong
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             problem, final = getattr(error, "reason", error), _is_final(error)
         if final or attempt == DOWNLOAD_ATTEMPTS:
             raise DownloadError(f"{url}: {problem}; {advice}")
@@ -243,7 +252,7 @@ def _is_final(error: Exception) -> bool:
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
         return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
-    return isinstance(error, ValueError)
+    return isinstance(error, (ValueError, http.client.InvalidURL))
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -373,14 +382,16 @@ def _cached(
         temporary.replace(path)
     except OSError as error:
         print(f"the decoded images are not cached, so the next start is slow: {error}", file=sys.stderr)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return train, test
 
 
 def read_any_image(path: str | Path) -> torch.Tensor:
     """An image file of any size and mode as the networks take it, uint8 (3, 32, 32).
 
-    The middle square is scaled to 32×32; transparency becomes white, and a camera's rotation is undone.
+    The middle square is scaled to 32×32; transparency becomes white, 16 bits become 8, and a camera's rotation is
+    undone.
 
     Raises:
         DataError: the file can't be read as an image.
@@ -389,9 +400,14 @@ def read_any_image(path: str | Path) -> torch.Tensor:
 
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGBA")
+            image = ImageOps.exif_transpose(image)
+            if image.mode == "F":
+                raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
+            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+            image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
             image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: can't be read as an image: {error}") from None
     return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())

@@ -6,6 +6,7 @@ Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. 
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import importlib.metadata
 import io
@@ -15,6 +16,7 @@ import platform
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -128,7 +130,7 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Writes ``content`` with one entry a line, and lists of numbers on one line."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_file(path, re.sub(r"\[\n[-\d\s,]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
 
 
@@ -216,13 +218,17 @@ def _git_commit() -> str | None:
 def parameter_summary(network: nn.Module) -> str:
     """torchsummary's table of ``network``, which must be on the CPU, with our own count of trainable parameters.
 
-    The summary sends random numbers through the network; the global generator stays as it was.
+    The summary sends random numbers through a copy of the network; the global generator stays as it was. An own module
+    that torchsummary can't summarise is shown as PyTorch prints it.
     """
     from torchsummary import summary
 
     text = io.StringIO()
-    with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(text):
-        summary(network, (3, 32, 32), device="cpu")
+    try:
+        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(text):
+            summary(copy.deepcopy(network), (3, 32, 32), device="cpu")
+    except Exception:
+        text = io.StringIO(f"{network}\n")
     return f"{text.getvalue()}Trainable parameters: {count_parameters(network):,}\n"
 
 
@@ -233,11 +239,14 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
 
 
 def _figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, ``width`` × ``height`` inches, with the run's title above it."""
+    """An empty figure, ``width`` × ``height`` inches, with the run's title above it, broken between settings to fit."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    # A space that doesn't break keeps each setting on one line.
+    settings = [line.replace(" ", "\xa0").replace("\xa0·\xa0", "\xa0· ") for line in title.splitlines()[1:]]
+    lines = [title.splitlines()[0], *settings]
+    figure.suptitle("\n".join(part for line in lines for part in textwrap.wrap(line, int(10 * width))), fontsize=11)
     return figure
 
 
@@ -270,6 +279,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(epochs) == 1:
             axes.set_xlim(0, 2)
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     _save(figure, path)
@@ -302,10 +312,9 @@ def plot_confusion(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     percent = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for row, col in ((row, col) for row in range(len(classes)) for col in range(len(classes))):
-        value = percent[row, col]
-        axes.text(
-            col, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black"
-        )
+        value, missing = percent[row, col], counts[row].sum() == 0
+        color = "white" if value > 55 else "black"
+        axes.text(col, row, "–" if missing else f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class")

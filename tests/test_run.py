@@ -128,7 +128,7 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
 
     monkeypatch.setattr(data.Loader, "epoch", watch)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--val", "holdout", "--holdout", "50", "--lr", "0.01") == 0
-    train, test, held_out = data.TRAIN, data.TEST, ex1.HOLDOUT
+    train, test, held_out = data.TRAIN, data.TEST, data.HOLDOUT
     samples = [(held_out, 1)]
     assert looks == [
         *samples,
@@ -208,12 +208,12 @@ def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
     assert ex1_main("--predict", str(tmp_path / "a.png"), str(tmp_path / "b.jpg"), "--from", str(folder)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert "b.jpg: syn" in lines[1]
+    assert "b.jpg, its pixels shuffled (fixed): syn" in lines[1]
     network = models.build("Q1_1").eval()
     network.load_state_dict(weights(folder))
     x = data.normalize(pixels.view(1, 3, 1024)[:, :, data.fixed_permutation(0)].view(1, 3, 32, 32))
     probability, label = network(x).softmax(1).max(1)
-    assert f"a.png: syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
+    assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
 
 
 def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main, tmp_path, capsys, monkeypatch):
@@ -321,3 +321,65 @@ def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     assert ex1.main(config.parse(["--model-name", "Q1_1", *place])) == 1
     assert "data_batch_1 is damaged" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(ex1_main, tmp_path, capsys, monkeypatch):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1")
+    folder = run_folder(tmp_path)
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+
+    def refused(code, message):
+        capsys.readouterr()
+        assert ex1_main("--evaluate", str(folder)) == code
+        assert message in capsys.readouterr().err
+
+    models.REGISTRY["q1_1"] = models.Model("Q1_1", "3k5", "", None)
+    refused(1, "Q1_1 has changed since this run was trained")
+    del models.REGISTRY["q1_1"]
+    refused(2, "no model is named 'Q1_1'")
+    monkeypatch.undo()
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    torch.save(saved | {"config": saved["config"] | {"unheard_of": 1}}, folder / "last.pt")
+    refused(1, "is not one of this program")
+    torch.save({"weights": 1}, folder / "last.pt")
+    refused(1, "is not one of this program")
+
+
+def test_a_run_on_a_folder_of_images_asks_for_that_folder(ex1_main, tmp_path, capsys, monkeypatch):
+    for split in ("train", "test"):
+        for name in sources.CLASSES:
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / name / "a.png")
+    place = ["--data-dir", str(tmp_path / "images"), "--results-dir", str(tmp_path / "results")]
+    assert ex1.main(config.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
+    (tmp_path / "images").rename(tmp_path / "moved")
+    monkeypatch.setattr(sources, "download", lambda *args: pytest.fail("tried to download"))
+    folder = str(run_folder(tmp_path))
+    capsys.readouterr()
+    assert ex1_main("--evaluate", folder) == 1
+    assert "say with --data-dir where" in capsys.readouterr().err
+    assert ex1_main("--evaluate", folder, "--data-dir", str(tmp_path / "moved")) == 0
+
+
+def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path):
+    command = [sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100"]
+    command += ["--dataset", "synthetic", "--results-dir", str(tmp_path / "results")]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert "Error" not in process.stderr.read()
+        assert process.wait() == 0
+    assert run_folder(tmp_path)
+
+
+@pytest.mark.parametrize("width", [7, 9])
+def test_long_titles_stay_inside_their_figure(width):
+    settings = dict(lr=0.0123, momentum=0.55, weight_decay=0.001, batch_size=128, shuffle="per-image", shuffle_seed=33)
+    settings |= dict(val="holdout", holdout=1000, train_fraction=0.125, limit=1000, epochs=100, seed=123456)
+    dataset = data.Dataset("SYNTHETIC (not CIFAR-10) seed 12345", "", "", (), None, None, "")
+    title = utils.run_title(config.Config("A_long_name_of_an_own_model_that_goes_on_and_on", **settings), dataset)
+    figure = utils._figure(width, 4, title)
+    figure.canvas.draw()
+    box = figure._suptitle.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    shown = " ".join(figure._suptitle.get_text().replace("\xa0", " ").split())
+    assert shown == " ".join(title.split())

@@ -75,6 +75,13 @@ def test_a_flipped_byte_is_noticed_and_the_file_named(tiny_official, tiny_archiv
                 sources.load(dataset, data_dir)
 
 
+def test_a_file_that_is_no_archive_is_not_called_a_damaged_one(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(DataError, match=r"README\.md is neither a folder nor"):
+        sources.load("auto", tmp_path / "README.md")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
 def test_a_missing_batch_is_named(tiny_official):
     (tiny_official[0] / "test_batch").unlink()
     with pytest.raises(DataError, match="test_batch is missing"):
@@ -357,15 +364,18 @@ def test_a_source_with_other_content_is_refused_and_nothing_kept(source, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("cifar")] == []
 
 
-@pytest.mark.parametrize("url", ["{url}/nowhere", "http://127.0.0.1:9/x", "nonsense", "file:///does/not/exist"])
+@pytest.mark.parametrize(
+    "url", ["{url}/nowhere", "http://127.0.0.1:9/x", "nonsense", "http://a b/", "file:///does/not/exist"]
+)
 def test_a_source_that_is_not_there_fails_at_once_or_leaves_the_synthetic_set(source, small_synthetic, tmp_path, url):
     url = url.format(url=source[0])
     with pytest.raises(DownloadError, match="--dataset synthetic"):
         sources.load("cifar10", tmp_path, url)
     assert len(source[1].asked) <= 1
     told = []
-    assert not sources.load("auto", tmp_path, url, notice=told.append).is_cifar10
-    assert "could not be downloaded" in told[-1]
+    assert not sources.load("auto", tmp_path, url, warn=told.append).is_cifar10
+    assert len(told) == 1
+    assert "could not be downloaded" in told[0]
 
 
 def test_the_known_archive_is_the_official_one():
@@ -385,6 +395,12 @@ def test_any_image_becomes_32_by_32(tmp_path):
     assert pixels[:, 16, 29].tolist() == [255, 0, 0]
     Image.new("L", (5, 7), 9).save(tmp_path / "grey.png")
     assert sources.read_any_image(tmp_path / "grey.png").unique().tolist() == [9]
+    deep = Image.fromarray(np.full((4, 4), 257 * 100, dtype=np.uint16))
+    deep.save(tmp_path / "deep.png")
+    assert sources.read_any_image(tmp_path / "deep.png").unique().tolist() == [100]
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match=r"float\.tiff: has floating-point pixels"):
+        sources.read_any_image(tmp_path / "float.tiff")
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(DataError, match="text.png"):
         sources.read_any_image(tmp_path / "text.png")

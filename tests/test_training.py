@@ -145,6 +145,13 @@ def test_a_loss_that_is_no_number_stops_the_run():
         ex1.train_epoch(network, loader.epoch(1), 4, torch.optim.SGD(network.parameters(), lr=1e30))
 
 
+def test_a_validation_loss_that_is_no_number_stops_the_run():
+    network = models.build("Q1_1")
+    network.layers[-1].bias.data.fill_(math.nan)
+    with pytest.raises(RunnerError, match="validation loss is nan"):
+        ex1.validate(network, Loader(make_images(8), TRAIN, 4).epoch(1), 10)
+
+
 def test_it_learns(small_synthetic):
     from synthetic import make_images as make_synthetic
 
