@@ -390,7 +390,7 @@ def report(test: Evaluation, dataset: data.Dataset, title: str, say: Callable[[s
 @contextlib.contextmanager
 def progress_bar(what: str, images: int, quiet: bool) -> Iterator[Callable[[int, float, float], None]]:
     """Shows a bar of images, and gives :func:`train_epoch` its ``progress``; no bar if quiet or without a terminal."""
-    layout = "{desc} {percentage:3.0f}% {bar} {rate_noinv_fmt} {remaining} left"
+    layout = "{desc} {percentage:3.0f}% {remaining} left {rate_noinv_fmt} {bar}"
     disable = True if quiet else None
     with tqdm(
         desc=what, total=images, unit="img", leave=False, disable=disable, dynamic_ncols=True, bar_format=layout

@@ -246,7 +246,10 @@ def _figure(width: float, height: float, title: str) -> Figure:
     # A space that doesn't break keeps each setting on one line.
     settings = [line.replace(" ", "\xa0").replace("\xa0·\xa0", "\xa0· ") for line in title.splitlines()[1:]]
     lines = [title.splitlines()[0], *settings]
-    figure.suptitle("\n".join(part for line in lines for part in textwrap.wrap(line, int(10 * width))), fontsize=11)
+    figure.suptitle(
+        "\n".join(part for line in lines for part in textwrap.wrap(line, int(10 * width), break_on_hyphens=False)),
+        fontsize=11,
+    )
     return figure
 
 
@@ -281,7 +284,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
             axes.set_xlim(0, 2)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     _save(figure, path)
 
 
