@@ -245,15 +245,10 @@ def evaluate(command: Command) -> Evaluation:
     """
     config, network, saved, device = restore(command)
     about = saved["dataset"]
-    wanted = replace(
-        config, dataset="synthetic" if about["seed"] is not None else "cifar10", data_seed=about["seed"] or 0
-    )
-    if (
-        about["slug"] not in ("cifar10", "synthetic")
-        and about["seed"] is None
-        and not sources.find(Path(config.data_dir))
-    ):
+    generated = about["seed"] is not None
+    if not generated and about["slug"] != "cifar10" and not sources.find(Path(config.data_dir)):
         raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
+    wanted = replace(config, dataset="synthetic" if generated else "cifar10", data_seed=about["seed"] or 0)
     dataset = load_data(wanted, command.quiet)
     dataset, _ = data.select(dataset, config)
     if dataset.digest != about["sha256"]:

@@ -179,7 +179,7 @@ REGISTRY: dict[str, Model] = {}
 
 def _add(model: Model) -> None:
     """Adds a row to the registry; its name must be free, and fit for a folder's name."""
-    if not isinstance(model.name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", model.name):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", model.name):
         raise ValueError(f"{model.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
     if _key(model.name) in REGISTRY:
         raise ValueError(f"a model named {REGISTRY[_key(model.name)].name} exists already")
@@ -196,9 +196,8 @@ def register(name: str, change: str = "", parameters: int | None = None):
     The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10).
 
     Raises:
-        ValueError: the name is taken, or is not made of letters, digits, ``_``, ``-`` and ``.``.
+        ValueError: the name is missing, taken, or not made of letters, digits, ``_``, ``-`` and ``.``.
     """
-
     if not isinstance(name, str):
         raise ValueError('give the model a name: @register("Name")')
 
