@@ -38,7 +38,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> Images:
+    def take(self, indices: Tensor | slice) -> Images:
         return Images(self.pixels[indices], self.labels[indices])
 
 
@@ -174,7 +174,6 @@ class Loader:
         pixels = permute_pixels(images.pixels, fixed_permutation(shuffle_seed)) if shuffle == "fixed" else images.pixels
         self.images = Images(pixels.to(device), images.labels.to(device))
         self.split = split
-        self.batch_size = batch_size
         self.per_image = shuffle == "per-image"
         self.shuffle_seed = shuffle_seed
         self.order_seed = order_seed

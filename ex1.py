@@ -69,7 +69,7 @@ def train_epoch(
             optimizer.step()
             outputs.append(logits.detach())
             progress(len(target), loss, accuracy)
-        # Read back once a chunk: doing it for every batch would cost more than a small network's own step.
+        # Once a chunk, not once a batch: a GPU has to be waited for whenever a figure is read back.
         logits = torch.cat(outputs)
         images += len(labels)
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
@@ -167,8 +167,8 @@ def train(config: Config, quiet: bool = False) -> Path:
             }
         )
         checkpoint = {
-            "config": asdict(config),
-            "dataset": utils.describe_dataset(dataset),
+            "config": described["settings"],
+            "dataset": described["data"],
             "model": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "epoch": epoch,
@@ -194,10 +194,8 @@ def train(config: Config, quiet: bool = False) -> Path:
     utils.plot_curves(folder / "curves.png", title, history, validated_on)
     utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
     utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
-    report(test, dataset, title, say)
+    report(test, dataset, config, folder, quiet)
     say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    if quiet:
-        print(f"[{dataset.name}] {config.model_name}: test accuracy {100 * test.accuracy:.1f} %, {folder}")
     return folder
 
 
@@ -250,17 +248,14 @@ def evaluate(command: Command) -> Evaluation:
         raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
     wanted = replace(config, dataset="synthetic" if generated else "cifar10", data_seed=about["seed"] or 0)
     dataset = load_data(wanted, command.quiet)
-    dataset, _ = data.select(dataset, config)
     if dataset.digest != about["sha256"]:
         raise RunnerError(f"{command.run} was trained on {about['name']}, but {dataset.source} holds {dataset.name}")
     epoch = saved["epoch"]
-    loader = make_loader(dataset.test, data.TEST, config, device)
+    loader = make_loader(data.subset(dataset.test, limit=config.limit), data.TEST, config, device)
     test = validate(network, loader.epoch(epoch), len(dataset.classes))
     say = speaker(dataset.name, command.quiet)
     say(f"{command.run}: {command.weights} checkpoint, after epoch {epoch} of {config.epochs}")
-    report(test, dataset, utils.run_title(config, dataset), say)
-    if command.quiet:
-        print(f"[{dataset.name}] {config.model_name}: test accuracy {100 * test.accuracy:.1f} %")
+    report(test, dataset, config, command.run, command.quiet)
     return test
 
 
@@ -376,8 +371,13 @@ def speaker(dataset: str, quiet: bool) -> Callable[[str], None]:
     return say
 
 
-def report(test: Evaluation, dataset: data.Dataset, title: str, say: Callable[[str], None]) -> None:
-    say(title.replace("\n", ", "))
+def report(test: Evaluation, dataset: data.Dataset, config: Config, run: str | Path, quiet: bool) -> None:
+    """Prints a run's result as published, with the accuracy of each class; with ``quiet``, on one line."""
+    say = speaker(dataset.name, quiet=False)
+    if quiet:
+        say(f"{config.model_name}: test accuracy {100 * test.accuracy:.1f} %, {run}")
+        return
+    say(utils.run_title(config, dataset).replace("\n", ", "))
     say(f"Accuracy of the network on {test.images:,} test images: {100 * test.accuracy:.1f} % (loss {test.loss:.3f})")
     say("\n".join(utils.per_class_lines(test, dataset.classes)))
 

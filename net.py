@@ -26,10 +26,9 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, 10) of the images ``x`` (N, 3, 32, 32), float32."""
         *hidden, last = self.layers
-        flat = False
         for layer in hidden:
-            if not flat and isinstance(layer, (nn.Linear, nn.Dropout)):
-                x, flat = x.flatten(1), True
+            if isinstance(layer, (nn.Linear, nn.Dropout)):
+                x = x.flatten(1)
             x = layer(x)
             if self.relu and isinstance(layer, (nn.Conv2d, nn.Linear)):
                 x = F.relu(x)

@@ -350,6 +350,35 @@ def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], No
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
 
+# ---- single images --------------------------------------------------------------------------------------------------
+
+
+def read_any_image(path: str | Path) -> torch.Tensor:
+    """An image file of any size and mode as the networks take it, uint8 (3, 32, 32).
+
+    The middle square is scaled to 32×32; transparency becomes white, 16 bits become 8, and a camera's rotation is
+    undone.
+
+    Raises:
+        DataError: the file can't be read as an image.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode == "F":
+                raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
+            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+            image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: can't be read as an image: {error}") from None
+    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 
@@ -385,29 +414,3 @@ def _cached(
         with contextlib.suppress(OSError):
             temporary.unlink()
     return train, test
-
-
-def read_any_image(path: str | Path) -> torch.Tensor:
-    """An image file of any size and mode as the networks take it, uint8 (3, 32, 32).
-
-    The middle square is scaled to 32×32; transparency becomes white, 16 bits become 8, and a camera's rotation is
-    undone.
-
-    Raises:
-        DataError: the file can't be read as an image.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode == "F":
-                raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
-            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
-                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-            image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: can't be read as an image: {error}") from None
-    return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
