@@ -11,10 +11,13 @@ import argparse
 import dataclasses
 import math
 import os
+import traceback
 from dataclasses import dataclass
 
 DATA_URL_VARIABLE = "CIFAR10_URL"
 MAX_SEED = 2**63 - 1
+AUTO = "auto"
+TYPES = {"int": int, "float": float, "str": str}
 
 
 class RunnerError(Exception):
@@ -94,22 +97,17 @@ class Config:
         "same number",
         low=1, high=1024, metavar="N")
     results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
+    checkpoint_every: int = _option(0, "output",
+        "save a checkpoint every N steps too, for long epochs (0: after each epoch only)", low=0, metavar="N")
     # fmt: on
 
     def __post_init__(self):
         if not self.model_name:
             raise UsageError("--model-name is needed, e.g. --model-name Q1_19 (--list-models shows all)")
-        for field in dataclasses.fields(self):
-            value, limits, flag = getattr(self, field.name), field.metadata, _flag(field.name)
-            if limits["choices"] and value not in limits["choices"]:
-                raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{flag} {value}: must be a finite number")
-            low, high = limits["low"], limits["high"]
-            if low is not None and (value < low or (value == low and limits["low_open"])):
-                raise UsageError(f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}")
-            if high is not None and value > high:
-                raise UsageError(f"{flag} {value}: must be at most {high}")
+        for name in FIELDS:
+            check(name, getattr(self, name))
+        if self.limit and self.batch_size > self.limit:
+            raise UsageError(f"--batch-size {self.batch_size}: --limit leaves only {self.limit:,} training images")
         if self.holdout != FIELDS["holdout"].default and self.val != "holdout":
             raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
         if self.data_seed and self.dataset == "cifar10":
@@ -119,7 +117,7 @@ class Config:
     def differing(self) -> dict[str, object]:
         """The settings that differ from their defaults and make it another run, by option, e.g. ``{"lr": 0.01}``."""
         return {
-            _flag(name)[2:]: getattr(self, name)
+            flag_of(name)[2:]: getattr(self, name)
             for name, field in FIELDS.items()
             if field.metadata["names_run"] and getattr(self, name) != field.default
         }
@@ -133,11 +131,36 @@ class Config:
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
+
+def check(name: str, value: object) -> None:
+    """Checks one setting by itself.
+
+    Raises:
+        UsageError: it has another type than the setting, or is out of its limits.
+    """
+    flag, kind, limits = flag_of(name), FIELDS[name].type, FIELDS[name].metadata
+    if type(value) is not TYPES[kind] and not (kind == "float" and type(value) is int):
+        raise UsageError(f"{flag} {value!r}: must be of type {kind}")
+    if limits["choices"] and value not in limits["choices"]:
+        raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{flag} {value}: must be a finite number")
+    low, high = limits["low"], limits["high"]
+    if low is not None and (value < low or (value == low and limits["low_open"])):
+        raise UsageError(f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}")
+    if high is not None and value > high:
+        raise UsageError(f"{flag} {value}: must be at most {high}")
+
+
 # What may be given together with --evaluate and --predict: where to find things, not what the run is.
 PLACE_SETTINGS = {"data_dir", "data_url", "device", "threads", "model_file"}
 
+# What makes it another run: what its folder is named by.
+IDENTITY = {name for name in FIELDS if FIELDS[name].metadata["names_run"]} | {"model_name", "shuffle", "seed"}
 
-def _flag(name: str) -> str:
+
+def flag_of(name: str) -> str:
+    """The option that sets a setting, e.g. ``--batch-size``."""
     return "--" + name.replace("_", "-")
 
 
@@ -145,13 +168,20 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line. Settings that are not given are absent from the parsed namespace."""
     parser = argparse.ArgumentParser(
         prog="ex1.py",
-        usage="ex1.py --model-name NAME [options]\n       ex1.py --list-models\n"
-        "       ex1.py --evaluate RUN\n       ex1.py --predict IMAGE... --from RUN\n       ex1.py -h",
+        usage="ex1.py --model-name NAME [options]\n       ex1.py --resume RUN [--epochs N]\n"
+        "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
+        "       ex1.py --predict IMAGE... --from RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
     )
     actions = parser.add_argument_group("what to do (default: train a network)")
+    actions.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a stopped run, given its folder, or with more --epochs with a finished one; "
+        "auto: with the run of these very settings if there is one, else begin it",
+    )
     actions.add_argument("--list-models", action="store_true", help="show the models and exit")
     actions.add_argument("--evaluate", metavar="RUN", help="report a saved run again, given its folder")
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
@@ -161,7 +191,6 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("last", "best"),
         help="which weights of a saved run (default: last; best: with --val holdout)",
     )
-    types = {"int": int, "float": float, "str": str}
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in FIELDS.values():
         about = field.metadata
@@ -169,8 +198,8 @@ def build_parser() -> argparse.ArgumentParser:
             groups[about["group"]] = parser.add_argument_group(about["group"])
         shown = "" if field.default == "" else f" (default: {field.default})"
         groups[about["group"]].add_argument(
-            _flag(field.name),
-            type=types[field.type],
+            flag_of(field.name),
+            type=TYPES[field.type],
             choices=about["choices"],
             metavar=about["metavar"],
             default=argparse.SUPPRESS,
@@ -179,6 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
     groups["output"].add_argument(
         "--quiet", action="store_true", help="print only the final result, warnings and errors"
     )
+    groups["output"].add_argument("--debug", action="store_true", help="show where in the code an error came from")
     return parser
 
 
@@ -191,15 +221,17 @@ class Command:
     run: str = ""
     images: tuple[str, ...] = ()
     weights: str = "last"
+    resume: str = ""  # "auto" or the folder of a run
     quiet: bool = False
+    debug: bool = False
 
-    def config(self) -> Config:
-        """The settings of the run to train.
+    def config(self, saved: dict | None = None) -> Config:
+        """The settings of a run: those given, and for the others ``saved`` ones or the defaults.
 
         Raises:
             UsageError: a value out of its limits.
         """
-        return Config(**self.given)
+        return Config(**((saved or {}) | self.given))
 
 
 def parse(argv: list[str] | None = None) -> Command:
@@ -216,10 +248,14 @@ def parse(argv: list[str] | None = None) -> Command:
             models.load_file(given["model_file"])
         if "model_name" in given:
             given["model_name"] = models.find(given["model_name"]).name
+        for name, value in given.items():
+            check(name, value)
         command = _command(options, given)
-        if command.action == "train":
+        if command.action == "train" and command.resume in ("", AUTO):
             command.config()
     except (ValueError, RunnerError) as error:
+        if options["debug"]:
+            traceback.print_exc()
         parser.error(str(error))
     if command.action == "list":
         try:
@@ -233,16 +269,23 @@ def parse(argv: list[str] | None = None) -> Command:
 def _command(options: dict, given: dict) -> Command:
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
-    if options["evaluate"] and options["predict"]:
-        raise UsageError("--evaluate and --predict are two different things: give one of them")
+    empty = [flag for flag in ("evaluate", "from_run", "resume") if options[flag] == ""]
+    if empty:
+        raise UsageError(f"--{empty[0].removesuffix('_run')} names no run")
+    asked = [flag_of(name) for name in ("list_models", "evaluate", "predict", "resume") if options[name]]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} are different things: give one of them")
     if options["list_models"]:
         return Command("list", given)
+    talk = {"quiet": options["quiet"], "debug": options["debug"]}
     run = options["evaluate"] or options["from_run"]
     if not run:
         if options["weights"]:
             raise UsageError("--weights goes with --evaluate or --predict")
-        return Command("train", given, quiet=options["quiet"])
-    extra = [_flag(name) for name in given if name not in PLACE_SETTINGS]
+        if options["resume"] not in (None, AUTO) and "results_dir" in given:
+            raise UsageError("--results-dir: a run that is resumed stays where it is")
+        return Command("train", given, resume=options["resume"] or "", **talk)
+    extra = [flag_of(name) for name in given if name not in PLACE_SETTINGS]
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(
@@ -251,5 +294,5 @@ def _command(options: dict, given: dict) -> Command:
         run=run,
         images=tuple(options["predict"] or ()),
         weights=options["weights"] or "last",
-        quiet=options["quiet"],
+        **talk,
     )

@@ -111,10 +111,15 @@ def split_holdout(images: Images, n: int) -> tuple[Images, Images]:
     return images.take(kept), images.take(held_out)
 
 
+def subset_size(images: int, fraction: float = 1.0, limit: int = 0) -> int:
+    """How many images :func:`subset` takes of ``images``."""
+    n = max(1, round(images * fraction))
+    return min(n, limit) if limit else n
+
+
 def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
     """A class-balanced part of ``images``: ``fraction`` of them, at most ``limit`` (0: no limit)."""
-    n = max(1, round(len(images) * fraction))
-    n = min(n, limit) if limit else n
+    n = subset_size(len(images), fraction, limit)
     return images if n >= len(images) else images.take(balanced_subset(images.labels, n, "subset"))
 
 
@@ -182,13 +187,18 @@ class Loader:
     def __len__(self) -> int:
         return len(self.images)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,)."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,).
+
+        The chunks of the first ``done`` images are left out.
+        """
         device = self.images.pixels.device
         order = None
         if self.order_seed is not None:
             order = epoch_order(len(self), self.order_seed, epoch).to(device)
         for number, start in enumerate(range(0, len(self), self.chunk_size)):
+            if start < done:
+                continue
             span = slice(start, start + self.chunk_size)
             chunk = self.images.take(span if order is None else order[span])
             yield self._shuffled(chunk.pixels, epoch, number), chunk.labels
@@ -200,6 +210,21 @@ class Loader:
         return normalize(pixels)
 
 
+def check_sizes(config: Config, images: int) -> None:
+    """Checks the settings that need a number of training images against ``images``.
+
+    Raises:
+        UsageError: too few images are left to train on.
+    """
+    if config.val == "holdout":
+        if config.holdout >= images:
+            raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
+        images -= config.holdout
+    left = subset_size(images, config.train_fraction, config.limit)
+    if config.batch_size > left:
+        raise UsageError(f"--batch-size {config.batch_size}: there are only {left:,} training images")
+
+
 def select(dataset: Dataset, config: Config) -> tuple[Dataset, Images | None]:
     """The part of ``dataset`` that a run uses, and the images it holds out (None: it validates on test).
 
@@ -209,12 +234,9 @@ def select(dataset: Dataset, config: Config) -> tuple[Dataset, Images | None]:
         UsageError: too few images are left to train on.
     """
     train, held_out = dataset.train, None
+    check_sizes(config, len(train))
     if config.val == "holdout":
-        if config.holdout >= len(train):
-            raise UsageError(f"--holdout {config.holdout}: there are only {len(train):,} training images")
         train, held_out = split_holdout(train, config.holdout)
         held_out = subset(held_out, limit=config.limit)
     train = subset(train, config.train_fraction, config.limit)
-    if config.batch_size > len(train):
-        raise UsageError(f"--batch-size {config.batch_size}: there are only {len(train):,} training images")
     return replace(dataset, train=train, test=subset(dataset.test, limit=config.limit)), held_out

@@ -7,35 +7,44 @@ python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
 
 from __future__ import annotations
 
+import stopping
 from config import parse
 
 if __name__ == "__main__":
-    # Before the imports below, which take seconds, so that -h, --list-models and a typing mistake are answered at once.
+    # Before the imports below, which take seconds, so that -h, --list-models, a typing mistake and Ctrl-C are answered
+    # at once.
+    stopping.stop_at_once_on_signals()
     COMMAND = parse()
 
-import contextlib
 import math
-import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+import console
 import data
 import models
+import runs
 import sources
 import utils
 from config import Command, Config, RunnerError, UsageError
 from net import count_parameters
-from utils import Evaluation
+from stopping import AfterStep, Stopped
+from utils import Evaluation, Tally
 
 VALIDATION_BATCH = 256
+
+
+class Diverged(RunnerError):
+    """A loss, or a weight, is not a finite number any more."""
 
 
 def train_epoch(
@@ -43,44 +52,55 @@ def train_epoch(
     chunks: Iterable[tuple[Tensor, Tensor]],
     batch_size: int,
     optimizer: torch.optim.Optimizer,
-    progress: Callable[[int, float, float], None] = lambda images, loss, accuracy: None,
-) -> tuple[float, float]:
-    """Trains ``network`` on every batch of one epoch.
+    tally: Tally | None = None,
+    after_step: Callable[[int], None] = lambda images: None,
+) -> Tally:
+    """Trains ``network`` on every batch of one epoch, or of what is left of it.
 
     Args:
-        chunks: images float32 (C, 3, 32, 32) and labels int64 (C,), many batches at a time.
-        progress: is told after each step the number of its images, and the running loss and accuracy up to its chunk.
+        chunks: images float32 (C, 3, 32, 32) and labels int64 (C,), many batches at a time; those that ``tally`` counts
+            as done are left out.
+        tally: what the epoch has added up to so far; it is kept up to date, and goes on from the step it stands at.
+        after_step: is called after each step with the number of its images.
 
     Returns:
-        Mean loss in nats and accuracy in [0, 1] over the images as they were trained on, so before their own step.
+        The tally. Its loss and accuracy are means over the images as they were trained on, so before their own step.
 
     Raises:
-        RunnerError: the loss is not a finite number.
+        Diverged: the loss is not a finite number.
     """
     network.train()
-    images, loss_sum, right = 0, 0.0, 0
-    loss, accuracy = float("nan"), float("nan")
+    tally = tally or Tally()
+    began = time.perf_counter() - tally.seconds
     for pixels, labels in chunks:
-        outputs = []
-        for batch, target in zip(pixels.split(batch_size), labels.split(batch_size)):
+        batches = zip(pixels.split(batch_size), labels.split(batch_size))
+        for batch, target in islice(batches, len(tally.logits), None):
             optimizer.zero_grad()
             logits = network(batch)
             F.cross_entropy(logits, target).backward()
             optimizer.step()
-            outputs.append(logits.detach())
-            progress(len(target), loss, accuracy)
+            tally.logits.append(logits.detach())
+            tally.steps += 1
+            tally.seconds = time.perf_counter() - began
+            after_step(len(target))
         # Once a chunk, not once a batch: a GPU has to be waited for whenever a figure is read back.
-        logits = torch.cat(outputs)
-        images += len(labels)
-        loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
-        right += (logits.argmax(1) == labels).sum().item()
-        loss, accuracy = loss_sum / images, right / images
+        logits = torch.cat(tally.logits)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        loss_sum = losses.sum().item()
         if not math.isfinite(loss_sum):
-            rate = optimizer.param_groups[0]["lr"]
-            raise RunnerError(
-                f"the training loss is {loss} after {images:,} images of the epoch, at learning rate {rate}"
-            )
-    return loss, accuracy
+            first = int(losses.isfinite().logical_not().nonzero()[0])
+            step = (tally.images + first) // batch_size + 1
+            raise Diverged(f"the training loss is {losses[first].item()} at step {step:,}; {learning_rate(optimizer)}")
+        tally.images += len(labels)
+        tally.loss_sum += loss_sum
+        tally.right += int((logits.argmax(1) == labels).sum())
+        tally.logits.clear()
+        tally.seconds = time.perf_counter() - began
+    return tally
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> str:
+    return f"the learning rate is {optimizer.param_groups[0]['lr']:g}"
 
 
 @torch.no_grad()
@@ -88,7 +108,7 @@ def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classe
     """Measures ``network`` on the images of ``chunks``, as :func:`train_epoch` takes them.
 
     Raises:
-        RunnerError: the loss is not a finite number.
+        Diverged: the loss is not a finite number.
     """
     network.eval()
     loss_sum = 0.0
@@ -98,105 +118,168 @@ def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classe
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
     if not math.isfinite(loss_sum):
-        raise RunnerError(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
+        raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     return Evaluation(loss_sum / int(confusion.sum()), confusion)
 
 
-def train(config: Config, quiet: bool = False) -> Path:
-    """One run from its settings to its folder of results.
+def train(command: Command) -> Path:
+    """One run from its settings, or from where it was stopped, to its folder of results.
 
     Raises:
-        RunnerError: settings, data or files that don't work out.
+        RunnerError: settings, data or files that don't work out, or a loss that is not a finite number.
+        Stopped: a signal came; the run is saved.
     """
+    quiet, notice = command.quiet, console.notices(command.quiet)
+    config = runs.config_to_train(command)
     device = set_up_machine(config)
-    dataset = load_data(config, quiet)
+    data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
+    if command.resume in ("", runs.AUTO):
+        dataset = load_data(config, quiet)
+    else:
+        dataset = load_data_again(command.resume, runs.describe(command.resume)["dataset"], config, quiet)
     dataset, held_out = data.select(dataset, config)
-    say = speaker(dataset.name, quiet)
+    say = console.speaker(dataset.name, quiet)
 
-    torch.manual_seed(config.seed)
+    runs.seed_generators(config.seed)
     network = build_network(config.model_name)
-    folder = utils.new_run_folder(config, dataset)
-    title = utils.run_title(config, dataset)
-    validated_on = f"{len(held_out):,} images held out" if held_out else f"{len(dataset.test):,} test images"
-    facts = {
-        "dataset": dataset.name,
-        "model": config.model_name,
-        "parameters": count_parameters(network),
-        "validated_on": validated_on,
-    }
-    described = facts | {"settings": asdict(config), "data": utils.describe_dataset(dataset)}
-    utils.write_json(folder / "config.json", described | {"machine": utils.describe_machine(device)})
-    utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
-    change = models.find(config.model_name).change
-    say(f"{config.model_name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
-    say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
-    if not held_out:
-        say("validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)")
-    threads = torch.get_num_threads()
-    say(f"{device}, {threads} thread{'s' * (threads > 1)}; results go to {folder}")
-
-    network.to(device)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    loader = make_loader(dataset.train, data.TRAIN, config, device, config.batch_size)
-    test_loader = make_loader(dataset.test, data.TEST, config, device)
-    val_loader = make_loader(held_out, data.HOLDOUT, config, device) if held_out else test_loader
-    rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
-    utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
-    dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
-    classes = len(dataset.classes)
-
-    history: list[dict] = []
-    for epoch in range(1, config.epochs + 1):
-        began = time.perf_counter()
-        what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
-        with progress_bar(what, len(loader), quiet) as progress:
-            loss, accuracy = train_epoch(network, loader.epoch(epoch), config.batch_size, optimizer, progress)
-        seconds = time.perf_counter() - began
-        val = validate(network, val_loader.epoch(epoch), classes)
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": loss,
-                "train_accuracy": accuracy,
-                "val_loss": val.loss,
-                "val_accuracy": val.accuracy,
-                "seconds": seconds,
-                "images_per_second": len(loader) / seconds,
-            }
-        )
-        checkpoint = {
-            "config": described["settings"],
-            "dataset": described["data"],
-            "model": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "epoch": epoch,
-            "rng": torch.get_rng_state(),
-            "history": history,
+    with runs.open_run(config, dataset.slug, command.resume, notice, console.warn) as run, AfterStep() as stop:
+        folder = run.folder
+        if run.finished:
+            say(f"{folder} is finished; more --epochs would go on with it")
+            console.report(saved_result(folder), dataset, config, folder, quiet)
+            return folder
+        run.dataset, run.machine = utils.describe_dataset(dataset), utils.describe_machine(device, config.model_file)
+        title = utils.run_title(config, dataset)
+        validated_on = f"{len(held_out):,} images held out" if held_out else f"{len(dataset.test):,} test images"
+        facts = {
+            "dataset": dataset.name,
+            "model": config.model_name,
+            "parameters": count_parameters(network),
+            "validated_on": validated_on,
         }
-        utils.save_checkpoint(folder / "last.pt", checkpoint)
-        if held_out and all(val.accuracy > row["val_accuracy"] for row in history[:-1]):
-            utils.save_checkpoint(folder / "best.pt", checkpoint)
-        utils.write_history(folder / "history.csv", dataset.name, history)
-        left = (time.perf_counter() - began) * (config.epochs - epoch)
-        say(
-            f"{config.model_name} epoch {epoch:>{len(str(config.epochs))}}/{config.epochs}"
-            f"  training loss {loss:.3f}, {100 * accuracy:.1f} %"
-            f"  validation loss {val.loss:.3f}, {100 * val.accuracy:.1f} %"
-            f"  {seconds:.0f} s, {len(loader) / seconds:,.0f} images/s"
-            + (f", {tqdm.format_interval(left)} left" if left else "")
-        )
+        runs.record(run, facts)
+        utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
+        change = models.find(config.model_name).change
+        say(f"{config.model_name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
+        say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
+        if not held_out:
+            say(
+                "validating on the test set, as published: choose nothing by these figures "
+                "(--val holdout keeps it unseen)"
+            )
+        threads = torch.get_num_threads()
+        say(f"{device}, {threads} thread{'s' * (threads > 1)}; results go to {folder}")
 
-    # The result is the last epoch's. Where images were held out, this is the one look at the test set.
-    test = validate(network, test_loader.epoch(config.epochs), classes) if held_out else val
-    utils.write_json(folder / "metrics.json", facts | summarize(history, test, dataset.classes, bool(held_out)))
-    utils.plot_curves(folder / "curves.png", title, history, validated_on)
-    utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
-    utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
-    report(test, dataset, config, folder, quiet)
-    say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return folder
+        network.to(device)
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+        loader = make_loader(dataset.train, data.TRAIN, config, device, config.batch_size)
+        test_loader = make_loader(dataset.test, data.TEST, config, device)
+        val_loader = make_loader(held_out, data.HOLDOUT, config, device) if held_out else test_loader
+        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
+        utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
+        dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
+
+        history, tally, test = run.history, run.tally, None
+        if run.saved:
+            run.restore(network, optimizer, device)
+            tally.logits = [logits.to(device) for logits in tally.logits]
+            say(f"going on from {run.continues or folder}, {runs.position(run.saved)}")
+            runs.warn_of_other_machine(run, console.warn)
+
+        def save(best: bool = False) -> None:
+            finite = [tensor.isfinite().all() for tensor in (*network.parameters(), *tally.logits)]
+            if not all(finite):
+                raise Diverged(f"a weight is not a finite number at step {tally.steps:,}; {learning_rate(optimizer)}")
+            run.save(network, optimizer, device, history, tally, best)
+
+        def stop_if_asked() -> None:
+            if stop.requested:
+                save()
+                where = f"in epoch {len(history) + 1} of {config.epochs}, after {tally.steps:,} steps"
+                if len(history) == config.epochs:
+                    where = "after its last epoch"
+                raise Stopped(stop.requested, f"stopped {where}; to go on: {run.resume_command}")
+
+        def until_stopped(chunks: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+            for chunk in chunks:
+                stop_if_asked()
+                yield chunk
+
+        epoch = len(history)
+        try:
+            for epoch in range(len(history) + 1, config.epochs + 1):
+                what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
+                done = min(tally.steps * config.batch_size, len(loader))
+                with console.progress_bar(what, len(loader), done, quiet) as progress:
+
+                    def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
+                        progress(images, tally)
+                        if stop.requested:
+                            stop_if_asked()
+                        elif config.checkpoint_every and tally.steps % config.checkpoint_every == 0:
+                            save()
+
+                    train_epoch(
+                        network, loader.epoch(epoch, tally.images), config.batch_size, optimizer, tally, after_step
+                    )
+                began = time.perf_counter()
+                val = validate(network, until_stopped(val_loader.epoch(epoch)), len(dataset.classes))
+                row = {
+                    "epoch": epoch,
+                    "train_loss": tally.loss,
+                    "train_accuracy": tally.accuracy,
+                    "val_loss": val.loss,
+                    "val_accuracy": val.accuracy,
+                    "seconds": tally.seconds,
+                    "images_per_second": len(loader) / tally.seconds,
+                }
+                best = all(val.accuracy > earlier["val_accuracy"] for earlier in history)
+                left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
+                history.append(row)
+                tally, test = Tally(), None if held_out else val
+                save(best=best and held_out is not None)
+                utils.write_history(folder / "history.csv", dataset.name, history)
+                say(
+                    f"{config.model_name} epoch {epoch:>{len(str(config.epochs))}}/{config.epochs}"
+                    f"  training loss {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
+                    f"  validation loss {val.loss:.3f}, {100 * val.accuracy:.1f} %"
+                    f"  {row['seconds']:.0f} s, {row['images_per_second']:,.0f} images/s{console.left(left)}"
+                )
+
+            # The result is the last epoch's. Where images were held out, this is the one look at the test set.
+            if test is None:
+                test = validate(network, until_stopped(test_loader.epoch(config.epochs)), len(dataset.classes))
+            utils.write_history(folder / "history.csv", dataset.name, history)
+            utils.plot_curves(folder / "curves.png", title, history, validated_on)
+            utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
+            utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
+            figures = summarize(history, test, dataset.classes, bool(held_out))
+            utils.write_json(folder / runs.METRICS, facts | figures)
+        except Exception as error:
+            go_on = "" if isinstance(error, Diverged) else f"; to go on: {run.resume_command}"
+            raise RunnerError(
+                f"{config.model_name}, epoch {epoch}: {console.describe(error)}; {run.last_good}{go_on}"
+            ) from error
+        console.report(test, dataset, config, folder, quiet)
+        say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
+        if stop.requested:
+            raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
+        return folder
+
+
+def saved_result(folder: Path) -> Evaluation:
+    """The result in the files of a finished run.
+
+    Raises:
+        RunnerError: they can't be read.
+    """
+    try:
+        test = runs.read_json(folder / runs.METRICS)["test"]
+        return Evaluation(test["loss"], torch.tensor(test["confusion"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunnerError(f"{folder / runs.METRICS} is not the result of a run: {error!r}") from error
 
 
 def summarize(history: list[dict], test: Evaluation, classes: tuple[str, ...], held_out: bool) -> dict:
@@ -242,20 +325,13 @@ def evaluate(command: Command) -> Evaluation:
         RunnerError: the run or its data can't be read, or the data is not what it was trained on.
     """
     config, network, saved, device = restore(command)
-    about = saved["dataset"]
-    generated = about["seed"] is not None
-    if not generated and about["slug"] != "cifar10" and not sources.find(Path(config.data_dir)):
-        raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
-    wanted = replace(config, dataset="synthetic" if generated else "cifar10", data_seed=about["seed"] or 0)
-    dataset = load_data(wanted, command.quiet)
-    if dataset.digest != about["sha256"]:
-        raise RunnerError(f"{command.run} was trained on {about['name']}, but {dataset.source} holds {dataset.name}")
-    epoch = saved["epoch"]
+    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
+    epoch = len(saved["history"])
     loader = make_loader(data.subset(dataset.test, limit=config.limit), data.TEST, config, device)
     test = validate(network, loader.epoch(epoch), len(dataset.classes))
-    say = speaker(dataset.name, command.quiet)
-    say(f"{command.run}: {command.weights} checkpoint, after epoch {epoch} of {config.epochs}")
-    report(test, dataset, config, command.run, command.quiet)
+    say = console.speaker(dataset.name, command.quiet)
+    say(f"{command.run}: {command.weights} checkpoint, {runs.position(saved)}, of {config.epochs} epochs")
+    console.report(test, dataset, config, command.run, command.quiet)
     return test
 
 
@@ -270,9 +346,9 @@ def predict(command: Command) -> None:
     pixels = torch.stack([sources.read_any_image(path) for path in command.images])
     images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
     with torch.no_grad():
-        chunks = make_loader(images, data.TEST, config, device).epoch(saved["epoch"])
+        chunks = make_loader(images, data.TEST, config, device).epoch(len(saved["history"]))
         probabilities = torch.cat([network(chunk).softmax(1) for chunk, _ in chunks]).cpu()
-    say = speaker(about["name"], quiet=False)
+    say = console.speaker(about["name"])
     for path, row in zip(command.images, probabilities):
         top = row.topk(min(3, len(row)))
         likeliest = ", ".join(f"{about['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
@@ -282,12 +358,9 @@ def predict(command: Command) -> None:
 
 def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     """The settings, the trained network in evaluation mode, the checkpoint and the device of a saved run."""
-    saved = utils.load_checkpoint(command.run, command.weights)
-    try:
-        config = Config(**(saved["config"] | {"device": "auto"} | command.given))
-        weights, own = saved["model"], saved["config"]["model_file"]
-    except (KeyError, TypeError) as error:
-        raise RunnerError(f"{command.run}: the checkpoint is not one of this program: {error}") from None
+    saved = runs.load(command.run, command.weights, console.warn)
+    config = runs.saved_config(command.run, saved, command, device="auto")
+    own = saved["config"].get("model_file")
     try:
         models.find(config.model_name)
     except models.UnknownModel as error:
@@ -296,9 +369,9 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     device = set_up_machine(config)
     network = build_network(config.model_name)
     try:
-        network.load_state_dict(weights)
-    except RuntimeError:
-        raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from None
+        network.load_state_dict(saved["model"])
+    except Exception as error:
+        raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from error
     return config, network.to(device).eval(), saved, device
 
 
@@ -321,22 +394,25 @@ def make_loader(
 
 def load_data(config: Config, quiet: bool) -> data.Dataset:
     """The data set of a run, with a notice that can't be missed where it is not CIFAR-10."""
-
-    def warn(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def notice(text: str) -> None:
-        if not quiet:
-            warn(text)
-
-    dataset = sources.load(config.dataset, config.data_dir, config.data_url, config.data_seed, notice, warn)
+    notice = console.notices(quiet)
+    dataset = sources.load(config.dataset, config.data_dir, config.data_url, config.data_seed, notice, console.warn)
     if not dataset.is_cifar10:
-        rule = "!" * 78
-        text = [
-            "THIS IS NOT CIFAR-10. The images and their ten classes are generated.",
-            "No accuracy here says anything of CIFAR-10.",
-        ]
-        warn("\n".join([rule, *(f"!!  {line:<70}  !!" for line in text), rule]))
+        console.announce_generated_data()
+    return dataset
+
+
+def load_data_again(run: str, about: dict, config: Config, quiet: bool) -> data.Dataset:
+    """The data set that the saved run ``run`` was trained on, which its files describe as ``about``.
+
+    Raises:
+        RunnerError: it is not there, or something else is in its place.
+    """
+    kind = runs.kind_of_data(about)
+    if kind == "cifar10" and about["slug"] != "cifar10" and not sources.find(Path(config.data_dir)):
+        raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
+    dataset = load_data(replace(config, dataset=kind, data_seed=about.get("seed") or 0), quiet)
+    if dataset.digest != about["sha256"]:
+        raise RunnerError(f"{run} was trained on {about['name']}, but {dataset.source} holds {dataset.name}")
     return dataset
 
 
@@ -355,49 +431,6 @@ def set_up_machine(config: Config) -> torch.device:
     return torch.device(config.device)
 
 
-def speaker(dataset: str, quiet: bool) -> Callable[[str], None]:
-    """A ``print`` whose every line begins with the name of the data set; silent with ``quiet``.
-
-    Where nobody reads any more, as after ``| head``, the run goes on in silence.
-    """
-
-    def say(text: str) -> None:
-        if not quiet:
-            try:
-                print("\n".join(f"[{dataset}] {line}" for line in text.splitlines()), flush=True)
-            except BrokenPipeError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    return say
-
-
-def report(test: Evaluation, dataset: data.Dataset, config: Config, run: str | Path, quiet: bool) -> None:
-    """Prints a run's result as published, with the accuracy of each class; with ``quiet``, on one line."""
-    say = speaker(dataset.name, quiet=False)
-    if quiet:
-        say(f"{config.model_name}: test accuracy {100 * test.accuracy:.1f} %, {run}")
-        return
-    say(utils.run_title(config, dataset).replace("\n", ", "))
-    say(f"Accuracy of the network on {test.images:,} test images: {100 * test.accuracy:.1f} % (loss {test.loss:.3f})")
-    say("\n".join(utils.per_class_lines(test, dataset.classes)))
-
-
-@contextlib.contextmanager
-def progress_bar(what: str, images: int, quiet: bool) -> Iterator[Callable[[int, float, float], None]]:
-    """Shows a bar of images, and gives :func:`train_epoch` its ``progress``; no bar if quiet or without a terminal."""
-    layout = "{desc} {percentage:3.0f}% {remaining} left {rate_noinv_fmt} {bar}"
-    disable = True if quiet else None
-    with tqdm(
-        desc=what, total=images, unit="img", leave=False, disable=disable, dynamic_ncols=True, bar_format=layout
-    ) as bar:
-
-        def progress(images: int, loss: float, accuracy: float) -> None:
-            if bar.update(images) and not math.isnan(loss):
-                bar.set_description_str(f"{what}  loss {loss:.3f}, {100 * accuracy:.1f} %", refresh=False)
-
-        yield progress
-
-
 def main(command: Command) -> int:
     """Does what the command line asks for and returns the exit code."""
     try:
@@ -406,13 +439,20 @@ def main(command: Command) -> int:
         elif command.action == "predict":
             predict(command)
         else:
-            train(command.config(), command.quiet)
-    except RunnerError as error:
-        print(f"ex1.py: error: {error}", file=sys.stderr)
-        return error.exit_code
+            train(command)
+    except Stopped as stopped:
+        console.warn(f"ex1.py: {stopped}")
+        return stopped.exit_code
     except KeyboardInterrupt:
-        print("ex1.py: stopped", file=sys.stderr)
+        console.warn("ex1.py: stopped")
         return 130
+    except Exception as error:
+        if command.debug:
+            console.warn(traceback.format_exc())
+        known = isinstance(error, (RunnerError, OSError))
+        hint = "" if known or command.debug else "; --debug shows where in the code it came from"
+        console.warn(f"ex1.py: error: {console.describe(error)}{hint}")
+        return getattr(error, "exit_code", 1)
     return 0
 
 

@@ -7,17 +7,19 @@ files they came from stay the same.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import io
 import os
 import pickle
 import socket
-import sys
+import stat
 import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,11 +37,15 @@ from data import Dataset, Images, digest
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER_NAMES = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "automobile": 1}
 
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
+
 BATCH_FOLDER = CIFAR10.base_folder
 ARCHIVE = CIFAR10.filename
 TRAIN_BATCHES = dict(CIFAR10.train_list)
 TEST_BATCHES = dict(CIFAR10.test_list)
 
+# What Pillow decodes by itself: for others, such as EPS, it starts programs that interpret the file.
+SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
 DOWNLOAD_ATTEMPTS = 4
@@ -70,7 +76,7 @@ def load(
         url: a source of the official archive in place of the official one.
         seed: the seed of synthetic images.
         notice: is told what takes time.
-        warn: is told why the synthetic set steps in.
+        warn: is told why the synthetic set steps in, what a folder of images lacks, and what can't be cached.
 
     Raises:
         DataError: the images in ``data_dir`` are damaged.
@@ -78,7 +84,7 @@ def load(
     """
     if dataset != "synthetic":
         try:
-            return _load_cifar10(Path(data_dir), url, notice)
+            return _load_cifar10(Path(data_dir), url, notice, warn)
         except DownloadError as error:
             if dataset == "cifar10":
                 raise
@@ -104,7 +110,23 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
     return None
 
 
-def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None]) -> Dataset:
+def most_training_images(dataset: str, data_dir: str | Path) -> int:
+    """An upper bound of the training images that :func:`load` will find, known without reading any.
+
+    Raises:
+        DataError: ``data_dir`` holds folders that are not CIFAR-10's.
+    """
+    if dataset != "synthetic":
+        found = find(Path(data_dir))
+        if found and found[0] == "folder":
+            return len(_list_images(found[1] / "train"))
+        return TRAIN_IMAGES
+    import synthetic
+
+    return synthetic.TRAIN_IMAGES
+
+
+def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None], warn: Callable[[str], None]) -> Dataset:
     if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
         raise DataError(f"{data_dir} is neither a folder nor {ARCHIVE}")
     found = find(data_dir)
@@ -117,8 +139,8 @@ def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None]) -> Da
             found = "archive", data_dir / ARCHIVE
         kind, path = found
         if kind == "folder":
-            return _load_folder(path, notice)
-        splits = _cached(path.parent, kind, _fingerprint([path]), lambda: _read_archive(path, notice))
+            return _load_folder(path, notice, warn)
+        splits = _cached(path.parent, kind, _fingerprint([path]), lambda: _read_archive(path, notice), warn)
         return _official(*splits, path)
 
 
@@ -161,9 +183,16 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    """Refuses what may have no end or block for ever, such as a pipe or a device. A link to a file is that file."""
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is not a regular file")
+
+
 def _files(folder: Path) -> Callable[[str], bytes]:
     def read(name: str) -> bytes:
         try:
+            _check_regular(folder / name, os.stat(folder / name))
             return (folder / name).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{folder / name} is missing; remove {folder} to have it downloaded again") from None
@@ -185,12 +214,23 @@ def _read_batch(name: str, content: bytes, md5: str) -> Images:
         raise DataError(f"{name} is damaged: its MD5 is {found}, not {md5}")
     try:
         batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
-        pixels, labels = np.asarray(batch["data"]), np.asarray(batch["labels"], dtype=np.int64)
+        pixels = batch["data"].reshape(-1, 3, 32, 32).copy()  # the unpickled one can't be written
+        return _as_images(pixels, np.asarray(batch["labels"], dtype=np.int64))
     except Exception as error:
-        raise DataError(f"{name} is not a batch of CIFAR-10: {error}") from None
-    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072) or not np.isin(labels, range(10)).all():
-        raise DataError(f"{name} is not a batch of CIFAR-10: wrong shape, type or labels")
-    return Images(torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels))
+        raise DataError(f"{name} is not a batch of CIFAR-10: {error}") from error
+
+
+def _as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
+    """The arrays of one split as tensors that share their memory.
+
+    Raises:
+        ValueError: they are not pixels and labels of CIFAR-10.
+    """
+    if (pixels.dtype, labels.dtype) != (np.uint8, np.int64) or pixels.shape != (*labels.shape, 3, 32, 32):
+        raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, labels {labels.dtype} {labels.shape}")
+    if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
+        raise ValueError("there are no labels, or other ones than 0 to 9")
+    return Images(torch.from_numpy(pixels), torch.from_numpy(labels))
 
 
 def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Images]:
@@ -201,11 +241,22 @@ def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Im
             f"{path} is damaged: its MD5 is {found}, not {CIFAR10.tgz_md5}; remove it to have it downloaded again"
         )
     notice(f"reading {path}")
-    with tarfile.open(path, "r:gz") as archive:
-        # One pass: going back to an earlier member of a gzip stream would unpack it again.
-        wanted = {f"{BATCH_FOLDER}/{name}" for name in (*TRAIN_BATCHES, *TEST_BATCHES)}
-        content = {member.name: archive.extractfile(member).read() for member in archive if member.name in wanted}
-    return _read_batches(path.name, lambda name: content[f"{BATCH_FOLDER}/{name}"])
+    content = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            # One pass: going back to an earlier member of a gzip stream would unpack it again.
+            for member in archive:
+                folder, _, name = member.name.partition("/")
+                if folder != BATCH_FOLDER or "/" in name or not (member.isfile() or member.isdir()):
+                    raise DataError(f"{path} holds {member.name!r}, which the official archive does not")
+                if name in TRAIN_BATCHES or name in TEST_BATCHES:
+                    content[name] = archive.extractfile(member).read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read as an archive: {error}") from error
+    missing = [name for name in (*TRAIN_BATCHES, *TEST_BATCHES) if name not in content]
+    if missing:
+        raise DataError(f"{path} holds no {missing[0]}")
+    return _read_batches(path.name, content.__getitem__)
 
 
 # ---- download -------------------------------------------------------------------------------------------------------
@@ -247,12 +298,25 @@ def download(target: Path, url: str = "", notice: Callable[[str], None] = print)
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the same request would fail again within seconds: no such host, page or scheme, or no one listening."""
+    """Whether the same request would fail again within seconds.
+
+    So it is where there is no such host, page or scheme, no one listens, or this machine's disk is to blame.
+    """
     if isinstance(error, urllib.error.HTTPError):
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
         return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
-    return isinstance(error, (ValueError, http.client.InvalidURL))
+    here = {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.ENOTDIR,
+    }
+    return isinstance(error, ValueError) or getattr(error, "errno", None) in here
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -291,7 +355,7 @@ def _fetch(url: str, part: Path) -> None:
 # ---- folders of images ----------------------------------------------------------------------------------------------
 
 
-def _load_folder(folder: Path, notice: Callable[[str], None]) -> Dataset:
+def _load_folder(folder: Path, notice: Callable[[str], None], warn: Callable[[str], None]) -> Dataset:
     files = {split: _list_images(folder / split) for split in ("train", "test")}
     paths = [path for split in files.values() for path, _ in split]
     train, test = _cached(
@@ -299,7 +363,11 @@ def _load_folder(folder: Path, notice: Callable[[str], None]) -> Dataset:
         "folder",
         _fingerprint(paths),
         lambda: tuple(_decode(files[split], f"reading {folder / split}", notice) for split in ("train", "test")),
+        warn,
     )
+    for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
+        if len(images) != official:
+            warn(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
     content = digest(train, test)
     # The images may be any part or any encoding of CIFAR-10, so their content is in the name.
     name, slug = f"CIFAR-10 folder {content[:8]}", f"cifar10-folder-{content[:8]}"
@@ -336,12 +404,14 @@ def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], No
     def read(index: int) -> None:
         path = files[index][0]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.size != (32, 32) or image.mode != "RGB":
                     raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
                 pixels[index] = np.asarray(image).transpose(2, 0, 1)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path}: can't be read as an image: {error}") from None
+        except DataError:
+            raise
+        except Exception as error:  # a damaged file makes Pillow raise almost any
+            raise DataError(f"{path}: can't be read as an image: {error}") from error
 
     notice(f"{what}: {len(files):,} images")
     with ThreadPoolExecutor() as pool:
@@ -365,7 +435,7 @@ def read_any_image(path: str | Path) -> torch.Tensor:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=SAFE_FORMATS) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode == "F":
                 raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
@@ -374,8 +444,10 @@ def read_any_image(path: str | Path) -> torch.Tensor:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
             image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: can't be read as an image: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow raise almost any
+        raise DataError(f"{path}: can't be read as an image: {error}") from error
     return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
 
@@ -383,16 +455,28 @@ def read_any_image(path: str | Path) -> torch.Tensor:
 
 
 def _fingerprint(paths: list[Path]) -> str:
-    """Changes when a file is added, removed, renamed, or written to."""
+    """Changes when a file is added, removed, renamed, or written to.
+
+    Raises:
+        DataError: one of the paths is no regular file, or leads nowhere.
+    """
     total = hashlib.sha256()
     for path in paths:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+        _check_regular(path, status)
         total.update(f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return total.hexdigest()
 
 
 def _cached(
-    folder: Path, kind: str, fingerprint: str, make: Callable[[], tuple[Images, Images]]
+    folder: Path,
+    kind: str,
+    fingerprint: str,
+    make: Callable[[], tuple[Images, Images]],
+    warn: Callable[[str], None],
 ) -> tuple[Images, Images]:
     """The two splits that ``make`` gives, from the cache in ``folder`` where that has the same fingerprint."""
     path = folder / f".cache-{kind}.npz"
@@ -400,17 +484,17 @@ def _cached(
     # A cache of any other content, or none, only means that the images are read again.
     with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as cache:
         if cache["fingerprint"].item() == fingerprint:
-            arrays = [torch.from_numpy(cache[name]) for name in names]
-            return Images(*arrays[:2]), Images(*arrays[2:])
+            splits = [_as_images(cache[f"{split}_pixels"], cache[f"{split}_labels"]) for split in ("train", "test")]
+            return splits[0], splits[1]
     train, test = make()
     tensors = (train.pixels, train.labels, test.pixels, test.labels)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.part")
     try:
         with open(temporary, "wb") as file:
             np.savez(file, fingerprint=fingerprint, **{name: t.numpy() for name, t in zip(names, tensors)})
         temporary.replace(path)
     except OSError as error:
-        print(f"the decoded images are not cached, so the next start is slow: {error}", file=sys.stderr)
+        warn(f"the decoded images are not cached, so the next start is slow: {error}")
         with contextlib.suppress(OSError):
             temporary.unlink()
     return train, test

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from config import Config, RunnerError
+from config import Config
 from data import Dataset
 from net import count_parameters
 
@@ -76,6 +77,35 @@ class Evaluation:
         }
 
 
+@dataclass
+class Tally:
+    """What an epoch of training has added up to so far: enough to go on in its middle.
+
+    Attributes:
+        images: trained on, in the chunks that are done.
+        loss_sum: their losses, in nats, each from before its own step.
+        right: how many of them were classified rightly.
+        logits: those of the steps that are done in the chunk at work, float32 (B, C) each.
+        steps: done in this epoch.
+        seconds: of training.
+    """
+
+    images: int = 0
+    loss_sum: float = 0.0
+    right: int = 0
+    logits: list[Tensor] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.images
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.images
+
+
 def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Counts of (true class, predicted class), int64 (classes, classes), on the CPU."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
@@ -93,39 +123,34 @@ def per_class_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def new_run_folder(config: Config, dataset: Dataset) -> Path:
-    """Creates the folder of one run, never one that exists: a repeated run gets the ending ``__run-2``, and so on.
+def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
+    """Writes a file whole or not at all: under a temporary name, to the disk, then renamed.
+
+    Only one process at a time may write into the folder. A temporary file that one left behind as it was killed is
+    written over.
+
+    Args:
+        path: where to.
+        content: all of it.
+        previous: the name that the file that ``path`` was gets.
 
     Raises:
-        RunnerError: the folder can't be created.
+        OSError: the disk is full, the folder is gone or not writable; ``path`` is as it was.
     """
-    parent = Path(config.results_dir) / dataset.slug / config.model_name
-    number = 1
-    while True:
-        folder = parent / (config.run_name + (f"__run-{number}" if number > 1 else ""))
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            if not parent.is_dir():
-                raise RunnerError(f"{parent} is not a folder") from None
-            number += 1
-        except OSError as error:
-            raise RunnerError(f"can't create {folder}: {error.strerror}") from None
-
-
-def write_file(path: Path, content: bytes | str) -> None:
-    """Writes a file whole or not at all: to a temporary name in the same folder, to the disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with open(temporary, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
+        if previous:
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(previous)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -143,32 +168,6 @@ def write_history(path: Path, dataset: str, history: Sequence[dict]) -> None:
     write_file(path, text.getvalue())
 
 
-def save_checkpoint(path: Path, content: dict) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_file(path, buffer.getvalue())
-
-
-def load_checkpoint(run: str | Path, weights: str = "last") -> dict:
-    """The checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, on the CPU; runs no code from it.
-
-    Raises:
-        RunnerError: there is none, or it can't be read.
-    """
-    path = Path(run) / f"{weights}.pt"
-    if not path.is_file():
-        why = (
-            "it is written with --val holdout"
-            if weights == "best" and Path(run).is_dir()
-            else "is this the folder of a run?"
-        )
-        raise RunnerError(f"{path} does not exist: {why}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RunnerError(f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]}") from None
-
-
 def describe_dataset(dataset: Dataset) -> dict:
     """What files say about the data of a run; together with the images themselves it is the ``Dataset`` again."""
     return {
@@ -183,8 +182,8 @@ def describe_dataset(dataset: Dataset) -> dict:
     }
 
 
-def describe_machine(device: torch.device) -> dict:
-    """Versions, device, threads and git commit, for ``config.json``."""
+def describe_machine(device: torch.device, model_file: str = "") -> dict:
+    """Versions, device, threads, git commit and the SHA-256 of a file of own models, for ``config.json``."""
     packages = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -194,6 +193,7 @@ def describe_machine(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "git_commit": _git_commit(),
+        "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
     }

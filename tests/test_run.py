@@ -14,13 +14,14 @@ import config
 import data
 import ex1
 import models
+import runs
 import sources
 import utils
 from conftest import PROJECT
 
 FILES = {
     "config.json", "history.csv", "metrics.json", "summary.txt", "curves.png", "per_class.png", "confusion.png",
-    "samples.png", "last.pt",
+    "samples.png", "last.pt", "previous.pt",
 }  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def same(a, b):
 def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
     assert ex1_main("--model-name", "q1-1", "--epochs", "2", "--shuffle", "per-image", "--lr", "0.01") == 0
     folder = run_folder(tmp_path)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir() if path.name != ".lock"} == FILES
     assert folder.relative_to(tmp_path) == Path(
         "results/synthetic/Q1_1/Q1_1__shuffle-per-image__epochs-2__lr-0.01__seed-0"
     )
@@ -122,9 +123,9 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
     looks = []
     real = data.Loader.epoch
 
-    def watch(loader, epoch):
+    def watch(loader, epoch, done=0):
         looks.append((loader.split, epoch))
-        return real(loader, epoch)
+        return real(loader, epoch, done)
 
     monkeypatch.setattr(data.Loader, "epoch", watch)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--val", "holdout", "--holdout", "50", "--lr", "0.01") == 0
@@ -148,7 +149,6 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
     best = metrics["best_epoch_by_holdout"]
     assert best["validation_accuracy"] == max(float(row["val_accuracy"]) for row in rows)
     saved = torch.load(folder / "best.pt", weights_only=True)
-    assert saved["epoch"] == best["epoch"]
     assert len(saved["history"]) == best["epoch"]
 
 
@@ -164,7 +164,7 @@ def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, t
     monkeypatch.setattr(ex1, "validate", measured)
     ex1_main("--model-name", "Q1_1", "--epochs", "4", "--val", "holdout", "--holdout", "50", "--limit", "20")
     folder = run_folder(tmp_path)
-    assert torch.load(folder / "best.pt", weights_only=True)["epoch"] == 2
+    assert len(torch.load(folder / "best.pt", weights_only=True)["history"]) == 2
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["best_epoch_by_holdout"]["epoch"] == 2
     assert metrics["epochs"] == 4
@@ -241,7 +241,7 @@ def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "can't be read as a checkpoint")]
+    ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "last.pt is damaged")]
 )
 def test_a_run_that_is_none_is_told_in_a_line(ex1_main, tmp_path, capsys, run, message):
     (tmp_path / "garbage").mkdir()
@@ -339,10 +339,10 @@ def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(ex1_main,
     refused(2, "no model is named 'Q1_1'")
     monkeypatch.undo()
     saved = torch.load(folder / "last.pt", weights_only=True)
-    torch.save(saved | {"config": saved["config"] | {"unheard_of": 1}}, folder / "last.pt")
-    refused(1, "is not one of this program")
-    torch.save({"weights": 1}, folder / "last.pt")
-    refused(1, "is not one of this program")
+    runs.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
+    refused(1, "is not a run of this version of the program")
+    runs.save(folder / "last.pt", {"weights": 1})
+    refused(1, "is not a checkpoint of this program")
 
 
 def test_a_run_on_a_folder_of_images_asks_for_that_folder(ex1_main, tmp_path, capsys, monkeypatch):

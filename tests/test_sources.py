@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, capsys):
     (folder / ".lock").mkdir()
     (folder / ".cache-folder.npz").mkdir()
     assert len(sources.load("cifar10", folder).train) == 20
-    assert "not cached" in capsys.readouterr().err
+    assert "not cached" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
 
 

@@ -1,0 +1,474 @@
+"""The folder of a run: made, locked, found again; and its checkpoints, from which a stopped run goes on.
+
+``last.pt`` and ``previous.pt`` are a run's two latest checkpoints, ``best.pt`` is the one of the best epoch on a
+hold-out. Each is a file of ``torch.save`` for ``torch.load(..., weights_only=True)``, which runs no code from it. Such
+a file is a zip archive, and the SHA-256 of its bytes is the archive's comment. ``metrics.json`` is written last: a run
+that has it is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import random
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+import utils
+from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of
+from utils import Tally
+
+LAST, PREVIOUS, BEST, CONFIG, METRICS = "last.pt", "previous.pt", "best.pt", "config.json", "metrics.json"
+
+
+class CheckpointError(RunnerError):
+    """A checkpoint that is missing, damaged, or not one of this program; the message names the file."""
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+COMMENT = len(b"sha256:") + 64
+
+# What a checkpoint holds, and what of it is described by its data set.
+CONTENT = {"config": dict, "machine": dict, "dataset": dict, "model": dict, "optimizer": dict, "random": dict}
+CONTENT |= {"history": list, "tally": dict}
+DATASET = {"name": str, "slug": str, "sha256": str, "classes": list}
+
+
+def _seal(archive: bytes) -> bytes:
+    """The zip archive, which has no comment, with its SHA-256 as its comment."""
+    comment = b"sha256:" + hashlib.sha256(archive).hexdigest().encode()
+    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
+
+
+def _is_whole(content: bytes) -> bool:
+    return content == _seal(content[: -COMMENT - 2] + b"\0\0")
+
+
+def save(path: Path, content: dict, previous: Path | None = None) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        OSError: it can't be written; what was at ``path`` is still there.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    utils.write_file(path, _seal(buffer.getvalue()), previous)
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+    if not _is_whole(content):
+        raise CheckpointError(f"{path} is damaged: its checksum is not that of its content")
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not (_holds(saved, CONTENT) and _holds(saved["dataset"], DATASET)):
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    return saved
+
+
+def _holds(content: object, types: dict[str, type]) -> bool:
+    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
+
+
+def load(run: str | Path, weights: str = "last", warn: Callable[[str], None] = lambda text: None) -> dict:
+    """The checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, on the CPU; runs no code from it.
+
+    Where the last one is damaged, it is the one before.
+
+    Args:
+        warn: is told what is damaged, and what is used in its place.
+
+    Raises:
+        CheckpointError: there is none, or none can be read.
+    """
+    run = Path(run)
+    if weights == "best":
+        if run.is_dir() and not (run / BEST).exists():
+            raise CheckpointError(f"{run / BEST} does not exist: it is written with --val holdout")
+        return _read(run / BEST)
+    if not has_checkpoint(run):
+        raise CheckpointError(f"{run / LAST} does not exist: is this the folder of a run?")
+    try:
+        return _read(run / LAST)
+    except CheckpointError as problem:
+        try:
+            saved = _read(run / PREVIOUS)
+        except CheckpointError as second:
+            raise CheckpointError(f"{problem}; {second}") from problem
+        warn(f"{problem}; {run / PREVIOUS} is used, {position(saved)}")
+        return saved
+
+
+def has_checkpoint(run: Path) -> bool:
+    return (run / LAST).exists() or (run / PREVIOUS).exists()
+
+
+def position(saved: dict) -> str:
+    """Where in its training a checkpoint was written, in words."""
+    epochs, steps = len(saved["history"]), saved["tally"].get("steps", 0)
+    return f"after epoch {epochs}" + f" and {steps:,} steps of the next" * bool(steps)
+
+
+# ---- random numbers -------------------------------------------------------------------------------------------------
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds every global generator: torch's on all devices, and for own models Python's and NumPy's."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def random_state(device: torch.device) -> dict:
+    """The state of every global generator that a network on ``device`` can draw from."""
+    numbers = np.random.get_state(legacy=False)
+    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
+    state["numpy"] = numbers | {"state": {"key": numbers["state"]["key"].tolist(), "pos": numbers["state"]["pos"]}}
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state()
+    return state
+
+
+def set_random_state(state: dict, device: torch.device) -> None:
+    """Puts the generators into a state of :func:`random_state`; one of another kind of device stays as it is."""
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["python"])
+    numbers = state["numpy"]
+    key = np.array(numbers["state"]["key"], dtype=np.uint32)
+    np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
+    if device.type in state:
+        torch.get_device_module(device).set_rng_state(state[device.type])
+
+
+# ---- settings of saved runs -----------------------------------------------------------------------------------------
+
+
+def describe(run: str | Path) -> dict:
+    """The ``config`` and ``dataset`` of a saved run, from its checkpoint, or before the first one from config.json.
+
+    Raises:
+        RunnerError: there is neither, or it can't be read.
+    """
+    run = Path(run)
+    if has_checkpoint(run) or not (run / CONFIG).exists():
+        return load(run)
+    content = read_json(run / CONFIG)
+    saved = {"config": content.get("settings"), "dataset": content.get("data")}
+    if not (isinstance(saved["config"], dict) and _holds(saved["dataset"], DATASET)):
+        raise RunnerError(f"{run / CONFIG} is not the description of a run")
+    return saved
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        RunnerError: it can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunnerError(f"{path} can't be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RunnerError(f"{path} can't be read: it holds no object")
+    return content
+
+
+def saved_config(run: str | Path, saved: dict, command: Command, **overrides: object) -> Config:
+    """The settings of a saved run, with those that ``command`` gives in place of the saved ones.
+
+    The saved address of the data is not used: a run that somebody else made may not say where to download from.
+
+    Raises:
+        RunnerError: the run's settings are not those of this program.
+        UsageError: they contradict those that are given.
+    """
+    settings = saved["config"] | {"data_url": FIELDS["data_url"].default} | overrides
+    try:
+        Config(**settings)
+    except (TypeError, UsageError) as error:
+        raise RunnerError(f"{run} is not a run of this version of the program: {error}") from error
+    return command.config(settings)
+
+
+def config_to_train(command: Command) -> Config:
+    """The settings of the run that ``command`` trains; with ``--resume RUN`` they are that run's.
+
+    Raises:
+        UsageError: the command line contradicts the run that it resumes.
+        RunnerError: that run can't be read.
+    """
+    if command.resume in ("", AUTO):
+        return command.config()
+    saved = describe(command.resume)
+    config = saved_config(command.resume, saved, command)
+    data = {"dataset": kind_of_data(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
+    different = differences(saved["config"], config, IDENTITY - {"epochs"})
+    if command.given.get("dataset") != "auto":
+        different += differences(data, config, data.keys() & command.given)
+    if different:
+        raise UsageError(f"{command.resume} is another run than the one asked for: {'; '.join(different)}")
+    return config
+
+
+def kind_of_data(described: dict) -> str:
+    """The ``--dataset`` that gives the data that a file of a run describes."""
+    return "cifar10" if described.get("seed") is None else "synthetic"
+
+
+def differences(saved: dict, config: Config, names: set[str]) -> list[str]:
+    """Those of the settings ``names`` that are others in ``config`` than in a saved run, in words."""
+    return [
+        f"it has {flag_of(name)} {saved[name]}, not {getattr(config, name)}"
+        for name in FIELDS
+        if name in names and name in saved and saved[name] != getattr(config, name)
+    ]
+
+
+# ---- folders --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """The folder of one run, which no other process trains in, and where its training stands.
+
+    Attributes:
+        folder: where it is.
+        config: its settings.
+        saved: the checkpoint that it goes on from, None at its beginning.
+        continues: the shorter run whose checkpoint that is, if it is another one's.
+        finished: whether there is nothing left to train.
+        dataset: the description of its data, for its files.
+        machine: the description of the machine, for its files.
+    """
+
+    folder: Path
+    config: Config
+    saved: dict | None = None
+    continues: Path | None = None
+    finished: bool = False
+    dataset: dict = field(default_factory=dict)
+    machine: dict = field(default_factory=dict)
+
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        """Puts network, optimiser and random numbers into the state of the checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: the checkpoint is of another network.
+        """
+        if self.saved is None:
+            return
+        try:
+            network.load_state_dict(self.saved["model"])
+            optimizer.load_state_dict(self.saved["optimizer"])
+            set_random_state(self.saved["random"], device)
+        except Exception as error:
+            what = f"{self.config.model_name} has changed since, or the checkpoint is not one of it"
+            raise CheckpointError(f"{self.continues or self.folder} can't be resumed: {what}") from error
+
+    @property
+    def history(self) -> list[dict]:
+        """A row for each epoch that is done."""
+        return list(self.saved["history"]) if self.saved else []
+
+    @property
+    def tally(self) -> Tally:
+        """What the epoch after those has added up to so far."""
+        return Tally(**self.saved["tally"]) if self.saved else Tally()
+
+    def save(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        history: list[dict],
+        tally: Tally,
+        best: bool = False,
+    ) -> None:
+        """Writes ``last.pt``, and keeps the one before as ``previous.pt``.
+
+        Args:
+            history: a row for each epoch that is done.
+            tally: what the epoch after those has added up to so far.
+            best: write ``best.pt`` too.
+
+        Raises:
+            OSError: it can't be written; the checkpoints are as they were.
+        """
+        checkpoint = {
+            "config": asdict(self.config),
+            "dataset": self.dataset,
+            "machine": self.machine,
+            "model": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": random_state(device),
+            "history": history,
+            "tally": asdict(tally),
+        }
+        if best:
+            # First: a run that is killed in between does this epoch again, and would not know of a best one it lost.
+            save(self.folder / BEST, checkpoint)
+        save(self.folder / LAST, checkpoint, previous=self.folder / PREVIOUS)
+
+    @property
+    def last_good(self) -> str:
+        """Where the last good checkpoint is, in words."""
+        with contextlib.suppress(CheckpointError):
+            return f"the last good checkpoint is {self.folder / LAST}, {position(load(self.folder))}"
+        return "there is no checkpoint of it yet"
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with this run."""
+        command = [sys.orig_argv[0], sys.argv[0], "--resume", str(self.folder)]
+        if self.config.model_file:
+            command += ["--model-file", self.config.model_file]
+        return shlex.join(command)
+
+
+@contextlib.contextmanager
+def open_run(
+    config: Config,
+    slug: str,
+    resume: str = "",
+    notice: Callable[[str], None] = print,
+    warn: Callable[[str], None] = print,
+) -> Iterator[Run]:
+    """The folder that a run trains in, locked for as long as it is entered, and the checkpoint that it goes on from.
+
+    Without ``resume`` it is always a new folder; one whose name is taken gets the ending ``__run-2``, and so on.
+
+    Args:
+        slug: the folder of the data set.
+        resume: empty, ``auto``, or the folder of a run; see ``--resume``.
+        notice: is told of an unfinished run that could be resumed.
+        warn: is told of a damaged checkpoint.
+
+    Raises:
+        RunnerError: the run is in another process's hands, its checkpoints are damaged, or there is no folder to be
+            had.
+    """
+    origin = None if resume in ("", AUTO) else Path(resume)
+    parent = origin.parent if origin else Path(config.results_dir) / slug / config.model_name
+    if origin and describe(origin)["config"].get("epochs") == config.epochs:
+        runs, origin = [origin], None
+    else:
+        runs = _folders(parent, config.run_name)
+    unfinished = [folder for folder in runs if not (folder / METRICS).exists()]
+    locked = None
+    if resume:
+        locked = next(((folder, lock) for folder in unfinished if (lock := _lock(folder))), None)
+        if not locked and unfinished:
+            raise RunnerError(f"{unfinished[0]} is being trained by another process")
+        if not locked and runs:
+            yield Run(runs[0], config, finished=True)
+            return
+    elif unfinished and not origin:
+        notice(f"{unfinished[0]} was stopped, or trains right now; --resume auto goes on with it, this is a new run")
+    folder, lock = locked or _new_folder(parent, config.run_name)
+    try:
+        run = Run(folder, config)
+        if has_checkpoint(folder):
+            run.saved = load(folder, warn=warn)
+            different = differences(run.saved["config"], config, IDENTITY)
+            if different:
+                raise UsageError(f"{folder} is another run than its name says: {'; '.join(different)}")
+        elif origin:
+            run.saved, run.continues = load(origin, warn=warn), origin
+            _check_length(run)
+            if (origin / BEST).exists():
+                save(folder / BEST, load(origin, "best"))
+        yield run
+    finally:
+        lock.release()
+
+
+def _check_length(run: Run) -> None:
+    done, begun = len(run.saved["history"]), bool(run.saved["tally"]["steps"])
+    if done + begun > run.config.epochs:
+        more = f", and has begun epoch {done + 1}" * begun
+        raise UsageError(f"--epochs {run.config.epochs}: {run.continues} has {done} epochs behind it{more}")
+
+
+def _folders(parent: Path, name: str) -> list[Path]:
+    """The folders of runs called ``name``, in the order in which they were begun."""
+    if not parent.is_dir():
+        return []
+    pattern = re.compile(re.escape(name) + r"(?:__run-(\d+))?")
+    found = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+    return [path for match, path in sorted(found, key=lambda pair: int(pair[0][1] or 1))]
+
+
+def _new_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
+    number = 1
+    while True:
+        folder = parent / (name + (f"__run-{number}" if number > 1 else ""))
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not parent.is_dir():
+                raise RunnerError(f"{parent} is not a folder") from None
+        except OSError as error:
+            raise RunnerError(f"can't create {folder}: {error.strerror}") from error
+        else:
+            if lock := _lock(folder):
+                return folder, lock
+        number += 1
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """The lock of a run's folder; None if another process has it. The system frees that of a process that ends."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    except OSError as error:
+        raise RunnerError(f"{folder} can't be written: {error.strerror}") from error
+    return lock
+
+
+def record(run: Run, facts: dict) -> None:
+    """Writes ``config.json``; for a run that goes on, adds where and when to the one that is there."""
+    path = run.folder / CONFIG
+    content = facts | {"settings": asdict(run.config), "data": run.dataset, "machine": run.machine}
+    if run.saved and not run.continues and path.exists():
+        content = read_json(path)
+        content["resumed"] = [*content.get("resumed", []), run.machine | {"position": position(run.saved)}]
+    elif run.continues:
+        content["continues"] = {"run": str(run.continues), "position": position(run.saved)}
+    utils.write_json(path, content)
+
+
+def warn_of_other_machine(run: Run, warn: Callable[[str], None]) -> None:
+    """Says what keeps a run that goes on from being bit for bit what it would have been without a stop."""
+    before, now = run.saved["machine"], run.machine
+    compared = {"threads": "threads", "device": "device", "device_name": "processor", "model_sha256": "own model"}
+    changes = [
+        f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]
+    ]
+    versions = before.get("versions", {}).get("torch"), now["versions"]["torch"]
+    if versions[0] != versions[1]:
+        changes.append(f"torch {versions[0]}, now {versions[1]}")
+    if changes:
+        warn(f"it began with {'; '.join(changes)}: the result will not be bit for bit that of a run without a stop")
