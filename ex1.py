@@ -99,6 +99,19 @@ def train_epoch(
     return tally
 
 
+def check_finite(network: nn.Module, optimizer: torch.optim.Optimizer, tally: Tally) -> None:
+    """Checks that ``network`` is worth saving in the middle of a chunk, whose losses are not known yet.
+
+    Raises:
+        Diverged: an output of the chunk's steps, or a weight, is not a finite number.
+    """
+    for step, logits in enumerate(tally.logits, tally.steps - len(tally.logits) + 1):
+        if not logits.isfinite().all():
+            raise Diverged(f"the network's output is not a finite number at step {step:,}; {learning_rate(optimizer)}")
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise Diverged(f"a weight is not a finite number after step {tally.steps:,}; {learning_rate(optimizer)}")
+
+
 def learning_rate(optimizer: torch.optim.Optimizer) -> str:
     return f"the learning rate is {optimizer.param_groups[0]['lr']:g}"
 
@@ -189,9 +202,7 @@ def train(command: Command) -> Path:
             runs.warn_of_other_machine(run, console.warn)
 
         def save(best: bool = False) -> None:
-            finite = [tensor.isfinite().all() for tensor in (*network.parameters(), *tally.logits)]
-            if not all(finite):
-                raise Diverged(f"a weight is not a finite number at step {tally.steps:,}; {learning_rate(optimizer)}")
+            check_finite(network, optimizer, tally)
             run.save(network, optimizer, device, history, tally, best)
 
         def stop_if_asked() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.pop("CIFAR10_URL", None)
 
 import numpy as np
+import processes
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
@@ -54,6 +55,13 @@ def ex1_main(tmp_path, small_synthetic):
         return ex1.main(config.parse([*argv, *place, "--threads", "1"]))
 
     return run
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Makes places where command lines run in processes of their own, see ``processes.Place``."""
+    processes.PROCESSES.set_forkserver_preload(["ex1", "synthetic", "torch.optim", "matplotlib.figure", "torchsummary"])
+    return lambda name="place", **options: processes.Place(tmp_path / name, **options)
 
 
 class _Python2Pickler(pickle._Pickler):

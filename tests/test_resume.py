@@ -1,0 +1,413 @@
+"""Runs that are stopped, by anything at any time, and go on as if nothing had happened."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from processes import KilledAtWrite, flip, outcome, same
+
+import config
+import runs
+import synthetic
+from conftest import PROJECT
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+
+
+def assert_same_outcome(folder, reference):
+    ours, theirs = outcome(folder), outcome(reference)
+    assert [key for key in ours if not same(ours[key], theirs[key])] == []
+    files = lambda folder: {path.name for path in folder.iterdir()}
+    assert files(folder) == files(reference)
+
+
+SMALL = ("--epochs", "3", "--lr", "0.01", "--checkpoint-every", "37")
+CASES = {
+    "Q1_1 --shuffle none": 2000,
+    "Q1_1 --shuffle fixed": 2000,
+    "Q1_1 --shuffle per-image": 2000,
+    "Q1_24 --shuffle per-image --batch-size 12": 1100,
+    "Q1_4 --val holdout --holdout 300 --batch-size 5": 2000,
+}
+
+
+@pytest.mark.parametrize(("case", "images"), CASES.items(), ids=CASES)
+def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(place, case, images):
+    straight, killed = (place(name, images=(images, 300)) for name in ("straight", "killed"))
+    command = ["--model-name", *case.split(), *SMALL]
+    began = time.perf_counter()
+    assert straight.run(*command) == 0
+    duration = time.perf_counter() - began
+    moments = random.Random(case)
+    codes = []
+    while not codes or (codes[-1] and len(codes) < 8):
+        process = killed.start(*command, "--resume", "auto")
+        process.join(moments.uniform(0, duration))
+        process.kill()
+        process.join()
+        codes.append(process.exitcode)
+    assert set(codes) <= {0, -signal.SIGKILL}, killed.said()
+    if codes[-1]:
+        assert killed.run(*command, "--resume", "auto") == 0, killed.said()
+    (folder,), (reference,) = killed.runs, straight.runs
+    assert_same_outcome(folder, reference)
+
+
+def test_a_run_killed_in_any_write_ends_as_if_it_never_was(place):
+    case = ("--model-name", "Q1_1", "--epochs", "2", "--batch-size", "20", "--checkpoint-every", "6", "--lr", "0.1")
+    case += ("--val", "holdout", "--holdout", "20")
+    make = partial(place, images=(200, 50))
+    straight = make("straight")
+    assert straight.run(*case) == 0
+    (reference,) = straight.runs
+    n = 0
+    while True:
+        n += 1
+        killed = make(f"killed {n}")
+        code = killed.run(*case, before=KilledAtWrite(n))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        (folder,) = killed.runs
+        how = ["--resume", str(folder)] if (folder / "config.json").exists() else [*case, "--resume", "auto"]
+        assert killed.run(*how) == 0, killed.said()
+        assert killed.runs == [folder]
+        assert_same_outcome(folder, reference)
+        assert same(outcome(folder, "best.pt"), outcome(reference, "best.pt"))
+    assert n > 15
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
+    case = ("--model-name", "Q1_1", "--epochs", "6", "--shuffle", "per-image")
+    straight, stopped = place("straight"), place("stopped")
+    assert straight.run(*case) == 0
+    process = stopped.start(*case)
+    while not stopped.runs or not (stopped.runs[0] / "last.pt").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == code
+    (folder,) = stopped.runs
+    said = stopped.said()
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].endswith(f" --resume {folder}")
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    assert 1 <= len(saved["history"]) < 6
+    assert f"stopped in epoch {len(saved['history']) + 1} of 6, after {saved['tally']['steps']:,} steps" in said
+    assert stopped.run("--resume", str(folder)) == 0
+    assert_same_outcome(folder, straight.runs[0])
+    resumed = json.loads((folder / "config.json").read_text())["resumed"]
+    assert [entry["position"] for entry in resumed] == [runs.position(saved)]
+
+
+def test_the_command_that_is_printed_goes_on(tmp_path):
+    command = [sys.executable, "ex1.py", "--model-name", "Q1_1", "--epochs", "9", "--limit", "400", "--lr", "0.01"]
+    command += ["--dataset", "synthetic", "--results-dir", str(tmp_path / "with space")]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "epoch 1/9" in line:
+                process.send_signal(signal.SIGINT)
+        last = process.stderr.read().splitlines()[-1]
+    assert process.returncode == 130
+    assert last.startswith("ex1.py: stopped in epoch ")
+    done = subprocess.run(last.partition("; to go on: ")[2], shell=True, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from " in done.stdout
+    assert list(tmp_path.glob("*/*/*/*/metrics.json"))
+
+
+class SlowStep:
+    """Makes every step of training take seconds, as one that is stuck."""
+
+    def __call__(self):
+        torch.optim.SGD.step = lambda self: time.sleep(30)
+
+
+def test_a_second_signal_stops_at_once(place):
+    here = place()
+    process = here.start("--model-name", "Q1_1", before=SlowStep())
+    while not here.log.exists() or "results go to" not in here.log.read_text():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    while "once more stops at once" not in here.log.read_text():
+        time.sleep(0.01)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert time.monotonic() - began < 25
+    assert "Traceback" not in here.said()
+
+
+class SlowData:
+    def __call__(self):
+        synthetic.make_images = lambda *args: time.sleep(30)
+
+
+def test_before_the_training_a_signal_stops_at_once(place):
+    here = place()
+    here.log.write_text("")
+    process = here.start("--model-name", "Q1_1", before=SlowData())
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert here.said().split() == ["ex1.py:", "stopped"]
+    assert here.runs == []
+
+
+def test_a_finished_run_goes_on_to_more_epochs_in_a_folder_of_its_own(place):
+    case = ("--model-name", "Q1_24", "--val", "holdout", "--holdout", "20", "--lr", "0.01", "--batch-size", "10")
+    straight, extended = (place(name, images=(100, 50)) for name in ("straight", "extended"))
+    assert straight.run(*case, "--epochs", "4") == 0
+    assert extended.run(*case, "--epochs", "2") == 0
+    (short,) = extended.runs
+    before = {path: path.read_bytes() for path in short.iterdir()}
+    assert extended.run("--resume", str(short), "--epochs", "4") == 0, extended.said()
+    assert "going on from" in extended.said()
+    (long,) = set(extended.runs) - {short}
+    assert long.name == straight.runs[0].name
+    assert same(outcome(long), outcome(straight.runs[0]))
+    assert same(outcome(long, "best.pt"), outcome(straight.runs[0], "best.pt"))
+    assert {path: path.read_bytes() for path in short.iterdir() if path in before} == before
+    assert json.loads((long / "config.json").read_text())["continues"]["position"] == "after epoch 2"
+    # The same again: there is nothing left to do, and nothing is done.
+    before = {path: path.stat().st_mtime_ns for path in long.iterdir()}
+    assert extended.run("--resume", str(short), "--epochs", "4") == 0
+    assert "is finished" in extended.said()
+    assert {path: path.stat().st_mtime_ns for path in long.iterdir()} == before
+    assert extended.run("--resume", str(long), "--epochs", "3") == 2
+    assert "has 4 epochs behind it" in extended.said()
+
+
+def test_an_extension_that_was_killed_goes_on(place):
+    straight, here = (place(name, images=(300, 100)) for name in ("straight", "here"))
+    assert straight.run("--model-name", "Q1_1", "--epochs", "4") == 0
+    assert here.run("--model-name", "Q1_1", "--epochs", "1") == 0
+    (short,) = here.runs
+    for n in (3, 5, 8):
+        assert here.run("--resume", str(short), "--epochs", "4", before=KilledAtWrite(n)) == -signal.SIGKILL
+    assert here.run("--resume", str(short), "--epochs", "4") == 0
+    (long,) = set(here.runs) - {short}
+    assert same(outcome(long), outcome(straight.runs[0]))
+
+
+def test_what_contradicts_the_resumed_run_is_refused_and_named(place):
+    here = place(images=(200, 50))
+    assert here.run("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed") == 0
+    (folder,) = here.runs
+    resume = ("--resume", str(folder))
+    here.said()
+    assert here.run(*resume, "--model-name", "Q1_2", "--shuffle", "none", "--seed", "3", "--batch-size", "8") == 2
+    said = here.said()
+    for difference in ("model-name Q1_1, not Q1_2", "shuffle fixed, not none", "seed 0, not 3", "batch-size 4, not 8"):
+        assert f"it has --{difference}" in said
+    assert here.run(*resume, "--data-seed", "4") == 2
+    assert "it has --data-seed 0, not 4" in here.said()
+    # Saying again what it is anyway is no contradiction.
+    assert here.run(*resume, "--model-name", "q1-1", "--shuffle", "fixed", "--epochs", "1", "--threads", "1") == 0
+    assert "is finished" in here.said()
+
+
+def test_what_changed_since_the_stop_is_said(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
+    assert here.run(*case, "--resume", "auto", "--threads", "2") == 0
+    assert "it began with threads 1, now 2: the result will not be bit for bit" in here.said()
+
+
+def test_two_runs_that_start_together_get_a_folder_each(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    processes = [here.start(*case) for _ in range(3)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(here.runs) == 3
+    for folder in here.runs[1:]:
+        assert_same_outcome(folder, here.runs[0])
+
+
+def test_a_run_in_another_process_is_not_resumed_and_a_dead_one_is(place):
+    here = place()
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    process = here.start(*case, before=SlowStep())
+    while not here.runs or not (here.runs[0] / "samples.png").exists():
+        time.sleep(0.01)
+    (folder,) = here.runs
+    here.said()
+    for how in ([*case, "--resume", "auto"], ["--resume", str(folder)]):
+        assert here.run(*how) == 1
+        said = here.said()
+        assert f"{folder} is being trained by another process" in said
+        assert "Traceback" not in said
+    process.kill()
+    process.join()
+    assert (folder / ".lock").exists()
+    assert here.run("--resume", str(folder)) == 0
+
+
+def test_an_unfinished_run_is_pointed_out(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
+    assert here.run(*case) == 0
+    assert "--resume auto goes on with it, this is a new run" in here.said()
+    first, second = here.runs
+    assert here.run(*case, "--resume", "auto") == 0
+    assert_same_outcome(first, second)
+
+
+# ---- damaged and malicious checkpoints ----
+
+
+@pytest.fixture
+def stopped_run(place):
+    """A run killed as it was to save its third epoch, and one of the same settings that was not."""
+    here, straight = place("here", images=(200, 50)), place("straight", images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "3")
+    assert straight.run(*case) == 0
+    assert here.run(*case, before=KilledAtWrite(10)) == -signal.SIGKILL
+    here.said()
+    (folder,) = here.runs
+    assert (folder / "previous.pt").exists()
+    return here, folder, straight.runs[0]
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "bit in a weight": lambda path: flip(path, path.stat().st_size // 2),
+    "bit at the start": lambda path: flip(path, 3),
+    "bit in the checksum": lambda path: flip(path, -5),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(stopped_run, damage):
+    here, folder, reference = stopped_run
+    damage(folder / "last.pt")
+    assert here.run("--resume", str(folder)) == 0
+    said = here.said()
+    assert f"{folder / 'last.pt'} " in said
+    assert f"{folder / 'previous.pt'} is used, after epoch" in said
+    assert same(outcome(folder), outcome(reference))
+
+
+def test_where_both_checkpoints_are_damaged_nothing_is_trained(stopped_run):
+    here, folder, _ = stopped_run
+    for name in ("last.pt", "previous.pt"):
+        flip(folder / name, 1000)
+    assert here.run("--resume", str(folder)) == 1
+    said = here.said()
+    assert "last.pt is damaged" in said
+    assert "previous.pt is damaged" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    runs.save(path, {"a": torch.arange(3)})
+    content = path.read_bytes()
+    assert runs._is_whole(content)
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.arange(3))
+    for position in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            assert not runs._is_whole(bytes(damaged))
+
+
+class Evil:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
+    here, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    for name in ("last.pt", "previous.pt"):
+        runs.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
+    for how in ("--resume", "--evaluate"):
+        assert here.run(how, str(folder)) == 1
+        said = here.said()
+        assert "can't be read as a checkpoint" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "evil was here").exists()
+    with contextlib.suppress(Exception):
+        torch.load(folder / "last.pt", weights_only=False)
+    assert (tmp_path / "evil was here").exists(), "the checkpoint was not malicious, so nothing was tested"
+
+
+def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_run, tmp_path):
+    here, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    own = tmp_path / "own.py"
+    own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
+    runs.save(folder / "last.pt", saved | {"config": settings})
+    assert runs.saved_config(folder, runs.load(folder), config.Command("evaluate", {})).data_url == ""
+    assert here.run("--evaluate", str(folder)) == 0
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_generators_of_own_models_are_restored_too():
+    import numpy as np
+
+    def draw():
+        return torch.rand(3).tolist(), random.random(), np.random.rand(), np.random.randn(), random.gauss(0, 1)
+
+    device = torch.device("cpu")
+    runs.seed_generators(5)
+    first = draw()
+    state = runs.random_state(device)
+    second = draw()
+    runs.set_random_state(state, device)
+    assert draw() == second
+    runs.seed_generators(5)
+    assert draw() == first
+
+
+def test_the_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
+    class Accelerator:
+        state = torch.tensor([7], dtype=torch.uint8)
+        get_rng_state = classmethod(lambda cls: cls.state)
+
+        @classmethod
+        def set_rng_state(cls, state):
+            cls.state = state
+
+    monkeypatch.setattr(torch, "get_device_module", lambda device: Accelerator)
+    state = runs.random_state(torch.device("cuda"))
+    Accelerator.state = None
+    runs.set_random_state(state, torch.device("cuda"))
+    assert Accelerator.state.tolist() == [7]
+    Accelerator.state = None
+    runs.set_random_state(runs.random_state(torch.device("cpu")), torch.device("cuda"))
+    assert Accelerator.state is None
+
+
+def test_checkpoints_are_files_anyone_can_load(stopped_run):
+    _, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    assert set(saved) == set(runs.CONTENT)
+    assert Path(folder).name == config.Config(**saved["config"]).run_name
