@@ -247,7 +247,8 @@ def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Im
             # One pass: going back to an earlier member of a gzip stream would unpack it again.
             for member in archive:
                 folder, _, name = member.name.partition("/")
-                if folder != BATCH_FOLDER or "/" in name or not (member.isfile() or member.isdir()):
+                plain = folder == BATCH_FOLDER and "/" not in name and name != ".."
+                if not plain or not (member.isfile() or member.isdir()):
                     raise DataError(f"{path} holds {member.name!r}, which the official archive does not")
                 if name in TRAIN_BATCHES or name in TEST_BATCHES:
                     content[name] = archive.extractfile(member).read()

@@ -1,8 +1,10 @@
 import http.server
+import io
 import multiprocessing
 import os
 import pickle
 import shutil
+import tarfile
 import threading
 import time
 from hashlib import md5
@@ -116,6 +118,70 @@ def test_a_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeyp
     assert not (tmp_path / "evil was here").exists()
 
 
+def rewrite(archive, monkeypatch, change):
+    """Changes the members of the tiny archive, (TarInfo, content) by name, and makes its new MD5 the known one."""
+    with tarfile.open(archive) as tar:
+        members = {m.name: (m, tar.extractfile(m).read() if m.isfile() else b"") for m in tar}
+    change(members)
+    with tarfile.open(archive, "w:gz") as tar:
+        for member, content in members.values():
+            tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive.read_bytes()).hexdigest())
+
+
+def add(name, kind=tarfile.REGTYPE, target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return lambda members: members.update({name: (member, b"")})
+
+
+BATCH_1 = f"{sources.BATCH_FOLDER}/data_batch_1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (add("../../evil"), "holds '../../evil', which the official archive does not"),
+        (add("/tmp/evil"), "holds '/tmp/evil', which"),
+        (add(f"{sources.BATCH_FOLDER}/../../evil"), "evil', which"),
+        (add(f"{sources.BATCH_FOLDER}/.."), r"\.\.', which"),
+        (add(f"{sources.BATCH_FOLDER}/extra", tarfile.SYMTYPE, "/etc/passwd"), "extra', which"),
+        (add(BATCH_1, tarfile.SYMTYPE, "/etc/passwd"), "data_batch_1', which"),
+        (add(BATCH_1, tarfile.LNKTYPE, f"{sources.BATCH_FOLDER}/data_batch_2"), "data_batch_1', which"),
+        (add(BATCH_1, tarfile.CHRTYPE), "data_batch_1', which"),
+        (lambda members: members.pop(BATCH_1), "holds no data_batch_1"),
+        (add(BATCH_1), "data_batch_1 is damaged: its MD5 is"),
+    ],
+)
+def test_an_archive_with_other_members_is_refused_and_leaves_nothing(tiny_archive, monkeypatch, change, message):
+    rewrite(tiny_archive, monkeypatch, change)
+    before = set(tiny_archive.parent.parent.rglob("*")) | {tiny_archive.parent / ".lock"}
+    with pytest.raises(DataError, match=f"{tiny_archive.name}.*{message}"):
+        sources.load("auto", tiny_archive.parent)
+    assert set(tiny_archive.parent.parent.rglob("*")) == before
+
+
+def test_a_truncated_archive_is_refused_before_and_behind_its_md5(tiny_archive, monkeypatch):
+    whole = tiny_archive.read_bytes()
+    for length in (0, 1, 10, 1000, len(whole) - 1000):
+        tiny_archive.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=f"{tiny_archive} is damaged: its MD5 is"):
+            sources.load("auto", tiny_archive.parent)
+        with monkeypatch.context() as patch:
+            patch.setattr(CIFAR10, "tgz_md5", md5(whole[:length]).hexdigest())
+            with pytest.raises(DataError, match=tiny_archive.name):
+                sources.load("auto", tiny_archive.parent)
+        assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
+
+
+def test_a_batch_that_is_a_pipe_is_refused_and_not_waited_for(tiny_official):
+    batch = tiny_official[0] / "data_batch_2"
+    batch.unlink()
+    os.mkfifo(batch)
+    with pytest.raises(DataError, match="data_batch_2 is not a regular file"):
+        sources.load("auto", tiny_official[0].parent)
+
+
 # ---- folders of images ----
 
 
@@ -179,6 +245,32 @@ def test_the_cache_is_used_until_the_folder_changes(folder, monkeypatch):
     assert len(set(digests)) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("train_pixels", np.zeros((20, 3, 32, 31), np.uint8)),
+        ("train_pixels", np.zeros((20, 3, 32, 32), np.float32)),
+        ("train_pixels", np.zeros((19, 3, 32, 32), np.uint8)),
+        ("test_labels", np.arange(1, 11)),
+        ("test_labels", -np.arange(10)),
+        ("test_labels", np.array([{}] * 10, dtype=object)),
+    ],
+)
+def test_a_cache_of_what_cannot_be_images_is_made_anew(folder, name, array):
+    first = sources.load("cifar10", folder)
+    cache = folder / ".cache-folder.npz"
+    with np.load(cache) as content:
+        arrays = dict(content) | {name: array}
+    np.savez(cache, **arrays)
+    assert sources.load("cifar10", folder).digest == first.digest
+
+
+def test_what_a_killed_run_left_of_a_cache_is_written_over(folder):
+    (folder / ".cache-folder.npz.part").write_bytes(b"half of it")
+    sources.load("cifar10", folder)
+    assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage", "half"])
 def test_a_damaged_cache_is_made_anew(folder, damage):
     first = sources.load("cifar10", folder)
@@ -238,6 +330,53 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_path(folder):
     refused("test: has 9 class folders")
     (folder / "test" / "frog").mkdir()
     refused("test/frog: no image in it")
+
+
+def test_links_are_followed_to_files_and_nowhere_else(folder, tmp_path):
+    image = folder / "train" / "cat" / "any name 8.PNG"
+    reference = sources.load("cifar10", folder).digest
+    image.rename(tmp_path / "elsewhere.png")
+    image.symlink_to(tmp_path / "elsewhere.png")
+    assert sources.load("cifar10", folder).digest == reference
+    for target, message in [
+        (tmp_path / "nowhere", "No such file"),
+        (image, "Too many levels of symbolic links"),
+        (tmp_path, "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+    ]:
+        image.unlink()
+        image.symlink_to(target)
+        with pytest.raises(DataError, match=f"cat/any name 8.PNG.*{message}"):
+            sources.load("auto", folder)
+    image.unlink()
+    os.mkfifo(image)
+    with pytest.raises(DataError, match=r"cat/any name 8.PNG is not a regular file"):
+        sources.load("auto", folder)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n0 0 32 32 rectfill\n%%EOF\n"
+
+
+def test_a_file_that_pillow_would_give_to_an_interpreter_is_no_image(folder, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: pytest.fail("it was interpreted"))
+    image = folder / "train" / "cat" / "any name 8.PNG"
+    image.write_bytes(EPS)
+    assert Image.open(image).size == (32, 32), "Pillow takes it for no image anyway"
+    with pytest.raises(DataError, match=r"cat/any name 8.PNG: can't be read as an image"):
+        sources.load("auto", folder)
+    with pytest.raises(DataError, match="can't be read as an image"):
+        sources.read_any_image(image)
+
+
+def test_a_folder_that_is_not_all_of_cifar10_is_pointed_out(folder):
+    told = []
+    sources.load("cifar10", folder, warn=told.append)
+    assert told == [
+        f"{folder}/train holds 20 images, CIFAR-10 has 50,000: is it whole?",
+        f"{folder}/test holds 10 images, CIFAR-10 has 10,000: is it whole?",
+    ]
 
 
 # ---- download ----
@@ -354,6 +493,18 @@ def test_a_source_that_is_busy_is_asked_again(source, tmp_path):
     url, handler = source
     handler.errors = 2
     assert len(sources.load("cifar10", tmp_path, url).train) == 50
+
+
+def test_a_download_that_cannot_be_written_is_not_tried_again(source, tmp_path, monkeypatch):
+    def full(url, part):
+        tries.append(part)
+        raise OSError(28, "No space left on device")
+
+    tries = []
+    monkeypatch.setattr(sources, "_fetch", full)
+    with pytest.raises(DownloadError, match="No space left on device"):
+        sources.load("cifar10", tmp_path, source[0])
+    assert len(tries) == 1
 
 
 def test_a_source_with_other_content_is_refused_and_nothing_kept(source, tmp_path):
