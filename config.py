@@ -32,6 +32,16 @@ class UsageError(RunnerError):
     exit_code = 2
 
 
+def one_line(error: BaseException) -> str:
+    """An error in a line: our own as it is, the system's with its path, any other with its type."""
+    if isinstance(error, RunnerError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False):
     """A field of ``Config``; ``low`` and ``high`` bound it, ``names_run`` puts it into the run folder's name."""
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
@@ -102,10 +112,10 @@ class Config:
     # fmt: on
 
     def __post_init__(self):
-        if not self.model_name:
-            raise UsageError("--model-name is needed, e.g. --model-name Q1_19 (--list-models shows all)")
         for name in FIELDS:
             check(name, getattr(self, name))
+        if not self.model_name:
+            raise UsageError("--model-name is needed, e.g. --model-name Q1_19 (--list-models shows all)")
         if self.limit and self.batch_size > self.limit:
             raise UsageError(f"--batch-size {self.batch_size}: --limit leaves only {self.limit:,} training images")
         if self.holdout != FIELDS["holdout"].default and self.val != "holdout":

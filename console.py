@@ -15,7 +15,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 import utils
-from config import Config, RunnerError
+from config import Config
 from data import Dataset
 from utils import Evaluation, Tally
 
@@ -54,16 +54,6 @@ def _write(stream: TextIO | None, text: str) -> None:
 def _silence(stream: TextIO) -> None:
     # What print() could not deliver is still in the stream's buffer, and would be an error again at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def describe(error: BaseException) -> str:
-    """An error as one line: our own as it is, the system's with its path, any other with its type."""
-    if isinstance(error, RunnerError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def announce_generated_data() -> None:

@@ -35,7 +35,7 @@ import models
 import runs
 import sources
 import utils
-from config import Command, Config, RunnerError, UsageError
+from config import Command, Config, RunnerError, UsageError, one_line
 from net import count_parameters
 from stopping import AfterStep, Stopped
 from utils import Evaluation, Tally
@@ -271,7 +271,7 @@ def train(command: Command) -> Path:
         except Exception as error:
             go_on = "" if isinstance(error, Diverged) else f"; to go on: {run.resume_command}"
             raise RunnerError(
-                f"{config.model_name}, epoch {epoch}: {console.describe(error)}; {run.last_good}{go_on}"
+                f"{config.model_name}, epoch {epoch}: {one_line(error)}; {run.last_good}{go_on}"
             ) from error
         console.report(test, dataset, config, folder, quiet)
         say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
@@ -462,7 +462,7 @@ def main(command: Command) -> int:
             console.warn(traceback.format_exc())
         known = isinstance(error, (RunnerError, OSError))
         hint = "" if known or command.debug else "; --debug shows where in the code it came from"
-        console.warn(f"ex1.py: error: {console.describe(error)}{hint}")
+        console.warn(f"ex1.py: error: {one_line(error)}{hint}")
         return getattr(error, "exit_code", 1)
     return 0
 

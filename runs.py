@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 import utils
-from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of
+from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of, one_line
 from utils import Tally
 
 LAST, PREVIOUS, BEST, CONFIG, METRICS = "last.pt", "previous.pt", "best.pt", "config.json", "metrics.json"
@@ -40,10 +40,13 @@ class CheckpointError(RunnerError):
 
 COMMENT = len(b"sha256:") + 64
 
-# What a checkpoint holds, and what of it is described by its data set.
+# What a checkpoint holds, and of what type it is; then the same for parts of it.
 CONTENT = {"config": dict, "machine": dict, "dataset": dict, "model": dict, "optimizer": dict, "random": dict}
 CONTENT |= {"history": list, "tally": dict}
 DATASET = {"name": str, "slug": str, "sha256": str, "classes": list}
+TALLY = {"images": int, "loss_sum": float, "right": int, "logits": list, "steps": int, "seconds": float}
+ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
+ROW |= {"seconds": float, "images_per_second": float}
 
 
 def _seal(archive: bytes) -> bytes:
@@ -79,8 +82,15 @@ def _read(path: Path) -> dict:
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path} can't be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    if not (_holds(saved, CONTENT) and _holds(saved["dataset"], DATASET)):
+        raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
+    if not (
+        _holds(saved, CONTENT)
+        and _holds(saved["dataset"], DATASET)
+        and all(isinstance(name, str) for name in saved["dataset"]["classes"])
+        and _holds(saved["tally"], TALLY)
+        and all(isinstance(logits, torch.Tensor) for logits in saved["tally"]["logits"])
+        and [row["epoch"] for row in saved["history"] if _holds(row, ROW)] == [*range(1, len(saved["history"]) + 1)]
+    ):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     return saved
 
@@ -187,7 +197,7 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise RunnerError(f"{path} can't be read: {error}") from error
+        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RunnerError(f"{path} can't be read: it holds no object")
     return content

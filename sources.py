@@ -31,7 +31,7 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
-from config import DATA_URL_VARIABLE, RunnerError
+from config import DATA_URL_VARIABLE, RunnerError, one_line
 from data import Dataset, Images, digest
 
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -177,9 +177,11 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.empty(0).__reduce__()[0]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
+            return lambda kind, shape, dtype: np.empty(0, np.uint8)  # the array's content and shape follow
+        if (module, name) == ("numpy", "ndarray"):
+            return None  # only named as the kind above; called, it could be made to take all memory
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
@@ -217,7 +219,7 @@ def _read_batch(name: str, content: bytes, md5: str) -> Images:
         pixels = batch["data"].reshape(-1, 3, 32, 32).copy()  # the unpickled one can't be written
         return _as_images(pixels, np.asarray(batch["labels"], dtype=np.int64))
     except Exception as error:
-        raise DataError(f"{name} is not a batch of CIFAR-10: {error}") from error
+        raise DataError(f"{name} is not a batch of CIFAR-10: {one_line(error)}") from error
 
 
 def _as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
@@ -253,7 +255,7 @@ def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Im
                 if name in TRAIN_BATCHES or name in TEST_BATCHES:
                     content[name] = archive.extractfile(member).read()
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read as an archive: {error}") from error
+        raise DataError(f"{path} can't be read as an archive: {one_line(error)}") from error
     missing = [name for name in (*TRAIN_BATCHES, *TEST_BATCHES) if name not in content]
     if missing:
         raise DataError(f"{path} holds no {missing[0]}")
@@ -398,27 +400,35 @@ def _list_images(folder: Path) -> list[tuple[Path, int]]:
 
 
 def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], None]) -> Images:
-    from PIL import Image
-
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
 
     def read(index: int) -> None:
-        path = files[index][0]
-        try:
-            with Image.open(path, formats=("PNG", "JPEG")) as image:
-                if image.size != (32, 32) or image.mode != "RGB":
-                    raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
-                pixels[index] = np.asarray(image).transpose(2, 0, 1)
-        except DataError:
-            raise
-        except Exception as error:  # a damaged file makes Pillow raise almost any
-            raise DataError(f"{path}: can't be read as an image: {error}") from error
+        pixels[index] = _decode_image(files[index][0])
 
     notice(f"{what}: {len(files):,} images")
     with ThreadPoolExecutor() as pool:
         for _ in tqdm(pool.map(read, range(len(files))), total=len(files), unit="img", disable=None, leave=False):
             pass
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
+
+
+def _decode_image(path: Path) -> np.ndarray:
+    """The pixels of an image of CIFAR-10, uint8 (3, 32, 32).
+
+    Raises:
+        DataError: it is no such image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.size != (32, 32) or image.mode != "RGB":
+                raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
+            return np.asarray(image).transpose(2, 0, 1)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow raise almost any
+        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
 
 
 # ---- single images --------------------------------------------------------------------------------------------------
@@ -448,7 +458,7 @@ def read_any_image(path: str | Path) -> torch.Tensor:
     except DataError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise almost any
-        raise DataError(f"{path}: can't be read as an image: {error}") from error
+        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
     return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
 

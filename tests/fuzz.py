@@ -1,0 +1,448 @@
+"""Feeds mutated input to everything that reads any: it must be read, or refused with a clear error.
+
+python tests/fuzz.py 200000         # that many inputs over all targets, see also: make fuzz
+python tests/fuzz.py 1000 checkpoint --seed 7
+
+An input that raises anything but the program's own errors, takes longer than 20 seconds, or crashes the process ends
+the fuzzing; so does memory that grows. hypothesis makes the mutations, and reduces an input that fails to a small one.
+"""
+
+import argparse
+import contextlib
+import functools
+import gzip
+import io
+import json
+import os
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+import warnings
+import zipfile
+from hashlib import md5
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.pop("CIFAR10_URL", None)
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+import config
+import ex1
+import models
+import runs
+import sources
+from config import Command, Config, RunnerError
+
+SECONDS_AN_INPUT = 20
+INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
+GROWTH = 150  # MiB
+
+# ---- mutations ----
+
+mutations = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "set", "insert", "delete", "truncate", "repeat"]),
+        st.one_of(st.floats(0, 1), st.floats(0, 0.03), st.floats(0.97, 1)),  # what matters is often at the ends
+        st.binary(min_size=1, max_size=12),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def mutate(content: bytes, changes: list) -> bytes:
+    """``content`` with ``changes``: what to do, where (as a fraction), and with which bytes."""
+    result = bytearray(content)
+    for what, where, how in changes:
+        at = min(int(where * len(result)), max(len(result) - 1, 0))
+        if what == "flip" and result:
+            result[at] ^= 1 << how[0] % 8
+        elif what == "set":
+            result[at : at + len(how)] = how
+        elif what == "insert":
+            result[at:at] = how
+        elif what == "delete":
+            del result[at : at + how[0]]
+        elif what == "truncate":
+            del result[at:]
+        elif what == "repeat":
+            result[at:at] = result[at : at + how[0]] * (how[-1] % 16)
+    return bytes(result)
+
+
+# ---- targets ----
+
+
+def drawn(**strategies):
+    """Marks a function as one that makes an input of what is drawn, and has it read."""
+
+    def mark(function):
+        function.strategies = strategies
+        return function
+
+    return mark
+
+
+def tiny_batch() -> bytes:
+    from conftest import python2_pickle
+
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3072), dtype=np.uint8)
+    return python2_pickle({"batch_label": "a", "labels": [3], "data": pixels, "filenames": ["a"]})
+
+
+@functools.cache
+def tiny_tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in (*sources.TRAIN_BATCHES, *sources.TEST_BATCHES, "batches.meta"):
+            member = tarfile.TarInfo(f"{sources.BATCH_FOLDER}/{name}")
+            member.size = 700
+            tar.addfile(member, io.BytesIO(bytes(700)))
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def known_md5(content: bytes):
+    """Has ``content`` taken for the official archive, so that what is behind the check is reached."""
+    before, CIFAR10.tgz_md5 = CIFAR10.tgz_md5, md5(content).hexdigest()
+    yield
+    CIFAR10.tgz_md5 = before
+
+
+def fuzz_archive(folder: Path):
+    path = folder / sources.ARCHIVE
+    compressed = gzip.compress(tiny_tar())
+
+    @drawn(changes=mutations, inside=st.booleans())
+    def target(changes, inside):
+        content = gzip.compress(mutate(tiny_tar(), changes), 1) if inside else mutate(compressed, changes)
+        path.write_bytes(content)
+        with known_md5(content), refused_or_read():
+            sources.load("cifar10", folder, notice=silent, warn=silent)
+        with refused_or_read():
+            sources.load("cifar10", folder, notice=silent, warn=silent)
+        (folder / ".cache-archive.npz").unlink(missing_ok=True)
+
+    return target
+
+
+def fuzz_batch(folder: Path):
+    batch = tiny_batch()
+
+    @drawn(changes=mutations)
+    def target(changes):
+        content = mutate(batch, changes)
+        with refused_or_read():
+            images = sources._read_batch("data_batch_1", content, md5(content, usedforsecurity=False).hexdigest())
+            assert images.pixels.shape == (len(images), 3, 32, 32)
+            assert set(images.labels.tolist()) <= set(range(10))
+
+    return target
+
+
+def fuzz_image(folder: Path):
+    path = folder / "image.png"
+    draws = np.random.default_rng(0)
+    image = Image.fromarray(draws.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    encoded = []
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        encoded.append(buffer.getvalue())
+
+    @drawn(changes=mutations, kind=st.integers(0, len(encoded) - 1))
+    def target(changes, kind):
+        path.write_bytes(mutate(encoded[kind], changes))
+        with refused_or_read():
+            assert sources._decode_image(path).shape == (3, 32, 32)
+        with refused_or_read():
+            assert sources.read_any_image(path).shape == (3, 32, 32)
+
+    return target
+
+
+def fuzz_folder(folder: Path):
+    names = [*sources.CLASSES, "airplane", "automobile", "cow", ".hidden", "CAT", "ship ", "é\udcff"]
+    png = folder / "image"
+    Image.new("RGB", (32, 32)).save(png, "PNG")
+    files = {
+        "good": lambda path: path.write_bytes(png.read_bytes()),
+        "empty": lambda path: path.write_bytes(b""),
+        "text": lambda path: path.write_text("text"),
+        "link": lambda path: path.symlink_to(png),
+        "broken link": lambda path: path.symlink_to("nowhere"),
+        "loop": lambda path: path.symlink_to(path),
+        "pipe": os.mkfifo,
+        "folder": lambda path: path.mkdir(),
+        "device": lambda path: path.symlink_to("/dev/zero"),
+    }
+    entries = st.tuples(
+        st.sampled_from(["train", "test"]),
+        st.sampled_from(names),
+        st.sampled_from(["a.png", "b.jpg", "c.PNG", ".d.png", "notes.txt", "\n.png"]),
+        st.sampled_from(sorted(files)),
+    )
+    number = iter(range(10**9))
+
+    @drawn(entries=st.lists(entries, max_size=6), whole=st.booleans())
+    def target(entries, whole):
+        with tempfile.TemporaryDirectory(dir=folder, prefix=str(next(number))) as place:
+            for split in ("train", "test"):
+                for name in sources.CLASSES if whole else ():
+                    (Path(place) / split / name).mkdir(parents=True)
+                    files["good"](Path(place) / split / name / "z.png")
+            for split, name, file, kind in entries:
+                path = Path(place) / split / name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.is_symlink() and not path.exists():
+                    files[kind](path)
+            with refused_or_read():
+                sources.load("cifar10", place, "http://127.0.0.1:9/x", notice=silent, warn=silent)
+
+    return target
+
+
+@functools.cache
+def a_checkpoint() -> dict:
+    runs.seed_generators(0)
+    network = models.build("Q1_4")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network(torch.zeros(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    row = dict.fromkeys(runs.ROW, 0.5) | {"epoch": 1}
+    tally = {"images": 8, "loss_sum": 1.0, "right": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
+    dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(sources.CLASSES)}
+    return {
+        "config": vars(Config("Q1_4", epochs=2, device="cpu")).copy(),
+        "machine": {"threads": 1},
+        "dataset": dataset,
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": runs.random_state(torch.device("cpu")),
+        "history": [row],
+        "tally": tally,
+    }
+
+
+def use_checkpoint(folder: Path):
+    """Reads a checkpoint for every use there is."""
+    with refused_or_read():
+        runs.describe(folder)
+    with refused_or_read():
+        _, network, saved, _ = ex1.restore(Command("evaluate", {}, run=str(folder)))
+        network(torch.zeros(1, 3, 32, 32))
+        runs.position(saved)
+    with refused_or_read():
+        setting = runs.config_to_train(Command("train", {}, resume=str(folder)))
+        with runs.open_run(setting, "cifar10", str(folder), silent, silent) as run:
+            network = models.build("Q1_4")
+            run.restore(network, torch.optim.SGD(network.parameters(), lr=0.1), torch.device("cpu"))
+            assert all([str(run.tally), str(run.history), run.last_good, run.resume_command])
+
+
+def fuzz_checkpoint(folder: Path):
+    buffer = io.BytesIO()
+    torch.save(a_checkpoint(), buffer)
+    archive = buffer.getvalue()
+    sealed = runs._seal(archive)
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        parts = [(name, content.read(name)) for name in content.namelist()]
+    pickled = next(name for name, _ in parts if name.endswith("data.pkl"))
+
+    def repacked(changes):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as content:
+            for name, part in parts:
+                content.writestr(name, mutate(part, changes) if name == pickled else part)
+        return buffer.getvalue()
+
+    @drawn(changes=mutations, how=st.sampled_from(["damaged", "forged", "pickle forged"]))
+    def target(changes, how):
+        if how == "damaged":  # the checksum must tell
+            content = mutate(sealed, changes)
+            (folder / "last.pt").write_bytes(content)
+            if content != sealed:
+                with contextlib.suppress(RunnerError):
+                    runs.load(folder)
+                    raise AssertionError("the damage was not noticed")
+        else:  # somebody has made the checksum right again
+            forged = repacked(changes) if how == "pickle forged" else mutate(archive, changes)
+            (folder / "last.pt").write_bytes(runs._seal(forged))
+            use_checkpoint(folder)
+
+    return target
+
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}),
+    st.integers(-3, 300).map(lambda n: torch.zeros(max(n, 0))), st.lists(st.integers(), max_size=3),
+)  # fmt: skip
+
+
+def fuzz_content(folder: Path):
+    """Checkpoints that are whole, with other values in them."""
+
+    def paths(content, path=()):
+        yield path
+        items = (
+            content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+        )
+        for key, value in items:
+            yield from paths(value, (*path, key))
+
+    places = [path for path in paths(a_checkpoint()) if path and "key" not in path[:-1]]
+
+    def replaced(content, path, value, drop):
+        if not path:
+            return value
+        copy = content.copy()
+        if len(path) == 1 and drop:
+            del copy[path[0]]
+        else:
+            copy[path[0]] = replaced(copy[path[0]], path[1:], value, drop)
+        return copy
+
+    @drawn(path=st.sampled_from(places), value=scalars, drop=st.booleans())
+    def target(path, value, drop):
+        runs.save(folder / "last.pt", replaced(a_checkpoint(), path, value, drop))
+        use_checkpoint(folder)
+
+    return target
+
+
+def fuzz_json(folder: Path):
+    settings = {"settings": a_checkpoint()["config"], "data": a_checkpoint()["dataset"]}
+    metrics = {"test": {"loss": 1.0, "confusion": np.eye(10, dtype=int).tolist()}}
+
+    @drawn(changes=mutations)
+    def target(changes):
+        (folder / "config.json").write_bytes(mutate(json.dumps(settings, indent=1).encode(), changes))
+        with refused_or_read():
+            runs.config_to_train(Command("train", {}, resume=str(folder)))
+        (folder / "metrics.json").write_bytes(mutate(json.dumps(metrics, indent=1).encode(), changes))
+        with refused_or_read():
+            assert ex1.saved_result(folder).images > 0
+
+    return target
+
+
+def fuzz_commands(folder: Path):
+    flags = [config.flag_of(name) for name in config.FIELDS]
+    flags += ["--evaluate", "--predict", "--from", "--resume", "--weights", "--quiet", "--debug", "--list-models", "-h"]
+    values = ["Q1_1", "q2-2", "Q1_99", "0", "1", "-1", "nan", "inf", "1e400", "1e-400", "99999999999999999999", "0.5"]
+    values += ["fixed", "per-image", "none", "auto", "holdout", "best", "", " ", "--", "-", "é", "%s", "%(prog)s", "{}"]
+    values += ["/dev/null", "nowhere.py", "x" * 5000, "\0", "\udcff", "1_0", "０", "١"]
+    word = st.one_of(
+        st.sampled_from(flags), st.sampled_from(values), st.text(max_size=8),
+        st.tuples(st.sampled_from(flags), st.sampled_from(values)).map("=".join),
+    )  # fmt: skip
+
+    @drawn(argv=st.lists(word, max_size=8), sensible=st.booleans())
+    def target(argv, sensible):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = config.parse(["--model-name", "Q1_1", *argv] if sensible else argv) and 0
+            except SystemExit as stopped:
+                code = stopped.code
+        assert code == 0 or (code == 2 and "ex1.py: error: " in err.getvalue())
+
+    return target
+
+
+TARGETS = {
+    "archive": fuzz_archive,
+    "batch": fuzz_batch,
+    "image": fuzz_image,
+    "folder": fuzz_folder,
+    "checkpoint": fuzz_checkpoint,
+    "content": fuzz_content,
+    "json": fuzz_json,
+    "commands": fuzz_commands,
+}
+
+# ---- running them ----
+
+
+def silent(text: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def refused_or_read():
+    try:
+        yield
+    except RunnerError as error:
+        if not str(error).strip():
+            raise AssertionError("an error without a message") from error
+
+
+class Hang(BaseException):
+    pass
+
+
+def with_time_limit(function):
+    def too_long(number, frame):
+        raise Hang(f"an input took more than {SECONDS_AN_INPUT} s")
+
+    @functools.wraps(function)
+    def limited(*args, **kwargs):
+        signal.signal(signal.SIGALRM, too_long)
+        signal.alarm(SECONDS_AN_INPUT)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            signal.alarm(0)
+
+    return limited
+
+
+def memory() -> float:
+    """What this process holds in memory now, in MiB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def fuzz(name: str, inputs: int, first_seed: int) -> str:
+    """Feeds ``inputs`` to a target, in rounds, and returns what to say of it.
+
+    Raises:
+        Exception: what an input raised.
+        MemoryError: memory grew.
+    """
+    began, early = time.monotonic(), None
+    with tempfile.TemporaryDirectory() as folder:
+        target = TARGETS[name](Path(folder))
+        rounds = -(-inputs // INPUTS_A_ROUND)
+        for number in range(rounds):
+            some = min(INPUTS_A_ROUND, inputs - number * INPUTS_A_ROUND)
+            limits = settings(max_examples=some, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            seed(first_seed + number)(limits(given(**target.strategies)(with_time_limit(target))))()
+            if number == rounds // 5:
+                early = memory()
+    growth = memory() - early
+    if growth > GROWTH:
+        raise MemoryError(f"{name}: memory grew by {growth:.0f} MiB")
+    seconds = time.monotonic() - began
+    return f"{name}: {inputs:,} inputs in {seconds:.0f} s, memory {growth:+.0f} MiB since a fifth of them"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("inputs", type=int, nargs="?", default=200_000, help="over all targets")
+    parser.add_argument("targets", nargs="*", metavar="target", help=f"any of {', '.join(TARGETS)} (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # Pillow has many for damaged files
+    chosen = options.targets or list(TARGETS)
+    for name in chosen:
+        print(fuzz(name, -(-options.inputs // len(chosen)), options.seed), flush=True)
