@@ -42,7 +42,10 @@ def notices(quiet: bool) -> Callable[[str], None]:
 
 def _write(stream: TextIO | None, text: str) -> None:
     try:
-        print(text, file=stream, flush=True)
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
     except BrokenPipeError:
         _silence(stream)
     except OSError as error:

@@ -13,6 +13,7 @@ import http.client
 import io
 import os
 import pickle
+import pickletools
 import socket
 import stat
 import tarfile
@@ -175,6 +176,19 @@ def _lock(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
 class _ArraysOnly(pickle.Unpickler):
     """Admits what the official batches are made of, plain containers and uint8 arrays, and nothing that runs code."""
 
+    @classmethod
+    def load_bytes(cls, content: bytes) -> object:
+        """The object that ``content`` is a pickle of.
+
+        Raises:
+            Exception: almost any, for what is damaged or asks for more than arrays.
+        """
+        for opcode, argument, _ in pickletools.genops(content):
+            # Newer ones can claim memory beyond all bounds, as can a place in the memo of a number out of the blue.
+            if opcode.proto > 2 or (opcode.name in ("PUT", "LONG_BINPUT") and argument > len(content)):
+                raise pickle.UnpicklingError(f"it holds {opcode.name} {argument}")
+        return cls(io.BytesIO(content), encoding="latin1").load()
+
     def find_class(self, module: str, name: str):
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return lambda kind, shape, dtype: np.empty(0, np.uint8)  # the array's content and shape follow
@@ -215,7 +229,7 @@ def _read_batch(name: str, content: bytes, md5: str) -> Images:
     if found != md5:
         raise DataError(f"{name} is damaged: its MD5 is {found}, not {md5}")
     try:
-        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        batch = _ArraysOnly.load_bytes(content)
         pixels = batch["data"].reshape(-1, 3, 32, 32).copy()  # the unpickled one can't be written
         return _as_images(pixels, np.asarray(batch["labels"], dtype=np.int64))
     except Exception as error:
