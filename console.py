@@ -109,6 +109,12 @@ def progress_bar(what: str, images: int, done: int, quiet: bool) -> Iterator[Cal
         yield progress
 
 
-def left(seconds: float) -> str:
-    """A duration for people, e.g. ``02:10 left``; empty for none."""
-    return f", {tqdm.format_interval(seconds)} left" if seconds else ""
+def epoch_line(config: Config, row: dict, seconds_left: float) -> str:
+    """What is said of an epoch, a row of the history, that is done."""
+    left = f", {tqdm.format_interval(seconds_left)} left" if seconds_left else ""
+    return (
+        f"{config.model_name} epoch {row['epoch']:>{len(str(config.epochs))}}/{config.epochs}"
+        f"  training loss {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
+        f"  validation loss {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} %"
+        f"  {row['seconds']:.0f} s, {row['images_per_second']:,.0f} images/s{left}"
+    )

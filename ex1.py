@@ -163,25 +163,7 @@ def train(command: Command) -> Path:
             return folder
         run.dataset, run.machine = utils.describe_dataset(dataset), utils.describe_machine(device, config.model_file)
         title = utils.run_title(config, dataset)
-        validated_on = f"{len(held_out):,} images held out" if held_out else f"{len(dataset.test):,} test images"
-        facts = {
-            "dataset": dataset.name,
-            "model": config.model_name,
-            "parameters": count_parameters(network),
-            "validated_on": validated_on,
-        }
-        runs.record(run, facts)
-        utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
-        change = models.find(config.model_name).change
-        say(f"{config.model_name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
-        say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
-        if not held_out:
-            say(
-                "validating on the test set, as published: choose nothing by these figures "
-                "(--val holdout keeps it unseen)"
-            )
-        threads = torch.get_num_threads()
-        say(f"{device}, {threads} thread{'s' * (threads > 1)}; results go to {folder}")
+        facts = introduce(run, network, dataset, held_out, title, say)
 
         network.to(device)
         optimizer = torch.optim.SGD(
@@ -237,47 +219,62 @@ def train(command: Command) -> Path:
                     )
                 began = time.perf_counter()
                 val = validate(network, until_stopped(val_loader.epoch(epoch)), len(dataset.classes))
-                row = {
-                    "epoch": epoch,
-                    "train_loss": tally.loss,
-                    "train_accuracy": tally.accuracy,
-                    "val_loss": val.loss,
-                    "val_accuracy": val.accuracy,
-                    "seconds": tally.seconds,
-                    "images_per_second": len(loader) / tally.seconds,
-                }
-                best = all(val.accuracy > earlier["val_accuracy"] for earlier in history)
+                row = utils.history_row(epoch, tally, val)
+                best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
                 left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
                 history.append(row)
                 tally, test = Tally(), None if held_out else val
-                save(best=best and held_out is not None)
+                save(best)
                 utils.write_history(folder / "history.csv", dataset.name, history)
-                say(
-                    f"{config.model_name} epoch {epoch:>{len(str(config.epochs))}}/{config.epochs}"
-                    f"  training loss {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
-                    f"  validation loss {val.loss:.3f}, {100 * val.accuracy:.1f} %"
-                    f"  {row['seconds']:.0f} s, {row['images_per_second']:,.0f} images/s{console.left(left)}"
-                )
+                say(console.epoch_line(config, row, left))
 
             # The result is the last epoch's. Where images were held out, this is the one look at the test set.
             if test is None:
                 test = validate(network, until_stopped(test_loader.epoch(config.epochs)), len(dataset.classes))
             utils.write_history(folder / "history.csv", dataset.name, history)
-            utils.plot_curves(folder / "curves.png", title, history, validated_on)
+            utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
             utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
             utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
             figures = summarize(history, test, dataset.classes, bool(held_out))
             utils.write_json(folder / runs.METRICS, facts | figures)
         except Exception as error:
             go_on = "" if isinstance(error, Diverged) else f"; to go on: {run.resume_command}"
-            raise RunnerError(
-                f"{config.model_name}, epoch {epoch}: {one_line(error)}; {run.last_good}{go_on}"
-            ) from error
+            where = f"{config.model_name}, epoch {epoch}"
+            raise RunnerError(f"{where}: {one_line(error)}; {run.last_good}{go_on}") from error
         console.report(test, dataset, config, folder, quiet)
         say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
         if stop.requested:
             raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
         return folder
+
+
+def introduce(
+    run: runs.Run,
+    network: nn.Module,
+    dataset: data.Dataset,
+    held_out: data.Images | None,
+    title: str,
+    say: Callable[[str], None],
+) -> dict:
+    """Writes and says what is to be trained, before it is; returns what ``metrics.json`` repeats of it."""
+    name, folder = run.config.model_name, run.folder
+    validated_on = f"{len(held_out):,} images held out" if held_out else f"{len(dataset.test):,} test images"
+    facts = {
+        "dataset": dataset.name,
+        "model": name,
+        "parameters": count_parameters(network),
+        "validated_on": validated_on,
+    }
+    runs.record(run, facts)
+    utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
+    change = models.find(name).change
+    say(f"{name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
+    say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
+    if not held_out:
+        say("validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)")
+    threads = run.machine["threads"]
+    say(f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}; results go to {folder}")
+    return facts
 
 
 def saved_result(folder: Path) -> Evaluation:

@@ -106,6 +106,19 @@ class Tally:
         return self.right / self.images
 
 
+def history_row(epoch: int, tally: Tally, val: Evaluation) -> dict:
+    """What ``history.csv`` says of an epoch that is done."""
+    return {
+        "epoch": epoch,
+        "train_loss": tally.loss,
+        "train_accuracy": tally.accuracy,
+        "val_loss": val.loss,
+        "val_accuracy": val.accuracy,
+        "seconds": tally.seconds,
+        "images_per_second": tally.images / tally.seconds,
+    }
+
+
 def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Counts of (true class, predicted class), int64 (classes, classes), on the CPU."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
