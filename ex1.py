@@ -29,13 +29,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import checkpoints
 import console
 import data
 import models
 import runs
 import sources
 import utils
-from config import Command, Config, RunnerError, UsageError, one_line
+from config import AUTO, Command, Config, RunnerError, UsageError, one_line
 from net import count_parameters
 from stopping import AfterStep, Stopped
 from utils import Evaluation, Tally
@@ -146,14 +147,14 @@ def train(command: Command) -> Path:
     config = runs.config_to_train(command)
     device = set_up_machine(config)
     data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
-    if command.resume in ("", runs.AUTO):
+    if command.resume in ("", AUTO):
         dataset = load_data(config, quiet)
     else:
         dataset = load_data_again(command.resume, runs.describe(command.resume)["dataset"], config, quiet)
     dataset, held_out = data.select(dataset, config)
     say = console.speaker(dataset.name, quiet)
 
-    runs.seed_generators(config.seed)
+    checkpoints.seed_generators(config.seed)
     network = build_network(config.model_name)
     with runs.open_run(config, dataset.slug, command.resume, notice, console.warn) as run, AfterStep() as stop:
         folder = run.folder
@@ -180,7 +181,7 @@ def train(command: Command) -> Path:
         if run.saved:
             run.restore(network, optimizer, device)
             tally.logits = [logits.to(device) for logits in tally.logits]
-            say(f"going on from {run.continues or folder}, {runs.position(run.saved)}")
+            say(f"going on from {run.continues or folder}, {checkpoints.position(run.saved)}")
             runs.warn_of_other_machine(run, console.warn)
 
         def save(best: bool = False) -> None:
@@ -338,7 +339,7 @@ def evaluate(command: Command) -> Evaluation:
     loader = make_loader(data.subset(dataset.test, limit=config.limit), data.TEST, config, device)
     test = validate(network, loader.epoch(epoch), len(dataset.classes))
     say = console.speaker(dataset.name, command.quiet)
-    say(f"{command.run}: {command.weights} checkpoint, {runs.position(saved)}, of {config.epochs} epochs")
+    say(f"{command.run}: {command.weights} checkpoint, {checkpoints.position(saved)}, of {config.epochs} epochs")
     console.report(test, dataset, config, command.run, command.quiet)
     return test
 
@@ -366,7 +367,7 @@ def predict(command: Command) -> None:
 
 def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     """The settings, the trained network in evaluation mode, the checkpoint and the device of a saved run."""
-    saved = runs.load(command.run, command.weights, console.warn)
+    saved = checkpoints.load(command.run, command.weights, console.warn)
     config = runs.saved_config(command.run, saved, command, device="auto")
     own = saved["config"].get("model_file")
     try:

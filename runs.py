@@ -1,18 +1,12 @@
-"""The folder of a run: made, locked, found again; and its checkpoints, from which a stopped run goes on.
+"""The folder of a run: made, locked, found again, and what its files say of it.
 
-``last.pt`` and ``previous.pt`` are a run's two latest checkpoints, ``best.pt`` is the one of the best epoch on a
-hold-out. Each is a file of ``torch.save`` for ``torch.load(..., weights_only=True)``, which runs no code from it. Such
-a file is a zip archive, and the SHA-256 of its bytes is the archive's comment. ``metrics.json`` is written last: a run
-that has it is finished.
+``config.json`` is written first and ``metrics.json`` last: a run that has that is finished.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
-import random
 import re
 import shlex
 import sys
@@ -20,153 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+import checkpoints
 import utils
+from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
 from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of, one_line
 from utils import Tally
 
-LAST, PREVIOUS, BEST, CONFIG, METRICS = "last.pt", "previous.pt", "best.pt", "config.json", "metrics.json"
-
-
-class CheckpointError(RunnerError):
-    """A checkpoint that is missing, damaged, or not one of this program; the message names the file."""
-
-
-# ---- checkpoints ----------------------------------------------------------------------------------------------------
-
-COMMENT = len(b"sha256:") + 64
-
-# What a checkpoint holds, and of what type it is; then the same for parts of it.
-CONTENT = {"config": dict, "machine": dict, "dataset": dict, "model": dict, "optimizer": dict, "random": dict}
-CONTENT |= {"history": list, "tally": dict}
-DATASET = {"name": str, "slug": str, "sha256": str, "classes": list}
-TALLY = {"images": int, "loss_sum": float, "right": int, "logits": list, "steps": int, "seconds": float}
-ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
-ROW |= {"seconds": float, "images_per_second": float}
-
-
-def _seal(archive: bytes) -> bytes:
-    """The zip archive, which has no comment, with its SHA-256 as its comment."""
-    comment = b"sha256:" + hashlib.sha256(archive).hexdigest().encode()
-    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
-
-
-def _is_whole(content: bytes) -> bool:
-    return content == _seal(content[: -COMMENT - 2] + b"\0\0")
-
-
-def save(path: Path, content: dict, previous: Path | None = None) -> None:
-    """Writes a checkpoint, whole or not at all.
-
-    Raises:
-        OSError: it can't be written; what was at ``path`` is still there.
-    """
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    utils.write_file(path, _seal(buffer.getvalue()), previous)
-
-
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
-    if not _is_whole(content):
-        raise CheckpointError(f"{path} is damaged: its checksum is not that of its content")
-    try:
-        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
-    if not (
-        _holds(saved, CONTENT)
-        and _holds(saved["dataset"], DATASET)
-        and all(isinstance(name, str) for name in saved["dataset"]["classes"])
-        and _holds(saved["tally"], TALLY)
-        and all(isinstance(logits, torch.Tensor) for logits in saved["tally"]["logits"])
-        and [row["epoch"] for row in saved["history"] if _holds(row, ROW)] == [*range(1, len(saved["history"]) + 1)]
-    ):
-        raise CheckpointError(f"{path} is not a checkpoint of this program")
-    return saved
-
-
-def _holds(content: object, types: dict[str, type]) -> bool:
-    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
-
-
-def load(run: str | Path, weights: str = "last", warn: Callable[[str], None] = lambda text: None) -> dict:
-    """The checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, on the CPU; runs no code from it.
-
-    Where the last one is damaged, it is the one before.
-
-    Args:
-        warn: is told what is damaged, and what is used in its place.
-
-    Raises:
-        CheckpointError: there is none, or none can be read.
-    """
-    run = Path(run)
-    if weights == "best":
-        if run.is_dir() and not (run / BEST).exists():
-            raise CheckpointError(f"{run / BEST} does not exist: it is written with --val holdout")
-        return _read(run / BEST)
-    if not has_checkpoint(run):
-        raise CheckpointError(f"{run / LAST} does not exist: is this the folder of a run?")
-    try:
-        return _read(run / LAST)
-    except CheckpointError as problem:
-        try:
-            saved = _read(run / PREVIOUS)
-        except CheckpointError as second:
-            raise CheckpointError(f"{problem}; {second}") from problem
-        warn(f"{problem}; {run / PREVIOUS} is used, {position(saved)}")
-        return saved
-
-
-def has_checkpoint(run: Path) -> bool:
-    return (run / LAST).exists() or (run / PREVIOUS).exists()
-
-
-def position(saved: dict) -> str:
-    """Where in its training a checkpoint was written, in words."""
-    epochs, steps = len(saved["history"]), saved["tally"].get("steps", 0)
-    return f"after epoch {epochs}" + f" and {steps:,} steps of the next" * bool(steps)
-
-
-# ---- random numbers -------------------------------------------------------------------------------------------------
-
-
-def seed_generators(seed: int) -> None:
-    """Seeds every global generator: torch's on all devices, and for own models Python's and NumPy's."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def random_state(device: torch.device) -> dict:
-    """The state of every global generator that a network on ``device`` can draw from."""
-    numbers = np.random.get_state(legacy=False)
-    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    state["numpy"] = numbers | {"state": {"key": numbers["state"]["key"].tolist(), "pos": numbers["state"]["pos"]}}
-    if device.type != "cpu":
-        state[device.type] = torch.get_device_module(device).get_rng_state()
-    return state
-
-
-def set_random_state(state: dict, device: torch.device) -> None:
-    """Puts the generators into a state of :func:`random_state`; one of another kind of device stays as it is."""
-    torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    numbers = state["numpy"]
-    key = np.array(numbers["state"]["key"], dtype=np.uint32)
-    np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
-    if device.type in state:
-        torch.get_device_module(device).set_rng_state(state[device.type])
+CONFIG, METRICS = "config.json", "metrics.json"
 
 
 # ---- settings of saved runs -----------------------------------------------------------------------------------------
@@ -180,10 +38,10 @@ def describe(run: str | Path) -> dict:
     """
     run = Path(run)
     if has_checkpoint(run) or not (run / CONFIG).exists():
-        return load(run)
+        return checkpoints.load(run)
     content = read_json(run / CONFIG)
     saved = {"config": content.get("settings"), "dataset": content.get("data")}
-    if not (isinstance(saved["config"], dict) and _holds(saved["dataset"], DATASET)):
+    if not (isinstance(saved["config"], dict) and checkpoints.holds(saved["dataset"], checkpoints.DATASET)):
         raise RunnerError(f"{run / CONFIG} is not the description of a run")
     return saved
 
@@ -290,7 +148,7 @@ class Run:
         try:
             network.load_state_dict(self.saved["model"])
             optimizer.load_state_dict(self.saved["optimizer"])
-            set_random_state(self.saved["random"], device)
+            checkpoints.set_random_state(self.saved["random"], device)
         except Exception as error:
             what = f"{self.config.model_name} has changed since, or the checkpoint is not one of it"
             raise CheckpointError(f"{self.continues or self.folder} can't be resumed: {what}") from error
@@ -330,20 +188,20 @@ class Run:
             "machine": self.machine,
             "model": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "random": random_state(device),
+            "random": checkpoints.random_state(device),
             "history": history,
             "tally": asdict(tally),
         }
         if best:
             # First: a run that is killed in between does this epoch again, and would not know of a best one it lost.
-            save(self.folder / BEST, checkpoint)
-        save(self.folder / LAST, checkpoint, previous=self.folder / PREVIOUS)
+            checkpoints.save(self.folder / BEST, checkpoint)
+        checkpoints.save(self.folder / LAST, checkpoint, previous=self.folder / PREVIOUS)
 
     @property
     def last_good(self) -> str:
         """Where the last good checkpoint is, in words."""
         with contextlib.suppress(CheckpointError):
-            return f"the last good checkpoint is {self.folder / LAST}, {position(load(self.folder))}"
+            return f"the last good checkpoint is {self.folder / LAST}, {position(checkpoints.load(self.folder))}"
         return "there is no checkpoint of it yet"
 
     @property
@@ -398,15 +256,15 @@ def open_run(
     try:
         run = Run(folder, config)
         if has_checkpoint(folder):
-            run.saved = load(folder, warn=warn)
+            run.saved = checkpoints.load(folder, warn=warn)
             different = differences(run.saved["config"], config, IDENTITY)
             if different:
                 raise UsageError(f"{folder} is another run than its name says: {'; '.join(different)}")
         elif origin:
-            run.saved, run.continues = load(origin, warn=warn), origin
+            run.saved, run.continues = checkpoints.load(origin, warn=warn), origin
             _check_length(run)
             if (origin / BEST).exists():
-                save(folder / BEST, load(origin, "best"))
+                checkpoints.save(folder / BEST, checkpoints.load(origin, "best"))
         yield run
     finally:
         lock.release()

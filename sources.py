@@ -7,19 +7,13 @@ files they came from stay the same.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import http.client
 import io
 import os
 import pickle
 import pickletools
-import socket
 import stat
 import tarfile
-import time
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +26,9 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
-from config import DATA_URL_VARIABLE, RunnerError, one_line
+from config import RunnerError, one_line
 from data import Dataset, Images, digest
+from download import DownloadError, download
 
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER_NAMES = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "automobile": 1}
@@ -49,16 +44,9 @@ TEST_BATCHES = dict(CIFAR10.test_list)
 SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
 
-DOWNLOAD_ATTEMPTS = 4
-DOWNLOAD_TIMEOUT = 20  # seconds without a byte
-
 
 class DataError(RunnerError):
     """Images that are missing, damaged or not what they should be; the message names the file."""
-
-
-class DownloadError(DataError):
-    """CIFAR-10 is not there and could not be downloaded."""
 
 
 def load(
@@ -274,99 +262,6 @@ def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Im
     if missing:
         raise DataError(f"{path} holds no {missing[0]}")
     return _read_batches(path.name, content.__getitem__)
-
-
-# ---- download -------------------------------------------------------------------------------------------------------
-
-
-def download(target: Path, url: str = "", notice: Callable[[str], None] = print) -> None:
-    """Downloads the official archive to ``target``, going on where an earlier attempt broke off.
-
-    What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
-    MD5 is right.
-
-    Raises:
-        DownloadError: the source is down, or what it sends has another MD5.
-    """
-    url = url or CIFAR10.url
-    advice = (
-        f"put {ARCHIVE}, {BATCH_FOLDER}/ or image folders into {target.parent} yourself, or name another source "
-        f"with --data-url or ${DATA_URL_VARIABLE}; --dataset synthetic needs no download"
-    )
-    part = target.with_name(target.name + ".part")
-    notice(f"downloading CIFAR-10 (163 MiB) from {url}")
-    for attempt in range(1, DOWNLOAD_ATTEMPTS + 1):
-        resumed = part.exists()
-        try:
-            _fetch(url, part)
-            found = calculate_md5(part)
-            if found == CIFAR10.tgz_md5:
-                part.replace(target)
-                return
-            part.unlink()
-            problem = f"what came has MD5 {found}, not {CIFAR10.tgz_md5}"
-            final = not resumed  # a part that another source began can be what is wrong
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            problem, final = getattr(error, "reason", error), _is_final(error)
-        if final or attempt == DOWNLOAD_ATTEMPTS:
-            raise DownloadError(f"{url}: {problem}; {advice}")
-        notice(f"{url}: {problem}; attempt {attempt + 1} of {DOWNLOAD_ATTEMPTS} follows")
-        time.sleep(attempt)
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether the same request would fail again within seconds.
-
-    So it is where there is no such host, page or scheme, no one listens, or this machine's disk is to blame.
-    """
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code < 500
-    if isinstance(error, urllib.error.URLError):
-        return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
-    here = {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOENT,
-        errno.ENOTDIR,
-    }
-    return isinstance(error, ValueError) or getattr(error, "errno", None) in here
-
-
-def _fetch(url: str, part: Path) -> None:
-    """Appends to ``part`` what is still missing of ``url``.
-
-    Raises:
-        OSError: the connection failed, stalled or broke off.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "ex1", **({"Range": f"bytes={have}-"} if have else {})}
-    )
-    try:
-        response = urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        length = response.headers.get("Content-Length")
-        total = int(length) + (have if resumed else 0) if length else None
-        with (
-            open(part, "ab" if resumed else "wb") as file,
-            tqdm(
-                total=total, initial=have if resumed else 0, unit="B", unit_scale=True, desc=ARCHIVE, disable=None
-            ) as bar,
-        ):
-            while block := response.read(1 << 16):
-                file.write(block)
-                bar.update(len(block))
-            if total is not None and file.tell() < total:
-                raise OSError(f"the connection broke off after {file.tell():,} of {total:,} bytes")
 
 
 # ---- folders of images ----------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+import checkpoints
 import config
 import ex1
 import models
@@ -212,12 +213,12 @@ def fuzz_folder(folder: Path):
 
 @functools.cache
 def a_checkpoint() -> dict:
-    runs.seed_generators(0)
+    checkpoints.seed_generators(0)
     network = models.build("Q1_4")
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network(torch.zeros(2, 3, 32, 32)).sum().backward()
     optimizer.step()
-    row = dict.fromkeys(runs.ROW, 0.5) | {"epoch": 1}
+    row = dict.fromkeys(checkpoints.ROW, 0.5) | {"epoch": 1}
     tally = {"images": 8, "loss_sum": 1.0, "right": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
     dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(sources.CLASSES)}
     return {
@@ -226,7 +227,7 @@ def a_checkpoint() -> dict:
         "dataset": dataset,
         "model": network.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "random": runs.random_state(torch.device("cpu")),
+        "random": checkpoints.random_state(torch.device("cpu")),
         "history": [row],
         "tally": tally,
     }
@@ -239,7 +240,7 @@ def use_checkpoint(folder: Path):
     with refused_or_read():
         _, network, saved, _ = ex1.restore(Command("evaluate", {}, run=str(folder)))
         network(torch.zeros(1, 3, 32, 32))
-        runs.position(saved)
+        checkpoints.position(saved)
     with refused_or_read():
         setting = runs.config_to_train(Command("train", {}, resume=str(folder)))
         with runs.open_run(setting, "cifar10", str(folder), silent, silent) as run:
@@ -252,7 +253,7 @@ def fuzz_checkpoint(folder: Path):
     buffer = io.BytesIO()
     torch.save(a_checkpoint(), buffer)
     archive = buffer.getvalue()
-    sealed = runs._seal(archive)
+    sealed = checkpoints._seal(archive)
     with zipfile.ZipFile(io.BytesIO(archive)) as content:
         parts = [(name, content.read(name)) for name in content.namelist()]
     pickled = next(name for name, _ in parts if name.endswith("data.pkl"))
@@ -271,11 +272,11 @@ def fuzz_checkpoint(folder: Path):
             (folder / "last.pt").write_bytes(content)
             if content != sealed:
                 with contextlib.suppress(RunnerError):
-                    runs.load(folder)
+                    checkpoints.load(folder)
                     raise AssertionError("the damage was not noticed")
         else:  # somebody has made the checksum right again
             forged = repacked(changes) if how == "pickle forged" else mutate(archive, changes)
-            (folder / "last.pt").write_bytes(runs._seal(forged))
+            (folder / "last.pt").write_bytes(checkpoints._seal(forged))
             use_checkpoint(folder)
 
     return target
@@ -312,7 +313,7 @@ def fuzz_content(folder: Path):
 
     @drawn(path=st.sampled_from(places), value=scalars, drop=st.booleans())
     def target(path, value, drop):
-        runs.save(folder / "last.pt", replaced(a_checkpoint(), path, value, drop))
+        checkpoints.save(folder / "last.pt", replaced(a_checkpoint(), path, value, drop))
         use_checkpoint(folder)
 
     return target

@@ -6,10 +6,10 @@ import pytest
 import torch
 from processes import KilledAtWrite, outcome, same
 
+import checkpoints
 import config
 import ex1
 import models
-import runs
 import sources
 import utils
 
@@ -130,7 +130,7 @@ def test_a_run_that_diverges_later_names_the_step_and_the_checkpoint_before(
     assert f"Q1_1, epoch 2: {what} at step 21; the learning rate is 0.001; the last good" in line
     assert "last.pt, after epoch 1" in line
     (folder,) = (path.parent for path in tmp_path.glob("results/*/*/*/last.pt"))
-    assert all(value.isfinite().all() for value in runs.load(folder)["model"].values())
+    assert all(value.isfinite().all() for value in checkpoints.load(folder)["model"].values())
 
 
 def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(ex1_main, tmp_path, capsys, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from processes import KilledAtWrite, flip, outcome, same
 
+import checkpoints
 import config
 import runs
 import synthetic
@@ -88,7 +89,7 @@ def test_a_run_killed_in_any_write_ends_as_if_it_never_was(place):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
-    case = ("--model-name", "Q1_1", "--epochs", "6", "--shuffle", "per-image")
+    case = ("--model-name", "Q1_1", "--epochs", "6", "--shuffle", "per-image", "--batch-size", "8")
     straight, stopped = place("straight"), place("stopped")
     assert straight.run(*case) == 0
     process = stopped.start(*case)
@@ -107,7 +108,7 @@ def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
     resumed = json.loads((folder / "config.json").read_text())["resumed"]
-    assert [entry["position"] for entry in resumed] == [runs.position(saved)]
+    assert [entry["position"] for entry in resumed] == [checkpoints.position(saved)]
 
 
 def test_the_command_that_is_printed_goes_on(tmp_path):
@@ -323,15 +324,15 @@ def test_where_both_checkpoints_are_damaged_nothing_is_trained(stopped_run):
 
 def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
     path = tmp_path / "last.pt"
-    runs.save(path, {"a": torch.arange(3)})
+    checkpoints.save(path, {"a": torch.arange(3)})
     content = path.read_bytes()
-    assert runs._is_whole(content)
+    assert checkpoints._is_whole(content)
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.arange(3))
     for position in range(len(content)):
         for bit in range(8):
             damaged = bytearray(content)
             damaged[position] ^= 1 << bit
-            assert not runs._is_whole(bytes(damaged))
+            assert not checkpoints._is_whole(bytes(damaged))
 
 
 class Evil:
@@ -346,7 +347,7 @@ def test_a_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
     here, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     for name in ("last.pt", "previous.pt"):
-        runs.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
+        checkpoints.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
     for how in ("--resume", "--evaluate"):
         assert here.run(how, str(folder)) == 1
         said = here.said()
@@ -364,8 +365,8 @@ def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_
     own = tmp_path / "own.py"
     own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
-    runs.save(folder / "last.pt", saved | {"config": settings})
-    assert runs.saved_config(folder, runs.load(folder), config.Command("evaluate", {})).data_url == ""
+    checkpoints.save(folder / "last.pt", saved | {"config": settings})
+    assert runs.saved_config(folder, checkpoints.load(folder), config.Command("evaluate", {})).data_url == ""
     assert here.run("--evaluate", str(folder)) == 0
     assert not (tmp_path / "it ran").exists()
 
@@ -377,13 +378,13 @@ def test_generators_of_own_models_are_restored_too():
         return torch.rand(3).tolist(), random.random(), np.random.rand(), np.random.randn(), random.gauss(0, 1)
 
     device = torch.device("cpu")
-    runs.seed_generators(5)
+    checkpoints.seed_generators(5)
     first = draw()
-    state = runs.random_state(device)
+    state = checkpoints.random_state(device)
     second = draw()
-    runs.set_random_state(state, device)
+    checkpoints.set_random_state(state, device)
     assert draw() == second
-    runs.seed_generators(5)
+    checkpoints.seed_generators(5)
     assert draw() == first
 
 
@@ -397,17 +398,17 @@ def test_the_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
             cls.state = state
 
     monkeypatch.setattr(torch, "get_device_module", lambda device: Accelerator)
-    state = runs.random_state(torch.device("cuda"))
+    state = checkpoints.random_state(torch.device("cuda"))
     Accelerator.state = None
-    runs.set_random_state(state, torch.device("cuda"))
+    checkpoints.set_random_state(state, torch.device("cuda"))
     assert Accelerator.state.tolist() == [7]
     Accelerator.state = None
-    runs.set_random_state(runs.random_state(torch.device("cpu")), torch.device("cuda"))
+    checkpoints.set_random_state(checkpoints.random_state(torch.device("cpu")), torch.device("cuda"))
     assert Accelerator.state is None
 
 
 def test_checkpoints_are_files_anyone_can_load(stopped_run):
     _, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
-    assert set(saved) == set(runs.CONTENT)
+    assert set(saved) == set(checkpoints.CONTENT)
     assert Path(folder).name == config.Config(**saved["config"]).run_name

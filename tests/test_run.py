@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+import checkpoints
 import config
 import data
 import ex1
 import models
-import runs
 import sources
 import utils
 from conftest import PROJECT
@@ -339,9 +339,9 @@ def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(ex1_main,
     refused(2, "no model is named 'Q1_1'")
     monkeypatch.undo()
     saved = torch.load(folder / "last.pt", weights_only=True)
-    runs.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
+    checkpoints.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
     refused(1, "is not a run of this version of the program")
-    runs.save(folder / "last.pt", {"weights": 1})
+    checkpoints.save(folder / "last.pt", {"weights": 1})
     refused(1, "is not a checkpoint of this program")
 
 

@@ -16,9 +16,11 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+import download
 import sources
 from conftest import python2_pickle
-from sources import DataError, DownloadError
+from download import DownloadError
+from sources import DataError
 
 
 def assert_holds(dataset, train, test):
@@ -430,14 +432,14 @@ def test_the_archive_is_downloaded_once_from_the_source_that_is_named(source, ti
 
 def test_of_two_runs_that_start_together_one_downloads(source, tmp_path, monkeypatch):
     url, handler = source
-    fetch, arrived, told = sources._fetch, threading.Event(), []
+    fetch, arrived, told = download._fetch, threading.Event(), []
 
     def fetch_late(*args):
         arrived.set()
         threading.Event().wait(0.5)
         fetch(*args)
 
-    monkeypatch.setattr(sources, "_fetch", fetch_late)
+    monkeypatch.setattr(download, "_fetch", fetch_late)
     loads = []
     first = threading.Thread(target=lambda: loads.append(sources.load("cifar10", tmp_path, url)))
     first.start()
@@ -501,7 +503,7 @@ def test_a_download_that_cannot_be_written_is_not_tried_again(source, tmp_path, 
         raise OSError(28, "No space left on device")
 
     tries = []
-    monkeypatch.setattr(sources, "_fetch", full)
+    monkeypatch.setattr(download, "_fetch", full)
     with pytest.raises(DownloadError, match="No space left on device"):
         sources.load("cifar10", tmp_path, source[0])
     assert len(tries) == 1
