@@ -21,9 +21,14 @@ TYPES = {"int": int, "float": float, "str": str}
 
 
 class RunnerError(Exception):
-    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``."""
+    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``.
+
+    Attributes:
+        can_go_on: whether a run that it stopped can go on once the cause is mended.
+    """
 
     exit_code = 1
+    can_go_on = True
 
 
 class UsageError(RunnerError):

@@ -47,6 +47,8 @@ VALIDATION_BATCH = 256
 class Diverged(RunnerError):
     """A loss, or a weight, is not a finite number any more."""
 
+    can_go_on = False
+
 
 def train_epoch(
     network: nn.Module,
@@ -201,47 +203,41 @@ def train(command: Command) -> Path:
                 stop_if_asked()
                 yield chunk
 
-        epoch = len(history)
-        try:
-            for epoch in range(len(history) + 1, config.epochs + 1):
-                what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
-                done = min(tally.steps * config.batch_size, len(loader))
-                with console.progress_bar(what, len(loader), done, quiet) as progress:
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            run.stage = f"epoch {epoch}"
+            what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
+            done = min(tally.steps * config.batch_size, len(loader))
+            with console.progress_bar(what, len(loader), done, quiet) as progress:
 
-                    def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
-                        progress(images, tally)
-                        if stop.requested:
-                            stop_if_asked()
-                        elif config.checkpoint_every and tally.steps % config.checkpoint_every == 0:
-                            save()
+                def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
+                    progress(images, tally)
+                    if stop.requested:
+                        stop_if_asked()
+                    elif config.checkpoint_every and tally.steps % config.checkpoint_every == 0:
+                        save()
 
-                    train_epoch(
-                        network, loader.epoch(epoch, tally.images), config.batch_size, optimizer, tally, after_step
-                    )
-                began = time.perf_counter()
-                val = validate(network, until_stopped(val_loader.epoch(epoch)), len(dataset.classes))
-                row = utils.history_row(epoch, tally, val)
-                best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
-                left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
-                history.append(row)
-                tally, test = Tally(), None if held_out else val
-                save(best)
-                utils.write_history(folder / "history.csv", dataset.name, history)
-                say(console.epoch_line(config, row, left))
-
-            # The result is the last epoch's. Where images were held out, this is the one look at the test set.
-            if test is None:
-                test = validate(network, until_stopped(test_loader.epoch(config.epochs)), len(dataset.classes))
+                train_epoch(network, loader.epoch(epoch, tally.images), config.batch_size, optimizer, tally, after_step)
+            began = time.perf_counter()
+            val = validate(network, until_stopped(val_loader.epoch(epoch)), len(dataset.classes))
+            row = utils.history_row(epoch, tally, val)
+            best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
+            left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
+            history.append(row)
+            tally, test = Tally(), None if held_out else val
+            save(best)
             utils.write_history(folder / "history.csv", dataset.name, history)
-            utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
-            utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
-            utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
-            figures = summarize(history, test, dataset.classes, bool(held_out))
-            utils.write_json(folder / runs.METRICS, facts | figures)
-        except Exception as error:
-            go_on = "" if isinstance(error, Diverged) else f"; to go on: {run.resume_command}"
-            where = f"{config.model_name}, epoch {epoch}"
-            raise RunnerError(f"{where}: {one_line(error)}; {run.last_good}{go_on}") from error
+            say(console.epoch_line(config, row, left))
+
+        run.stage = "at its end"
+        # The result is the last epoch's. Where images were held out, this is the one look at the test set.
+        if test is None:
+            test = validate(network, until_stopped(test_loader.epoch(config.epochs)), len(dataset.classes))
+        utils.write_history(folder / "history.csv", dataset.name, history)
+        utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
+        utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
+        utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
+        figures = summarize(history, test, dataset.classes, bool(held_out))
+        utils.write_json(folder / runs.METRICS, facts | figures)
         console.report(test, dataset, config, folder, quiet)
         say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
         if stop.requested:

@@ -127,6 +127,7 @@ class Run:
         finished: whether there is nothing left to train.
         dataset: the description of its data, for its files.
         machine: the description of the machine, for its files.
+        stage: what is being done, for the message if it fails.
     """
 
     folder: Path
@@ -136,6 +137,21 @@ class Run:
     finished: bool = False
     dataset: dict = field(default_factory=dict)
     machine: dict = field(default_factory=dict)
+    stage: str = "at its start"
+
+    @contextlib.contextmanager
+    def telling_where_it_failed(self) -> Iterator[None]:
+        """Turns an error into one that names the stage, the last good checkpoint and, if it helps, how to go on.
+
+        Raises:
+            RunnerError: for any error.
+        """
+        try:
+            yield
+        except Exception as error:
+            go_on = f"; to go on: {self.resume_command}" if getattr(error, "can_go_on", True) else ""
+            what = f"{self.config.model_name}, {self.stage}: {one_line(error)}"
+            raise RunnerError(f"{what}; {self.last_good}{go_on}") from error
 
     def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         """Puts network, optimiser and random numbers into the state of the checkpoint, if there is one.
@@ -234,13 +250,18 @@ def open_run(
     Raises:
         RunnerError: the run is in another process's hands, its checkpoints are damaged, or there is no folder to be
             had.
+        UsageError: the run that is resumed has more epochs behind it than are asked for.
     """
     origin = None if resume in ("", AUTO) else Path(resume)
     parent = origin.parent if origin else Path(config.results_dir) / slug / config.model_name
+    start = None
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
-        runs, origin = [origin], None
+        runs = [origin]
     else:
         runs = _folders(parent, config.run_name)
+        if origin:
+            start = checkpoints.load(origin, warn=warn)
+            _check_length(start, config, origin)
     unfinished = [folder for folder in runs if not (folder / METRICS).exists()]
     locked = None
     if resume:
@@ -250,7 +271,7 @@ def open_run(
         if not locked and runs:
             yield Run(runs[0], config, finished=True)
             return
-    elif unfinished and not origin:
+    elif unfinished:
         notice(f"{unfinished[0]} was stopped, or trains right now; --resume auto goes on with it, this is a new run")
     folder, lock = locked or _new_folder(parent, config.run_name)
     try:
@@ -260,21 +281,22 @@ def open_run(
             different = differences(run.saved["config"], config, IDENTITY)
             if different:
                 raise UsageError(f"{folder} is another run than its name says: {'; '.join(different)}")
-        elif origin:
-            run.saved, run.continues = checkpoints.load(origin, warn=warn), origin
-            _check_length(run)
+        elif start:
+            run.saved, run.continues = start, origin
             if (origin / BEST).exists():
                 checkpoints.save(folder / BEST, checkpoints.load(origin, "best"))
-        yield run
+            checkpoints.save(folder / LAST, start | {"config": asdict(config)})
+        with run.telling_where_it_failed():
+            yield run
     finally:
         lock.release()
 
 
-def _check_length(run: Run) -> None:
-    done, begun = len(run.saved["history"]), bool(run.saved["tally"]["steps"])
-    if done + begun > run.config.epochs:
+def _check_length(start: dict, config: Config, origin: Path) -> None:
+    done, begun = len(start["history"]), bool(start["tally"]["steps"])
+    if done + begun > config.epochs:
         more = f", and has begun epoch {done + 1}" * begun
-        raise UsageError(f"--epochs {run.config.epochs}: {run.continues} has {done} epochs behind it{more}")
+        raise UsageError(f"--epochs {config.epochs}: {origin} has {done} epochs behind it{more}")
 
 
 def _folders(parent: Path, name: str) -> list[Path]:

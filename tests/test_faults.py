@@ -210,3 +210,24 @@ def test_what_cannot_work_is_said_before_any_image_is_read(tiny_official, capsys
     place = ["--data-dir", str(tiny_official[0])]
     assert ex1.main(config.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
     assert reason in only_line(capsys.readouterr().err)
+
+
+def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    path, events = tmp_path / "file", []
+    path.write_text("old")
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(number):
+        events.append(("fsync", os.fstat(number).st_size))
+        fsync(number)
+
+    def watched_replace(source, target):
+        events.append((source.name, target.name))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    utils.write_file(path, "new text", previous=tmp_path / "before")
+    assert events == [("fsync", 8), ("file", "before"), (".file.part", "file")]
+    assert path.read_text() == "new text"
+    assert (tmp_path / "before").read_text() == "old"
