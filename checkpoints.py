@@ -31,7 +31,7 @@ COMMENT = len(b"sha256:") + 64
 # What a checkpoint holds, and of what type it is; then the same for parts of it.
 CONTENT = {"config": dict, "machine": dict, "dataset": dict, "model": dict, "optimizer": dict, "random": dict}
 CONTENT |= {"history": list, "tally": dict}
-DATASET = {"name": str, "slug": str, "sha256": str, "classes": list}
+DATASET = {"name": str, "slug": str, "sha256": str, "classes": list, "seed": (int, type(None))}
 TALLY = {"images": int, "loss_sum": float, "right": int, "logits": list, "steps": int, "seconds": float}
 ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
 ROW |= {"seconds": float, "images_per_second": float}
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict:
     return saved
 
 
-def holds(content: object, types: dict[str, type]) -> bool:
+def holds(content: object, types: dict[str, type | tuple[type, ...]]) -> bool:
     """Whether ``content`` is a dictionary with entries of these types; it may have others."""
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
 

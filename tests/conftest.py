@@ -61,7 +61,15 @@ def ex1_main(tmp_path, small_synthetic):
 def place(tmp_path):
     """Makes places where command lines run in processes of their own, see ``processes.Place``."""
     processes.PROCESSES.set_forkserver_preload(["ex1", "synthetic", "torch.optim", "matplotlib.figure", "torchsummary"])
-    return lambda name="place", **options: processes.Place(tmp_path / name, **options)
+    places = []
+
+    def make(name="place", **options):
+        places.append(processes.Place(tmp_path / name, **options))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.kill_all()
 
 
 class _Python2Pickler(pickle._Pickler):

@@ -45,6 +45,7 @@ class Place:
     def __init__(self, folder, images=(2000, 300), plots=False):
         self.folder, self.images, self.plots = folder, images, plots
         self.results, self.log = folder / "results", folder / "log.txt"
+        self.started = []
         folder.mkdir(exist_ok=True)
 
     def start(self, *argv, before=None):
@@ -55,12 +56,17 @@ class Place:
             target=run_command, args=([*argv, *place], self.log, self.images, self.plots, before)
         )
         process.start()
+        self.started.append(process)
         return process
 
     def run(self, *argv, before=None):
         process = self.start(*argv, before=before)
         process.join()
         return process.exitcode
+
+    def kill_all(self):
+        for process in self.started:
+            process.kill()
 
     def said(self):
         """What was said since this was last asked."""

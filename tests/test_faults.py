@@ -1,5 +1,6 @@
 """Whatever goes wrong is one line and an exit code, and what was saved stays."""
 
+import os
 from pathlib import Path
 
 import pytest

@@ -127,6 +127,18 @@ def test_the_command_that_is_printed_goes_on(tmp_path):
     assert list(tmp_path.glob("*/*/*/*/metrics.json"))
 
 
+def test_a_signal_during_the_imports_stops_at_once():
+    command = [sys.executable, "-X", "importtime", "ex1.py", "--model-name", "Q1_1"]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+        while "torch" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "ex1.py: stopped"
+    assert "Traceback" not in rest
+
+
 class SlowStep:
     """Makes every step of training take seconds, as one that is stuck."""
 
