@@ -136,9 +136,15 @@ def seed_generators(seed: int) -> None:
 
 def random_state(device: torch.device) -> dict:
     """The state of every global generator that a network on ``device`` can draw from."""
+    # Tensors of the many integers: as such they would be most of the time that reading a checkpoint takes.
+    version, internal, gauss = random.getstate()
     numbers = np.random.get_state(legacy=False)
-    state = {"torch": torch.get_rng_state(), "python": random.getstate()}
-    state["numpy"] = numbers | {"state": {"key": numbers["state"]["key"].tolist(), "pos": numbers["state"]["pos"]}}
+    key = torch.from_numpy(numbers["state"]["key"].astype(np.int64))
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": {"version": version, "internal": torch.tensor(internal), "gauss": gauss},
+        "numpy": numbers | {"state": numbers["state"] | {"key": key}},
+    }
     if device.type != "cpu":
         state[device.type] = torch.get_device_module(device).get_rng_state()
     return state
@@ -147,9 +153,9 @@ def random_state(device: torch.device) -> dict:
 def set_random_state(state: dict, device: torch.device) -> None:
     """Puts the generators into a state of :func:`random_state`; one of another kind of device stays as it is."""
     torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    numbers = state["numpy"]
-    key = np.array(numbers["state"]["key"], dtype=np.uint32)
+    python, numbers = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["internal"].tolist()), python["gauss"]))
+    key = numbers["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
     if device.type in state:
         torch.get_device_module(device).set_rng_state(state[device.type])
