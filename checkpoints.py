@@ -7,15 +7,17 @@ two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import data
 import utils
 from config import RunnerError, one_line
 
@@ -31,6 +33,7 @@ COMMENT = len(b"sha256:") + 64
 # What a checkpoint holds, and of what type it is; then the same for parts of it.
 CONTENT = {"config": dict, "machine": dict, "dataset": dict, "model": dict, "optimizer": dict, "random": dict}
 CONTENT |= {"history": list, "tally": dict}
+MACHINE = {"versions": dict}
 DATASET = {"name": str, "slug": str, "sha256": str, "classes": list, "seed": (int, type(None))}
 TALLY = {"images": int, "loss_sum": float, "right": int, "logits": list, "steps": int, "seconds": float}
 ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
@@ -47,14 +50,25 @@ def _is_whole(content: bytes) -> bool:
     return content == _seal(content[: -COMMENT - 2] + b"\0\0")
 
 
-def save(path: Path, content: dict, previous: Path | None = None) -> None:
+def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
     """Writes a checkpoint, whole or not at all.
 
+    Args:
+        previous: the name that the checkpoint that ``path`` was gets.
+        check: make sure first that it can be read again, which the state of an own model may prevent.
+
     Raises:
-        OSError: it can't be written; what was at ``path`` is still there.
+        OSError: it can't be written.
+        CheckpointError: it could not be read again.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    if check:
+        buffer.seek(0)
+        try:
+            torch.load(buffer, weights_only=True)
+        except Exception as error:
+            raise CheckpointError("the model's state holds more than tensors and numbers: it can't be saved") from error
     utils.write_file(path, _seal(buffer.getvalue()), previous)
 
 
@@ -73,6 +87,7 @@ def _read(path: Path) -> dict:
         raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
     if not (
         holds(saved, CONTENT)
+        and holds(saved["machine"], MACHINE)
         and holds(saved["dataset"], DATASET)
         and all(isinstance(name, str) for name in saved["dataset"]["classes"])
         and holds(saved["tally"], TALLY)
@@ -100,21 +115,28 @@ def load(run: str | Path, weights: str = "last", warn: Callable[[str], None] = l
         CheckpointError: there is none, or none can be read.
     """
     run = Path(run)
-    if weights == "best":
-        if run.is_dir() and not (run / BEST).exists():
-            raise CheckpointError(f"{run / BEST} does not exist: it is written with --val holdout")
-        return _read(run / BEST)
+    if weights == "last":
+        return load_last(run, warn)[0]
+    if run.is_dir() and not (run / BEST).exists():
+        raise CheckpointError(f"{run / BEST} does not exist: it is written with --val holdout")
+    return _read(run / BEST)
+
+
+def load_last(run: Path, warn: Callable[[str], None] = lambda text: None) -> tuple[dict, Path]:
+    """The last checkpoint of ``run`` that is whole, and its file; see :func:`load`."""
+    if run.is_file():
+        raise CheckpointError(f"{run} is a file: give the folder of a run")
     if not has_checkpoint(run):
         raise CheckpointError(f"{run / LAST} does not exist: is this the folder of a run?")
     try:
-        return _read(run / LAST)
+        return _read(run / LAST), run / LAST
     except CheckpointError as problem:
         try:
             saved = _read(run / PREVIOUS)
         except CheckpointError as second:
             raise CheckpointError(f"{problem}; {second}") from problem
         warn(f"{problem}; {run / PREVIOUS} is used, {position(saved)}")
-        return saved
+        return saved, run / PREVIOUS
 
 
 def has_checkpoint(run: Path) -> bool:
@@ -125,6 +147,20 @@ def position(saved: dict) -> str:
     """Where in its training a checkpoint was written, in words."""
     epochs, steps = len(saved["history"]), saved["tally"].get("steps", 0)
     return f"after epoch {epochs}" + f" and {steps:,} steps of the next" * bool(steps)
+
+
+@contextlib.contextmanager
+def own_generators(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Has what is drawn inside depend on ``seed`` and ``epoch`` alone, and changes nothing for what is drawn after.
+
+    So own models that draw random numbers in evaluation give the same figures whenever an epoch is measured.
+    """
+    before = random_state(device)
+    seed_generators(int(data.generator("validation", seed, epoch).integers(2**63)))
+    try:
+        yield
+    finally:
+        set_random_state(before, device)
 
 
 def seed_generators(seed: int) -> None:

@@ -38,13 +38,18 @@ class UsageError(RunnerError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error in a line: our own as it is, the system's with its path, any other with its type."""
+    """An error in a line: our own as it is, the system's with its path, any other with its type.
+
+    What is not for print, such as a line break or a terminal's commands in the name of a file, becomes a question mark.
+    """
     if isinstance(error, RunnerError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        lines = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False):

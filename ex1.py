@@ -7,13 +7,14 @@ python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
 
 from __future__ import annotations
 
-import stopping
+import shell
 from config import parse
 
 if __name__ == "__main__":
     # Before the imports below, which take seconds, so that -h, --list-models, a typing mistake and Ctrl-C are answered
     # at once.
-    stopping.stop_at_once_on_signals()
+    shell.open_standard_streams()
+    shell.stop_at_once_on_signals()
     COMMAND = parse()
 
 import math
@@ -38,7 +39,7 @@ import sources
 import utils
 from config import AUTO, Command, Config, RunnerError, UsageError, one_line
 from net import count_parameters
-from stopping import AfterStep, Stopped
+from shell import AfterStep, Stopped
 from utils import Evaluation, Tally
 
 VALIDATION_BATCH = 256
@@ -148,8 +149,9 @@ def train(command: Command) -> Path:
     quiet, notice = command.quiet, console.notices(command.quiet)
     config = runs.config_to_train(command)
     device = set_up_machine(config)
-    data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
+    find_model(config, runs.saved_model_file(command.resume))
     if command.resume in ("", AUTO):
+        data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
         dataset = load_data(config, quiet)
     else:
         dataset = load_data_again(command.resume, runs.describe(command.resume)["dataset"], config, quiet)
@@ -158,7 +160,7 @@ def train(command: Command) -> Path:
 
     checkpoints.seed_generators(config.seed)
     network = build_network(config.model_name)
-    with runs.open_run(config, dataset.slug, command.resume, notice, console.warn) as run, AfterStep() as stop:
+    with runs.open_run(config, dataset, command.resume, notice, console.warn) as run:
         folder = run.folder
         if run.finished:
             say(f"{folder} is finished; more --epochs would go on with it")
@@ -179,6 +181,7 @@ def train(command: Command) -> Path:
         utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
         dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
 
+        stop = AfterStep()
         history, tally, test = run.history, run.tally, None
         if run.saved:
             run.restore(network, optimizer, device)
@@ -191,57 +194,63 @@ def train(command: Command) -> Path:
             run.save(network, optimizer, device, history, tally, best)
 
         def stop_if_asked() -> None:
+            """Ends the run, which is saved, if a signal asked for it."""
             if stop.requested:
-                save()
                 where = f"in epoch {len(history) + 1} of {config.epochs}, after {tally.steps:,} steps"
                 if len(history) == config.epochs:
                     where = "after its last epoch"
                 raise Stopped(stop.requested, f"stopped {where}; to go on: {run.resume_command}")
 
-        def until_stopped(chunks: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-            for chunk in chunks:
-                stop_if_asked()
-                yield chunk
+        def measure(loader: data.Loader, epoch: int) -> Evaluation:
+            def until_stopped() -> Iterator[tuple[Tensor, Tensor]]:
+                for chunk in loader.epoch(epoch):
+                    stop_if_asked()
+                    yield chunk
 
-        for epoch in range(len(history) + 1, config.epochs + 1):
-            run.stage = f"epoch {epoch}"
-            what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
-            done = min(tally.steps * config.batch_size, len(loader))
-            with console.progress_bar(what, len(loader), done, quiet) as progress:
+            with checkpoints.own_generators(config.seed, epoch, device):
+                return validate(network, until_stopped(), len(dataset.classes))
 
-                def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
-                    progress(images, tally)
-                    if stop.requested:
-                        stop_if_asked()
-                    elif config.checkpoint_every and tally.steps % config.checkpoint_every == 0:
-                        save()
+        with stop:
+            for epoch in range(len(history) + 1, config.epochs + 1):
+                run.stage = f"epoch {epoch}"
+                what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
+                done = min(tally.steps * config.batch_size, len(loader))
+                with console.progress_bar(what, len(loader), done, quiet) as progress:
 
-                train_epoch(network, loader.epoch(epoch, tally.images), config.batch_size, optimizer, tally, after_step)
-            began = time.perf_counter()
-            val = validate(network, until_stopped(val_loader.epoch(epoch)), len(dataset.classes))
-            row = utils.history_row(epoch, tally, val)
-            best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
-            left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
-            history.append(row)
-            tally, test = Tally(), None if held_out else val
-            save(best)
+                    def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
+                        progress(images, tally)
+                        if stop.requested or (config.checkpoint_every and tally.steps % config.checkpoint_every == 0):
+                            save()
+                            stop_if_asked()
+
+                    chunks = loader.epoch(epoch, tally.images)
+                    train_epoch(network, chunks, config.batch_size, optimizer, tally, after_step)
+                save()
+                began = time.perf_counter()
+                val = measure(val_loader, epoch)
+                row = utils.history_row(epoch, tally, val)
+                best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
+                left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
+                history.append(row)
+                tally, test = Tally(), None if held_out else val
+                save(best)
+                utils.write_history(folder / "history.csv", dataset.name, history)
+                say(console.epoch_line(config, row, left))
+
+            run.stage = "at its end"
+            # The result is the last epoch's. Where images were held out, this is the one look at the test set.
+            if test is None:
+                test = measure(test_loader, config.epochs)
             utils.write_history(folder / "history.csv", dataset.name, history)
-            say(console.epoch_line(config, row, left))
-
-        run.stage = "at its end"
-        # The result is the last epoch's. Where images were held out, this is the one look at the test set.
-        if test is None:
-            test = validate(network, until_stopped(test_loader.epoch(config.epochs)), len(dataset.classes))
-        utils.write_history(folder / "history.csv", dataset.name, history)
-        utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
-        utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
-        utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
-        figures = summarize(history, test, dataset.classes, bool(held_out))
-        utils.write_json(folder / runs.METRICS, facts | figures)
-        console.report(test, dataset, config, folder, quiet)
-        say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
-        if stop.requested:
-            raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
+            utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
+            utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
+            utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
+            figures = summarize(history, test, dataset.classes, bool(held_out))
+            utils.write_json(folder / runs.METRICS, facts | figures)
+            console.report(test, dataset, config, folder, quiet)
+            say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
+            if stop.requested:
+                raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
         return folder
 
 
@@ -333,7 +342,8 @@ def evaluate(command: Command) -> Evaluation:
     dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
     epoch = len(saved["history"])
     loader = make_loader(data.subset(dataset.test, limit=config.limit), data.TEST, config, device)
-    test = validate(network, loader.epoch(epoch), len(dataset.classes))
+    with checkpoints.own_generators(config.seed, epoch, device):
+        test = validate(network, loader.epoch(epoch), len(dataset.classes))
     say = console.speaker(dataset.name, command.quiet)
     say(f"{command.run}: {command.weights} checkpoint, {checkpoints.position(saved)}, of {config.epochs} epochs")
     console.report(test, dataset, config, command.run, command.quiet)
@@ -365,12 +375,7 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     """The settings, the trained network in evaluation mode, the checkpoint and the device of a saved run."""
     saved = checkpoints.load(command.run, command.weights, console.warn)
     config = runs.saved_config(command.run, saved, command, device="auto")
-    own = saved["config"].get("model_file")
-    try:
-        models.find(config.model_name)
-    except models.UnknownModel as error:
-        hint = f"{config.model_name} is an own model: give --model-file {own} if you trust that file" if own else error
-        raise UsageError(str(hint)) from None
+    find_model(config, saved["config"].get("model_file"))
     device = set_up_machine(config)
     network = build_network(config.model_name)
     try:
@@ -378,6 +383,15 @@ def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
     except Exception as error:
         raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from error
     return config, network.to(device).eval(), saved, device
+
+
+def find_model(config: Config, own: object = None) -> models.Model:
+    """The row of the registry; ``own`` is the file of own models that a saved run names, which is not run for that."""
+    try:
+        return models.find(config.model_name)
+    except models.UnknownModel as error:
+        hint = f"{config.model_name} is an own model: give --model-file {own} if you trust that file" if own else error
+        raise UsageError(str(hint)) from None
 
 
 def build_network(name: str) -> nn.Module:
@@ -415,7 +429,9 @@ def load_data_again(run: str, about: dict, config: Config, quiet: bool) -> data.
     kind = runs.kind_of_data(about)
     if kind == "cifar10" and about["slug"] != "cifar10" and not sources.find(Path(config.data_dir)):
         raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
-    dataset = load_data(replace(config, dataset=kind, data_seed=about.get("seed") or 0), quiet)
+    config = replace(config, dataset=kind, data_seed=about.get("seed") or 0)
+    data.check_sizes(config, sources.most_training_images(kind, config.data_dir))
+    dataset = load_data(config, quiet)
     if dataset.digest != about["sha256"]:
         raise RunnerError(f"{run} was trained on {about['name']}, but {dataset.source} holds {dataset.name}")
     return dataset

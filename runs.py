@@ -22,6 +22,7 @@ import checkpoints
 import utils
 from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
 from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of, one_line
+from data import Dataset
 from utils import Tally
 
 CONFIG, METRICS = "config.json", "metrics.json"
@@ -64,13 +65,14 @@ def read_json(path: Path) -> dict:
 def saved_config(run: str | Path, saved: dict, command: Command, **overrides: object) -> Config:
     """The settings of a saved run, with those that ``command`` gives in place of the saved ones.
 
-    The saved address of the data is not used: a run that somebody else made may not say where to download from.
+    The saved address of the data and file of own models are not used: a run that somebody else made may not say where
+    to download from or what to open.
 
     Raises:
         RunnerError: the run's settings are not those of this program.
         UsageError: they contradict those that are given.
     """
-    settings = saved["config"] | {"data_url": FIELDS["data_url"].default} | overrides
+    settings = saved["config"] | {"data_url": "", "model_file": ""} | overrides
     try:
         Config(**settings)
     except (TypeError, UsageError) as error:
@@ -90,12 +92,25 @@ def config_to_train(command: Command) -> Config:
     saved = describe(command.resume)
     config = saved_config(command.resume, saved, command)
     data = {"dataset": kind_of_data(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
+    _check_length(saved, config, command.resume)
     different = differences(saved["config"], config, IDENTITY - {"epochs"})
     if command.given.get("dataset") != "auto":
         different += differences(data, config, data.keys() & command.given)
     if different:
         raise UsageError(f"{command.resume} is another run than the one asked for: {'; '.join(different)}")
     return config
+
+
+def _check_length(saved: dict, config: Config, run: str) -> None:
+    done, begun = len(saved.get("history", [])), bool(saved.get("tally", {}).get("steps"))
+    if done + begun > config.epochs:
+        more = f", and has begun epoch {done + 1}" * begun
+        raise UsageError(f"--epochs {config.epochs}: {run} has {done} epochs behind it{more}")
+
+
+def saved_model_file(run: str) -> object:
+    """The file of own models that a saved run names; ``run`` may be no folder, as in ``--resume``."""
+    return None if run in ("", AUTO) else describe(run)["config"].get("model_file")
 
 
 def kind_of_data(described: dict) -> str:
@@ -128,6 +143,7 @@ class Run:
         dataset: the description of its data, for its files.
         machine: the description of the machine, for its files.
         stage: what is being done, for the message if it fails.
+        last_is_damaged: whether ``last.pt`` is not to be kept as the previous checkpoint.
     """
 
     folder: Path
@@ -138,6 +154,8 @@ class Run:
     dataset: dict = field(default_factory=dict)
     machine: dict = field(default_factory=dict)
     stage: str = "at its start"
+    last_is_damaged: bool = False
+    saved_once: bool = False
 
     @contextlib.contextmanager
     def telling_where_it_failed(self) -> Iterator[None]:
@@ -148,8 +166,9 @@ class Run:
         """
         try:
             yield
-        except Exception as error:
-            go_on = f"; to go on: {self.resume_command}" if getattr(error, "can_go_on", True) else ""
+        except (Exception, SystemExit) as error:
+            can_go_on = getattr(error, "can_go_on", True) and self.folder.is_dir()
+            go_on = f"; to go on: {self.resume_command}" if can_go_on else ""
             what = f"{self.config.model_name}, {self.stage}: {one_line(error)}"
             raise RunnerError(f"{what}; {self.last_good}{go_on}") from error
 
@@ -197,6 +216,7 @@ class Run:
 
         Raises:
             OSError: it can't be written; the checkpoints are as they were.
+            CheckpointError: the network's state can't be saved.
         """
         checkpoint = {
             "config": asdict(self.config),
@@ -208,16 +228,20 @@ class Run:
             "history": history,
             "tally": asdict(tally),
         }
+        check, self.saved_once = not self.saved_once, True
         if best:
             # First: a run that is killed in between does this epoch again, and would not know of a best one it lost.
             checkpoints.save(self.folder / BEST, checkpoint)
-        checkpoints.save(self.folder / LAST, checkpoint, previous=self.folder / PREVIOUS)
+        previous = None if self.last_is_damaged else self.folder / PREVIOUS
+        checkpoints.save(self.folder / LAST, checkpoint, previous, check)
+        self.last_is_damaged = False
 
     @property
     def last_good(self) -> str:
         """Where the last good checkpoint is, in words."""
         with contextlib.suppress(CheckpointError):
-            return f"the last good checkpoint is {self.folder / LAST}, {position(checkpoints.load(self.folder))}"
+            saved, path = checkpoints.load_last(self.folder)
+            return f"the last good checkpoint is {path}, {position(saved)}"
         return "there is no checkpoint of it yet"
 
     @property
@@ -232,7 +256,7 @@ class Run:
 @contextlib.contextmanager
 def open_run(
     config: Config,
-    slug: str,
+    dataset: Dataset,
     resume: str = "",
     notice: Callable[[str], None] = print,
     warn: Callable[[str], None] = print,
@@ -242,7 +266,7 @@ def open_run(
     Without ``resume`` it is always a new folder; one whose name is taken gets the ending ``__run-2``, and so on.
 
     Args:
-        slug: the folder of the data set.
+        dataset: what it is trained on; runs on other data are passed over.
         resume: empty, ``auto``, or the folder of a run; see ``--resume``.
         notice: is told of an unfinished run that could be resumed.
         warn: is told of a damaged checkpoint.
@@ -250,41 +274,48 @@ def open_run(
     Raises:
         RunnerError: the run is in another process's hands, its checkpoints are damaged, or there is no folder to be
             had.
-        UsageError: the run that is resumed has more epochs behind it than are asked for.
+        UsageError: the folder holds another run than its name says.
     """
     origin = None if resume in ("", AUTO) else Path(resume)
-    parent = origin.parent if origin else Path(config.results_dir) / slug / config.model_name
+    if origin and not origin.name:  # such as "."
+        origin = origin.resolve()
+    parent = origin.parent if origin else Path(config.results_dir) / dataset.slug / config.model_name
     start = None
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
         runs = [origin]
     else:
-        runs = _folders(parent, config.run_name)
-        if origin:
-            start = checkpoints.load(origin, warn=warn)
-            _check_length(start, config, origin)
-    unfinished = [folder for folder in runs if not (folder / METRICS).exists()]
-    locked = None
+        runs = [folder for folder in _folders(parent, config.run_name) if _is_on(dataset, folder)]
+        start = checkpoints.load(origin, warn=warn) if origin else None
+    unfinished = [folder for folder in runs if not is_finished(folder)]
+    lock = None
     if resume:
-        locked = next(((folder, lock) for folder in unfinished if (lock := _lock(folder))), None)
-        if not locked and unfinished:
+        for folder in unfinished:
+            if lock := _lock(folder):
+                break
+        if not lock and unfinished:
             raise RunnerError(f"{unfinished[0]} is being trained by another process")
-        if not locked and runs:
-            yield Run(runs[0], config, finished=True)
+        if runs and (not lock or is_finished(folder)):  # it may have been finished just before it was locked
+            yield Run(folder if lock else runs[0], config, finished=True)
             return
     elif unfinished:
         notice(f"{unfinished[0]} was stopped, or trains right now; --resume auto goes on with it, this is a new run")
-    folder, lock = locked or _new_folder(parent, config.run_name)
+    if not lock:
+        folder, lock = _new_folder(parent, config.run_name)
     try:
         run = Run(folder, config)
         if has_checkpoint(folder):
-            run.saved = checkpoints.load(folder, warn=warn)
+            run.saved, path = checkpoints.load_last(folder, warn)
+            run.last_is_damaged = path.name != LAST
             different = differences(run.saved["config"], config, IDENTITY)
             if different:
                 raise UsageError(f"{folder} is another run than its name says: {'; '.join(different)}")
         elif start:
             run.saved, run.continues = start, origin
             if (origin / BEST).exists():
-                checkpoints.save(folder / BEST, checkpoints.load(origin, "best"))
+                try:
+                    checkpoints.save(folder / BEST, checkpoints.load(origin, "best"))
+                except CheckpointError as error:
+                    warn(f"{error}; there will be none of the epochs before")
             checkpoints.save(folder / LAST, start | {"config": asdict(config)})
         with run.telling_where_it_failed():
             yield run
@@ -292,11 +323,15 @@ def open_run(
         lock.release()
 
 
-def _check_length(start: dict, config: Config, origin: Path) -> None:
-    done, begun = len(start["history"]), bool(start["tally"]["steps"])
-    if done + begun > config.epochs:
-        more = f", and has begun epoch {done + 1}" * begun
-        raise UsageError(f"--epochs {config.epochs}: {origin} has {done} epochs behind it{more}")
+def is_finished(run: Path) -> bool:
+    return (run / METRICS).exists()
+
+
+def _is_on(dataset: Dataset, run: Path) -> bool:
+    """Whether the run is on ``dataset``; one that has written nothing yet may be."""
+    if not has_checkpoint(run) and not (run / CONFIG).exists():
+        return True
+    return describe(run)["dataset"]["sha256"] == dataset.digest
 
 
 def _folders(parent: Path, name: str) -> list[Path]:
@@ -342,9 +377,12 @@ def record(run: Run, facts: dict) -> None:
     """Writes ``config.json``; for a run that goes on, adds where and when to the one that is there."""
     path = run.folder / CONFIG
     content = facts | {"settings": asdict(run.config), "data": run.dataset, "machine": run.machine}
-    if run.saved and not run.continues and path.exists():
-        content = read_json(path)
-        content["resumed"] = [*content.get("resumed", []), run.machine | {"position": position(run.saved)}]
+    if run.saved and not run.continues:
+        with contextlib.suppress(RunnerError):  # one that is damaged is written anew
+            content = read_json(path)
+        earlier = content.get("resumed")
+        content["resumed"] = earlier if isinstance(earlier, list) else []
+        content["resumed"].append(run.machine | {"position": position(run.saved)})
     elif run.continues:
         content["continues"] = {"run": str(run.continues), "position": position(run.saved)}
     utils.write_json(path, content)

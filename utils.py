@@ -148,7 +148,7 @@ def write_file(path: Path, content: bytes | str, previous: Path | None = None) -
         previous: the name that the file that ``path`` was gets.
 
     Raises:
-        OSError: the disk is full, the folder is gone or not writable; ``path`` is as it was.
+        OSError: the disk is full, the folder is gone or not writable; what ``path`` was is there or at ``previous``.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -160,10 +160,21 @@ def write_file(path: Path, content: bytes | str, previous: Path | None = None) -
             with contextlib.suppress(FileNotFoundError):
                 path.replace(previous)
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Has the new names in ``folder`` outlast a power cut, where the system can do that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -50,8 +50,8 @@ def ex1_main(tmp_path, small_synthetic):
     """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
 
     def run(*argv):
-        training = not {"--evaluate", "--predict"} & set(argv)
-        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if training else []
+        new = not {"--evaluate", "--predict", "--resume"} & set(argv) or "auto" in argv
+        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
         return ex1.main(config.parse([*argv, *place, "--threads", "1"]))
 
     return run

@@ -41,6 +41,7 @@ import models
 import runs
 import sources
 from config import Command, Config, RunnerError
+from data import Dataset
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -223,7 +224,7 @@ def a_checkpoint() -> dict:
     dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(sources.CLASSES)}
     return {
         "config": vars(Config("Q1_4", epochs=2, device="cpu")).copy(),
-        "machine": {"threads": 1},
+        "machine": {"threads": 1, "versions": {}},
         "dataset": dataset,
         "model": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -243,7 +244,8 @@ def use_checkpoint(folder: Path):
         checkpoints.position(saved)
     with refused_or_read():
         setting = runs.config_to_train(Command("train", {}, resume=str(folder)))
-        with runs.open_run(setting, "cifar10", str(folder), silent, silent) as run:
+        dataset = Dataset("CIFAR-10", "cifar10", "", sources.CLASSES, None, None, "0")
+        with runs.open_run(setting, dataset, str(folder), silent, silent) as run:
             network = models.build("Q1_4")
             run.restore(network, torch.optim.SGD(network.parameters(), lr=0.1), torch.device("cpu"))
             assert all([str(run.tally), str(run.history), run.last_good, run.resume_command])

@@ -10,7 +10,7 @@ import torch
 
 import config
 import ex1
-import stopping
+import shell
 import synthetic
 import utils
 
@@ -33,7 +33,7 @@ def run_command(argv, log, images, plots, before):
         for name in ("plot_samples", "plot_curves", "plot_per_class", "plot_confusion"):
             setattr(utils, name, blank_plot)
         utils.parameter_summary = lambda network: "a table"
-    stopping.stop_at_once_on_signals()
+    shell.stop_at_once_on_signals()
     if before:
         before()
     os._exit(ex1.main(config.parse(argv)))

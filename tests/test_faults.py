@@ -1,6 +1,9 @@
 """Whatever goes wrong is one line and an exit code, and what was saved stays."""
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import ex1
 import models
 import sources
 import utils
+from conftest import PROJECT
 
 resource = pytest.importorskip("resource")
 
@@ -39,7 +43,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(place):
     here, straight = place("here", images=(200, 50)), place("straight", images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "3")
     assert straight.run(*case) == 0
-    assert here.run(*case, before=KilledAtWrite(10)) == -9
+    assert here.run(*case, before=KilledAtWrite(13)) == -9
     (folder,) = here.runs
     checkpoints = {name: (folder / name).read_bytes() for name in ("last.pt", "previous.pt")}
     here.said()
@@ -49,7 +53,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(place):
     assert f"{folder / 'last.pt'}: can't be written: File too large" in line
     assert f"the last good checkpoint is {folder / 'last.pt'}, after epoch 2; to go on: " in line
     assert {name: (folder / name).read_bytes() for name in checkpoints} == checkpoints
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(".*.pt.part"))
     assert here.run("--resume", str(folder)) == 0
     assert same(outcome(folder), outcome(straight.runs[0]))
 
@@ -84,7 +88,8 @@ def test_a_results_folder_that_vanishes_stops_the_run_with_a_line(ex1_main, tmp_
     monkeypatch.setattr(ex1, "validate", vanish)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 1
     line = only_line(capsys.readouterr().err)
-    assert "last.pt: can't be written: No such file or directory; there is no checkpoint of it yet" in line
+    assert "last.pt: can't be written: No such file or directory; there is no checkpoint of it" in line
+    assert "to go on" not in line
 
 
 @pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
@@ -170,6 +175,35 @@ def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_
     assert line.endswith(f"--model-file {tmp_path}/own.py")
 
 
+def test_an_own_file_that_ends_the_program_does_not(tmp_path, capsys):
+    (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
+    with pytest.raises(SystemExit) as stopped:
+        config.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
+    assert stopped.value.code == 2
+    assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
+
+
+def test_a_state_that_could_not_be_read_again_is_not_trained(ex1_main, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
+    (tmp_path / "own.py").write_text(OWN + methods)
+    assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
+    assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
+
+
+def test_a_line_of_an_error_is_one_line_and_commands_no_terminal():
+    assert config.one_line(config.RunnerError("a\nb\x1b[1mc")) == "a?b?[1mc"
+    assert config.one_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert config.one_line(OSError(28, "full", "a\tb")) == "a?b: full"
+
+
+def test_a_run_without_standard_streams(tmp_path):
+    command = f"exec {shlex.quote(sys.executable)} ex1.py --model-name Q1_1 --epochs 1 --limit 100 --dataset synthetic "
+    command += f"--results-dir {shlex.quote(str(tmp_path))} <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=PROJECT).returncode == 0
+    assert list(tmp_path.glob("*/*/*/metrics.json"))
+
+
 def test_a_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     def fail(*args):
         raise KeyError("something unforeseen")
@@ -229,6 +263,7 @@ def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     utils.write_file(path, "new text", previous=tmp_path / "before")
-    assert events == [("fsync", 8), ("file", "before"), (".file.part", "file")]
+    assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
+    assert events[3][0] == "fsync"  # of the folder: its new names too
     assert path.read_text() == "new text"
     assert (tmp_path / "before").read_text() == "old"

@@ -103,7 +103,7 @@ def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
     assert "Traceback" not in said
     assert said.splitlines()[-1].endswith(f" --resume {folder}")
     saved = torch.load(folder / "last.pt", weights_only=True)
-    assert 1 <= len(saved["history"]) < 6
+    assert len(saved["history"]) < 6
     assert f"stopped in epoch {len(saved['history']) + 1} of 6, after {saved['tally']['steps']:,} steps" in said
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
@@ -203,6 +203,7 @@ def test_a_finished_run_goes_on_to_more_epochs_in_a_folder_of_its_own(place):
     assert {path: path.stat().st_mtime_ns for path in long.iterdir()} == before
     assert extended.run("--resume", str(long), "--epochs", "3") == 2
     assert "has 4 epochs behind it" in extended.said()
+    assert set(extended.runs) == {short, long}
 
 
 def test_an_extension_that_was_killed_goes_on(place):
@@ -210,11 +211,69 @@ def test_an_extension_that_was_killed_goes_on(place):
     assert straight.run("--model-name", "Q1_1", "--epochs", "4") == 0
     assert here.run("--model-name", "Q1_1", "--epochs", "1") == 0
     (short,) = here.runs
-    for n in (3, 5, 8):
+    for n in (3, 8, 11):
         assert here.run("--resume", str(short), "--epochs", "4", before=KilledAtWrite(n)) == -signal.SIGKILL
     assert here.run("--resume", str(short), "--epochs", "4") == 0
     (long,) = set(here.runs) - {short}
     assert same(outcome(long), outcome(straight.runs[0]))
+
+
+def test_a_run_in_the_current_folder_is_extended_beside_it(ex1_main, tmp_path, monkeypatch):
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 0
+    (short,) = tmp_path.glob("results/*/*/*")
+    monkeypatch.chdir(short)
+    assert ex1_main("--resume", ".", "--epochs", "2") == 0
+    assert (short.parent / short.name.replace("epochs-1", "epochs-2") / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_on_other_data_is_passed_over(ex1_main, tmp_path, monkeypatch, finished):
+    for epochs in ("1", "2"):
+        assert ex1_main("--model-name", "Q1_1", "--epochs", epochs) == 0
+    short, long = sorted(tmp_path.glob("results/*/*/*"))
+    if not finished:
+        (long / "metrics.json").unlink()
+    before = (long / "last.pt").read_bytes()
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 90)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--resume", "auto") == 0
+    assert (long / "last.pt").read_bytes() == before
+    other = long.with_name(long.name + "__run-2")
+    assert json.loads((other / "metrics.json").read_text())["test"]["images"] == 90
+    assert ex1_main("--resume", str(short), "--epochs", "2") == 1
+
+
+NOISY = """
+import random
+import numpy, torch
+from torch import nn
+from models import register
+
+@register("Noisy")
+class Noisy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout(0.3))
+    def forward(self, x):
+        return super().forward(x) + torch.randn(10) + random.random() * numpy.random.rand(10).astype("float32").mean()
+"""
+
+
+@pytest.mark.parametrize("kills", [[9, 10], [7], [8, 17, 6]])
+def test_an_own_model_that_draws_in_evaluation_gives_the_same_figures(place, tmp_path, kills):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    case = ["--model-file", str(tmp_path / "noisy.py"), "--model-name", "Noisy", "--epochs", "3", "--batch-size", "20"]
+    straight, killed = (place(name, images=(200, 50)) for name in ("straight", "killed"))
+    assert straight.run(*case) == 0
+    for n in kills:
+        assert killed.run(*case, "--resume", "auto", before=KilledAtWrite(n)) == -signal.SIGKILL
+    assert killed.run(*case, "--resume", "auto") == 0
+    (folder,), (reference,) = killed.runs, straight.runs
+    assert_same_outcome(folder, reference)
+    killed.said()
+    assert killed.run("--resume", str(folder)) == 2
+    assert "Noisy is an own model: give --model-file" in killed.said()
+    assert killed.run("--evaluate", str(folder), *case[:2]) == 0
+    accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    assert f"test images: {100 * accuracy:.1f} %" in killed.said()
 
 
 def test_what_contradicts_the_resumed_run_is_refused_and_named(place):
@@ -293,7 +352,7 @@ def stopped_run(place):
     here, straight = place("here", images=(200, 50)), place("straight", images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "3")
     assert straight.run(*case) == 0
-    assert here.run(*case, before=KilledAtWrite(10)) == -signal.SIGKILL
+    assert here.run(*case, before=KilledAtWrite(13)) == -signal.SIGKILL
     here.said()
     (folder,) = here.runs
     assert (folder / "previous.pt").exists()
@@ -321,6 +380,29 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(stopped_run,
     assert f"{folder / 'last.pt'} " in said
     assert f"{folder / 'previous.pt'} is used, after epoch" in said
     assert same(outcome(folder), outcome(reference))
+
+
+def test_the_checkpoint_that_was_used_in_its_place_is_not_lost_to_the_damaged_one(stopped_run):
+    here, folder, _ = stopped_run
+    good = (folder / "previous.pt").read_bytes()
+    flip(folder / "last.pt", 1000)
+    assert here.run("--resume", str(folder), before=KilledAtWrite(5)) == -signal.SIGKILL  # having saved once
+    assert (folder / "previous.pt").read_bytes() == good
+    assert checkpoints._is_whole((folder / "last.pt").read_bytes())
+
+
+def test_a_damaged_description_does_not_stop_a_run_that_has_a_checkpoint(stopped_run):
+    here, folder, reference = stopped_run
+    (folder / "config.json").write_text((folder / "config.json").read_text()[:100])
+    assert here.run("--resume", str(folder)) == 0, here.said()
+    assert same(outcome(folder), outcome(reference))
+    assert len(json.loads((folder / "config.json").read_text())["resumed"]) == 1
+
+
+def test_a_file_is_not_the_folder_of_a_run(stopped_run):
+    here, folder, _ = stopped_run
+    assert here.run("--resume", str(folder / "last.pt")) == 1
+    assert f"{folder / 'last.pt'} is a file: give the folder of a run" in here.said()
 
 
 def test_where_both_checkpoints_are_damaged_nothing_is_trained(stopped_run):
@@ -378,7 +460,8 @@ def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_
     own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
     checkpoints.save(folder / "last.pt", saved | {"config": settings})
-    assert runs.saved_config(folder, checkpoints.load(folder), config.Command("evaluate", {})).data_url == ""
+    saved = runs.saved_config(folder, checkpoints.load(folder), config.Command("evaluate", {}))
+    assert saved.data_url == saved.model_file == ""
     assert here.run("--evaluate", str(folder)) == 0
     assert not (tmp_path / "it ran").exists()
 

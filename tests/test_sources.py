@@ -111,8 +111,9 @@ class Evil:
         lambda evil: {"data": np.zeros((2, 3072)), "labels": [0, 1]},
     ],
 )
-def test_a_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make):
-    raw = pickle.dumps(make(Evil(tmp_path / "evil was here")))
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_a_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make, protocol):
+    raw = pickle.dumps(make(Evil(tmp_path / "evil was here")), protocol=protocol)
     (tiny_official[0] / "data_batch_1").write_bytes(raw)
     monkeypatch.setitem(sources.TRAIN_BATCHES, "data_batch_1", md5(raw).hexdigest())
     with pytest.raises(DataError, match="data_batch_1 is not a batch of CIFAR-10"):

@@ -1,7 +1,7 @@
-"""How a signal stops the program: SIGINT (Ctrl-C) and SIGTERM.
+"""The program among others: the signals that stop it, SIGINT (Ctrl-C) and SIGTERM, and its standard streams.
 
-While a run trains, the first one lets the step end, so that it can be saved; a second one, or any at another time, ends
-the program at once. Nothing is harmed by that: every file is written under another name first.
+While a run trains, the first signal lets the step end, so that it can be saved; a second one, or any at another time,
+ends the program at once. Nothing is harmed by that: every file is written under another name first.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,8 +36,18 @@ def stop_at_once(number: int, frame: object = None) -> None:
 
 
 def stop_at_once_on_signals() -> None:
+    """Has every later signal end the program, even one that was ignored, as it is in a script's background."""
     for number in SIGNALS:
         signal.signal(number, stop_at_once)
+
+
+def open_standard_streams() -> None:
+    """Opens to nowhere those that were closed, so that no file of ours gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, so this very one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 class AfterStep:
