@@ -92,7 +92,7 @@ def train_epoch(
         losses = F.cross_entropy(logits, labels, reduction="none")
         loss_sum = losses.sum().item()
         if not math.isfinite(loss_sum):
-            first = int(losses.isfinite().logical_not().nonzero()[0])
+            first = int(losses.isfinite().logical_not().int().argmax())
             step = (tally.images + first) // batch_size + 1
             raise Diverged(f"the training loss is {losses[first].item()} at step {step:,}; {learning_rate(optimizer)}")
         tally.images += len(labels)
@@ -117,6 +117,7 @@ def check_finite(network: nn.Module, optimizer: torch.optim.Optimizer, tally: Ta
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> str:
+    """The learning rate, for a message."""
     return f"the learning rate is {optimizer.param_groups[0]['lr']:g}"
 
 
@@ -160,13 +161,14 @@ def train(command: Command) -> Path:
 
     checkpoints.seed_generators(config.seed)
     network = build_network(config.model_name)
-    with runs.open_run(config, dataset, command.resume, notice, console.warn) as run:
+    described = utils.describe_dataset(dataset)
+    with runs.open_run(config, described, command.resume, notice, console.warn) as run:
         folder = run.folder
         if run.finished:
             say(f"{folder} is finished; more --epochs would go on with it")
             console.report(saved_result(folder), dataset, config, folder, quiet)
             return folder
-        run.dataset, run.machine = utils.describe_dataset(dataset), utils.describe_machine(device, config.model_file)
+        run.machine = utils.describe_machine(device, config.model_file)
         title = utils.run_title(config, dataset)
         facts = introduce(run, network, dataset, held_out, title, say)
 

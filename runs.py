@@ -22,7 +22,6 @@ import checkpoints
 import utils
 from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
 from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of, one_line
-from data import Dataset
 from utils import Tally
 
 CONFIG, METRICS = "config.json", "metrics.json"
@@ -137,21 +136,22 @@ class Run:
     Attributes:
         folder: where it is.
         config: its settings.
+        dataset: the description of its data, for its files.
         saved: the checkpoint that it goes on from, None at its beginning.
         continues: the shorter run whose checkpoint that is, if it is another one's.
         finished: whether there is nothing left to train.
-        dataset: the description of its data, for its files.
         machine: the description of the machine, for its files.
         stage: what is being done, for the message if it fails.
         last_is_damaged: whether ``last.pt`` is not to be kept as the previous checkpoint.
+        saved_once: whether a checkpoint has been written, and so could be.
     """
 
     folder: Path
     config: Config
+    dataset: dict
     saved: dict | None = None
     continues: Path | None = None
     finished: bool = False
-    dataset: dict = field(default_factory=dict)
     machine: dict = field(default_factory=dict)
     stage: str = "at its start"
     last_is_damaged: bool = False
@@ -256,7 +256,7 @@ class Run:
 @contextlib.contextmanager
 def open_run(
     config: Config,
-    dataset: Dataset,
+    dataset: dict,
     resume: str = "",
     notice: Callable[[str], None] = print,
     warn: Callable[[str], None] = print,
@@ -266,7 +266,7 @@ def open_run(
     Without ``resume`` it is always a new folder; one whose name is taken gets the ending ``__run-2``, and so on.
 
     Args:
-        dataset: what it is trained on; runs on other data are passed over.
+        dataset: the description of what it is trained on; runs on other data are passed over.
         resume: empty, ``auto``, or the folder of a run; see ``--resume``.
         notice: is told of an unfinished run that could be resumed.
         warn: is told of a damaged checkpoint.
@@ -279,7 +279,7 @@ def open_run(
     origin = None if resume in ("", AUTO) else Path(resume)
     if origin and not origin.name:  # such as "."
         origin = origin.resolve()
-    parent = origin.parent if origin else Path(config.results_dir) / dataset.slug / config.model_name
+    parent = origin.parent if origin else Path(config.results_dir) / dataset["slug"] / config.model_name
     start = None
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
         runs = [origin]
@@ -295,14 +295,14 @@ def open_run(
         if not lock and unfinished:
             raise RunnerError(f"{unfinished[0]} is being trained by another process")
         if runs and (not lock or is_finished(folder)):  # it may have been finished just before it was locked
-            yield Run(folder if lock else runs[0], config, finished=True)
+            yield Run(folder if lock else runs[0], config, dataset, finished=True)
             return
     elif unfinished:
         notice(f"{unfinished[0]} was stopped, or trains right now; --resume auto goes on with it, this is a new run")
     if not lock:
         folder, lock = _new_folder(parent, config.run_name)
     try:
-        run = Run(folder, config)
+        run = Run(folder, config, dataset)
         if has_checkpoint(folder):
             run.saved, path = checkpoints.load_last(folder, warn)
             run.last_is_damaged = path.name != LAST
@@ -327,11 +327,11 @@ def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
 
 
-def _is_on(dataset: Dataset, run: Path) -> bool:
-    """Whether the run is on ``dataset``; one that has written nothing yet may be."""
+def _is_on(dataset: dict, run: Path) -> bool:
+    """Whether the run is on the data described; one that has written nothing yet may be."""
     if not has_checkpoint(run) and not (run / CONFIG).exists():
         return True
-    return describe(run)["dataset"]["sha256"] == dataset.digest
+    return describe(run)["dataset"]["sha256"] == dataset["sha256"]
 
 
 def _folders(parent: Path, name: str) -> list[Path]:

@@ -41,7 +41,6 @@ import models
 import runs
 import sources
 from config import Command, Config, RunnerError
-from data import Dataset
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -244,8 +243,7 @@ def use_checkpoint(folder: Path):
         checkpoints.position(saved)
     with refused_or_read():
         setting = runs.config_to_train(Command("train", {}, resume=str(folder)))
-        dataset = Dataset("CIFAR-10", "cifar10", "", sources.CLASSES, None, None, "0")
-        with runs.open_run(setting, dataset, str(folder), silent, silent) as run:
+        with runs.open_run(setting, a_checkpoint()["dataset"], str(folder), silent, silent) as run:
             network = models.build("Q1_4")
             run.restore(network, torch.optim.SGD(network.parameters(), lr=0.1), torch.device("cpu"))
             assert all([str(run.tally), str(run.history), run.last_good, run.resume_command])
