@@ -483,6 +483,20 @@ def test_generators_of_own_models_are_restored_too():
     assert draw() == first
 
 
+def test_measuring_draws_the_same_each_time_and_changes_nothing_drawn_after():
+    device = torch.device("cpu")
+    drawn = []
+    for epoch in (1, 1, 2):
+        torch.manual_seed(epoch + 7)
+        with checkpoints.own_generators(0, epoch, device):
+            inside = torch.rand(3).tolist()
+        drawn.append((inside, torch.rand(3).tolist()))
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[2][0]
+    torch.manual_seed(8)
+    assert torch.rand(3).tolist() == drawn[0][1]
+
+
 def test_the_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
     class Accelerator:
         state = torch.tensor([7], dtype=torch.uint8)
