@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import KilledAtWrite, outcome, same
+from processes import KilledAtWrite, flip, outcome, same
 
 import checkpoints
 import config
@@ -54,6 +54,9 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(place):
     assert f"the last good checkpoint is {folder / 'last.pt'}, after epoch 2; to go on: " in line
     assert {name: (folder / name).read_bytes() for name in checkpoints} == checkpoints
     assert not list(folder.glob(".*.pt.part"))
+    flip(folder / "last.pt", 1000)
+    assert here.run("--resume", str(folder), before=FileSizeLimit(300_000)) == 1
+    assert f"the last good checkpoint is {folder / 'previous.pt'}, after epoch 1 and 50 steps" in here.said()
     assert here.run("--resume", str(folder)) == 0
     assert same(outcome(folder), outcome(straight.runs[0]))
 

@@ -87,28 +87,41 @@ def test_a_run_killed_in_any_write_ends_as_if_it_never_was(place):
     assert n > 15
 
 
+class SignalAtStep:
+    """Makes a process get a signal in its ``n``-th step of training."""
+
+    def __init__(self, n, number):
+        self.n, self.number = n, number
+
+    def __call__(self):
+        step = torch.optim.SGD.step
+
+        def step_with_signal(optimizer):
+            self.n -= 1
+            if not self.n:
+                os.kill(os.getpid(), self.number)
+            step(optimizer)
+
+        torch.optim.SGD.step = step_with_signal
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
-    case = ("--model-name", "Q1_1", "--epochs", "6", "--shuffle", "per-image", "--batch-size", "8")
+    case = ("--model-name", "Q1_1", "--epochs", "3", "--shuffle", "per-image", "--batch-size", "8")
     straight, stopped = place("straight"), place("stopped")
     assert straight.run(*case) == 0
-    process = stopped.start(*case)
-    while not stopped.runs or not (stopped.runs[0] / "last.pt").exists():
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    process.join()
-    assert process.exitcode == code
+    assert stopped.run(*case, before=SignalAtStep(250 + 171, number)) == code
     (folder,) = stopped.runs
     said = stopped.said()
     assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 171 steps; to go on: ")
     assert said.splitlines()[-1].endswith(f" --resume {folder}")
-    saved = torch.load(folder / "last.pt", weights_only=True)
-    assert len(saved["history"]) < 6
-    assert f"stopped in epoch {len(saved['history']) + 1} of 6, after {saved['tally']['steps']:,} steps" in said
+    saved = checkpoints.load(folder)
+    assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 171)
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
     resumed = json.loads((folder / "config.json").read_text())["resumed"]
-    assert [entry["position"] for entry in resumed] == [checkpoints.position(saved)]
+    assert [entry["position"] for entry in resumed] == ["after epoch 1 and 171 steps of the next"]
 
 
 def test_the_command_that_is_printed_goes_on(tmp_path):

@@ -185,6 +185,15 @@ def test_a_batch_that_is_a_pipe_is_refused_and_not_waited_for(tiny_official):
         sources.load("auto", tiny_official[0].parent)
 
 
+@pytest.mark.parametrize(
+    ("raw", "opcode"),
+    [(pickle.dumps(bytearray(b"x"), 5), "FRAME"), (b"\x80\x02K\x01r\xff\xff\xff\xff.", "LONG_BINPUT")],
+)
+def test_a_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
+    with pytest.raises(DataError, match=f"it holds {opcode}"):
+        sources._read_batch("batch", raw, md5(raw).hexdigest())
+
+
 # ---- folders of images ----
 
 
