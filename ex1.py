@@ -166,7 +166,7 @@ def train(command: Command) -> Path:
         folder = run.folder
         if run.finished:
             say(f"{folder} is finished; more --epochs would go on with it")
-            console.report(saved_result(folder), dataset, config, folder, quiet)
+            console.report(saved_result(folder, len(dataset.classes)), dataset, config, folder, quiet)
             return folder
         run.machine = utils.describe_machine(device, config.model_file)
         title = utils.run_title(config, dataset)
@@ -285,17 +285,26 @@ def introduce(
     return facts
 
 
-def saved_result(folder: Path) -> Evaluation:
+def saved_result(folder: Path, classes: int) -> Evaluation:
     """The result in the files of a finished run.
 
     Raises:
         RunnerError: they can't be read.
     """
+    path = folder / runs.METRICS
+    content = runs.read_json(path)
     try:
-        test = runs.read_json(folder / runs.METRICS)["test"]
-        return Evaluation(test["loss"], torch.tensor(test["confusion"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunnerError(f"{folder / runs.METRICS} is not the result of a run: {error!r}") from error
+        test = Evaluation(float(content["test"]["loss"]), torch.tensor(content["test"]["confusion"]))
+        if (
+            test.confusion.shape != (classes, classes)
+            or test.confusion.dtype != torch.int64
+            or test.confusion.min() < 0
+            or not test.images
+        ):
+            raise ValueError("no confusion matrix of its classes")
+    except Exception as error:
+        raise RunnerError(f"{path} is not the result of a run: {one_line(error)}") from error
+    return test
 
 
 def summarize(history: list[dict], test: Evaluation, classes: tuple[str, ...], held_out: bool) -> dict:
