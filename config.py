@@ -273,10 +273,10 @@ def parse(argv: list[str] | None = None) -> Command:
         command = _command(options, given)
         if command.action == "train" and command.resume in ("", AUTO):
             command.config()
-    except (ValueError, RunnerError) as error:
+    except (ValueError, OSError, RunnerError) as error:
         if options["debug"]:
             traceback.print_exc()
-        parser.error(str(error))
+        parser.error(one_line(error) if isinstance(error, OSError) else str(error))
     if command.action == "list":
         try:
             print(models.listing(), flush=True)

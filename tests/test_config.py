@@ -82,6 +82,7 @@ def test_settings_that_change_a_result_change_the_name(field):
         ("--model-name Q1_1 --device gpu", "--device"),
         ("--model-name Q1_1 --holdout 10", "--val holdout"),
         ("--model-name Q1_1 --model-file nowhere.py", "no such file of models"),
+        (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
         ("--model-name Q1_1 --weights best", "--weights goes with"),
         ("--predict a.png", "--from RUN go together"),
         ("--from run", "--from RUN go together"),
