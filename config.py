@@ -264,12 +264,12 @@ def parse(argv: list[str] | None = None) -> Command:
     if os.environ.get(DATA_URL_VARIABLE):
         given.setdefault("data_url", os.environ[DATA_URL_VARIABLE])
     try:
+        for name, value in given.items():  # first: argparse makes an empty list of "--lr=--"
+            check(name, value)
         if "model_file" in given:
             models.load_file(given["model_file"])
         if "model_name" in given:
             given["model_name"] = models.find(given["model_name"]).name
-        for name, value in given.items():
-            check(name, value)
         command = _command(options, given)
         if command.action == "train" and command.resume in ("", AUTO):
             command.config()
@@ -289,7 +289,7 @@ def parse(argv: list[str] | None = None) -> Command:
 def _command(options: dict, given: dict) -> Command:
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
-    empty = [flag for flag in ("evaluate", "from_run", "resume") if options[flag] == ""]
+    empty = [flag for flag in ("evaluate", "from_run", "resume") if options[flag] in ("", [])]
     if empty:
         raise UsageError(f"--{empty[0].removesuffix('_run')} names no run")
     asked = [flag_of(name) for name in ("list_models", "evaluate", "predict", "resume") if options[name]]
