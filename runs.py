@@ -91,12 +91,12 @@ def config_to_train(command: Command) -> Config:
     saved = describe(command.resume)
     config = saved_config(command.resume, saved, command)
     data = {"dataset": kind_of_data(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
-    _check_length(saved, config, command.resume)
     different = differences(saved["config"], config, IDENTITY - {"epochs"})
     if command.given.get("dataset") != "auto":
         different += differences(data, config, data.keys() & command.given)
     if different:
         raise UsageError(f"{command.resume} is another run than the one asked for: {'; '.join(different)}")
+    _check_length(saved, config, command.resume)
     return config
 
 
@@ -104,7 +104,7 @@ def _check_length(saved: dict, config: Config, run: str) -> None:
     done, begun = len(saved.get("history", [])), bool(saved.get("tally", {}).get("steps"))
     if done + begun > config.epochs:
         more = f", and has begun epoch {done + 1}" * begun
-        raise UsageError(f"--epochs {config.epochs}: {run} has {done} epochs behind it{more}")
+        raise UsageError(f"--epochs {config.epochs}: {run} has {done} epoch{'s' * (done != 1)} behind it{more}")
 
 
 def saved_model_file(run: str) -> object:
