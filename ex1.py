@@ -38,7 +38,7 @@ import runs
 import sources
 import utils
 from config import AUTO, Command, Config, RunnerError, UsageError, one_line
-from net import count_parameters
+from net import count_macs, count_parameters
 from shell import AfterStep, Stopped
 from utils import Evaluation, Tally
 
@@ -129,15 +129,17 @@ def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classe
         Diverged: the loss is not a finite number.
     """
     network.eval()
-    loss_sum = 0.0
+    loss_sum = confidence_sum = 0.0
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for pixels, labels in chunks:
         logits = torch.cat([network(batch) for batch in pixels.split(VALIDATION_BATCH)])
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
+        confidence_sum += logits.softmax(1).amax(1).sum().item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
     if not math.isfinite(loss_sum):
         raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
-    return Evaluation(loss_sum / int(confusion.sum()), confusion)
+    images = int(confusion.sum())
+    return Evaluation(loss_sum / images, confusion, confidence_sum / images)
 
 
 def train(command: Command) -> Path:
@@ -230,7 +232,7 @@ def train(command: Command) -> Path:
                 save()
                 began = time.perf_counter()
                 val = measure(val_loader, epoch)
-                row = utils.history_row(epoch, tally, val)
+                row = utils.history_row(epoch, tally, val, dataset.classes)
                 best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
                 left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
                 history.append(row)
@@ -271,6 +273,7 @@ def introduce(
         "dataset": dataset.name,
         "model": name,
         "parameters": count_parameters(network),
+        "macs": count_macs(network),
         "validated_on": validated_on,
     }
     runs.record(run, facts)
@@ -294,7 +297,8 @@ def saved_result(folder: Path, classes: int) -> Evaluation:
     path = folder / runs.METRICS
     content = runs.read_json(path)
     try:
-        test = Evaluation(float(content["test"]["loss"]), torch.tensor(content["test"]["confusion"]))
+        saved = content["test"]
+        test = Evaluation(float(saved["loss"]), torch.tensor(saved["confusion"]), float(saved["confidence"]))
         if (
             test.confusion.shape != (classes, classes)
             or test.confusion.dtype != torch.int64

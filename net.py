@@ -5,6 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from models import Layer, Model
 
@@ -55,3 +56,12 @@ def output_shape(network: nn.Module) -> tuple[int, ...]:
 def count_parameters(network: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+@torch.no_grad()
+def count_macs(network: nn.Module) -> int:
+    """Multiply-accumulates of the convolutions and matrix products that ``network`` does for one image."""
+    counter = FlopCounterMode(display=False)
+    with torch.random.fork_rng(devices=[]), counter:
+        copy.deepcopy(network).eval()(torch.zeros(1, 3, 32, 32))
+    return counter.get_total_flops() // 2

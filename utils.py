@@ -47,10 +47,13 @@ class Evaluation:
     Attributes:
         loss: mean cross-entropy in nats.
         confusion: images counted by true class (row) and predicted class (column), int64 (C, C).
+        confidence: mean probability (softmax) that is given to the predicted class. What it exceeds the accuracy by is
+            over-confidence; see Guo et al., 2017, "On Calibration of Modern Neural Networks".
     """
 
     loss: float
     confusion: Tensor
+    confidence: float
 
     @property
     def images(self) -> int:
@@ -71,6 +74,7 @@ class Evaluation:
             "images": self.images,
             "loss": self.loss,
             "accuracy": self.accuracy,
+            "confidence": self.confidence,
             "per_class_accuracy": dict(zip(classes, self.per_class)),
             "confusion": self.confusion.tolist(),
             "confusion_axes": ["true class", "predicted class"],
@@ -106,7 +110,7 @@ class Tally:
         return self.right / self.images
 
 
-def history_row(epoch: int, tally: Tally, val: Evaluation) -> dict:
+def history_row(epoch: int, tally: Tally, val: Evaluation, classes: Sequence[str]) -> dict:
     """What ``history.csv`` says of an epoch that is done."""
     return {
         "epoch": epoch,
@@ -114,9 +118,10 @@ def history_row(epoch: int, tally: Tally, val: Evaluation) -> dict:
         "train_accuracy": tally.accuracy,
         "val_loss": val.loss,
         "val_accuracy": val.accuracy,
+        "val_confidence": val.confidence,
         "seconds": tally.seconds,
         "images_per_second": tally.images / tally.seconds,
-    }
+    } | {f"val_accuracy_of_{name}": value for name, value in zip(classes, val.per_class)}
 
 
 def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

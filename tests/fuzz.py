@@ -323,7 +323,7 @@ def fuzz_content(folder: Path):
 
 def fuzz_json(folder: Path):
     settings = {"settings": a_checkpoint()["config"], "data": a_checkpoint()["dataset"]}
-    metrics = {"test": {"loss": 1.0, "confusion": np.eye(10, dtype=int).tolist()}}
+    metrics = {"test": {"loss": 1.0, "confidence": 0.5, "confusion": np.eye(10, dtype=int).tolist()}}
 
     @drawn(changes=mutations)
     def target(changes):

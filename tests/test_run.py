@@ -59,7 +59,8 @@ def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, 
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {row["dataset"] for row in rows} == {"SYNTHETIC (not CIFAR-10)"}
     assert set(rows[0]) == {
-        "dataset", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second"
+        "dataset", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds",
+        "images_per_second", *(f"val_accuracy_of_syn{n}" for n in range(10)),
     }  # fmt: skip
     assert 0 <= float(rows[1]["val_accuracy"]) <= 1
 
@@ -158,7 +159,7 @@ def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, t
     def measured(*args):
         n = next(right)
         return utils.Evaluation(
-            1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n)
+            1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n), 0.5
         )
 
     monkeypatch.setattr(ex1, "validate", measured)
