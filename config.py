@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import math
 import os
+import re
 import traceback
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ class RunnerError(Exception):
 
     exit_code = 1
     can_go_on = True
+
+
+class BusyError(RunnerError):
+    """Another process is at work on it."""
+
+    exit_code = 75
 
 
 class UsageError(RunnerError):
@@ -52,10 +59,29 @@ def one_line(error: BaseException) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False):
-    """A field of ``Config``; ``low`` and ``high`` bound it, ``names_run`` puts it into the run folder's name."""
+def _option(
+    default,
+    group,
+    help,
+    *,
+    choices=None,
+    metavar=None,
+    low=None,
+    high=None,
+    low_open=False,
+    names_run=False,
+    several=False,
+):
+    """A field of ``Config``.
+
+    Args:
+        low: the least value; with ``low_open`` the value must be above it.
+        high: the greatest value.
+        names_run: whether the run folder's name says it.
+        several: whether a batch takes several values of it.
+    """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
-    metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, **limits)
+    metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, several=several, **limits)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -69,7 +95,8 @@ class Config:
 
     # fmt: off
     model_name: str = _option("", "model",
-        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all)",
+        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all). Several are "
+        "a batch: all, Q1_19,Q2_1 or 'Q1_1?'",
         metavar="NAME")
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
@@ -84,7 +111,8 @@ class Config:
 
     shuffle: str = _option("none", "pixel shuffle",
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
-        "per-image: a new permutation each time an image is shown", choices=("none", "fixed", "per-image"))
+        "per-image: a new permutation each time an image is shown. Several are a batch",
+        choices=("none", "fixed", "per-image"), several=True)
     shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
         metavar="N")
 
@@ -220,11 +248,27 @@ def build_parser() -> argparse.ArgumentParser:
         groups[about["group"]].add_argument(
             flag_of(field.name),
             type=TYPES[field.type],
-            choices=about["choices"],
-            metavar=about["metavar"],
+            nargs="+" if about["several"] else None,
+            choices=None if about["several"] else about["choices"],
+            metavar="{" + ",".join(about["choices"]) + "}" if about["several"] else about["metavar"],
             default=argparse.SUPPRESS,
             help=about["help"].replace("%", "%%") + shown,
         )
+    batch = parser.add_argument_group(
+        "batch of runs (several models, shuffles or seeds)",
+        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped batch.",
+    )
+    batch.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
+    batch.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
+    batch.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        help="local: processes on this machine; ray: tasks of a Ray cluster (default: local)",
+    )
+    batch.add_argument(
+        "--ray-address", metavar="ADDRESS", help="the Ray cluster (default: $RAY_ADDRESS, else a new one)"
+    )
+    batch.add_argument("--gpus-per-run", type=float, metavar="X", help="GPUs that Ray gives to each run (default: 0)")
     groups["output"].add_argument(
         "--quiet", action="store_true", help="print only the final result, warnings and errors"
     )
@@ -233,15 +277,39 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Which runs a batch is of, and where they are trained.
+
+    Attributes:
+        models: names of the registry.
+        shuffles: values of ``--shuffle``.
+        seeds: values of ``--seed``.
+        jobs: processes at a time; 0: one per core.
+        engine: ``local`` or ``ray``.
+        ray_address: of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
+        gpus_per_run: GPUs that Ray gives to a run.
+    """
+
+    models: tuple[str, ...]
+    shuffles: tuple[str, ...]
+    seeds: tuple[int, ...]
+    jobs: int = 0
+    engine: str = "local"
+    ray_address: str = ""
+    gpus_per_run: float = 0.0
+
+
+@dataclass(frozen=True)
 class Command:
     """A parsed command line: what to do, and the settings that were given for it."""
 
-    action: str  # "train", "evaluate", "predict" or "list"
+    action: str  # "train", "batch", "evaluate", "predict" or "list"
     given: dict
     run: str = ""
     images: tuple[str, ...] = ()
     weights: str = "last"
     resume: str = ""  # "auto" or the folder of a run
+    batch: Batch | None = None
     quiet: bool = False
     debug: bool = False
 
@@ -252,6 +320,15 @@ class Command:
             UsageError: a value out of its limits.
         """
         return Config(**((saved or {}) | self.given))
+
+    def runs(self) -> list[Command]:
+        """The commands that train the runs of a batch, by seed, shuffle and model in this order."""
+        return [
+            Command("train", self.given | {"model_name": model, "shuffle": shuffle, "seed": seed}, resume=AUTO)
+            for seed in self.batch.seeds
+            for shuffle in self.batch.shuffles
+            for model in self.batch.models
+        ]
 
 
 def parse(argv: list[str] | None = None) -> Command:
@@ -264,14 +341,20 @@ def parse(argv: list[str] | None = None) -> Command:
     if os.environ.get(DATA_URL_VARIABLE):
         given.setdefault("data_url", os.environ[DATA_URL_VARIABLE])
     try:
-        for name, value in given.items():  # first: argparse makes an empty list of "--lr=--"
-            check(name, value)
+        shuffles = [part for value in given.pop("shuffle", []) for part in value.split(",")]
+        for name, value in [*given.items(), *(("shuffle", value) for value in shuffles)]:
+            check(name, value)  # first: argparse makes an empty list of "--lr=--"
         if "model_file" in given:
             models.load_file(given["model_file"])
-        if "model_name" in given:
-            given["model_name"] = models.find(given["model_name"]).name
-        command = _command(options, given)
-        if command.action == "train" and command.resume in ("", AUTO):
+        names = [model.name for model in models.select(given.pop("model_name"))] if "model_name" in given else []
+        several = {"model_name": names, "shuffle": shuffles, "seed": options["seeds"]}
+        command = _command(
+            options, given, {name: tuple(dict.fromkeys(values or ())) for name, values in several.items()}
+        )
+        if command.action == "batch":
+            for run in command.runs():
+                run.config()
+        elif command.action == "train" and command.resume in ("", AUTO):
             command.config()
     except (ValueError, OSError, RunnerError) as error:
         if options["debug"]:
@@ -286,7 +369,27 @@ def parse(argv: list[str] | None = None) -> Command:
     return command
 
 
-def _command(options: dict, given: dict) -> Command:
+def _seeds(text: str) -> list[int]:
+    """The numbers of a list such as ``0-4`` or ``0,2,7``."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,19})\s*(?:-\s*(\d{1,19})\s*)?", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise argparse.ArgumentTypeError(f"{part!r} is no seed or range of seeds, such as 3 or 0-4")
+        if last - first >= 10_000:
+            raise argparse.ArgumentTypeError(f"{part!r} are more than 10,000 seeds")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
+    """The command of ``options``; ``several`` holds the values of the settings of which a batch takes several."""
+    asks_for_batch = {name: options[name] for name in ("jobs", "engine", "ray_address", "gpus_per_run")}
+    asks_for_batch = {name: value for name, value in asks_for_batch.items() if value is not None}
+    is_batch = asks_for_batch or several["seed"] or any(len(values) > 1 for values in several.values())
+    if not is_batch:
+        given |= {name: values[0] for name, values in several.items() if values}
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
     empty = [flag for flag in ("evaluate", "from_run", "resume") if options[flag] in ("", [])]
@@ -302,10 +405,20 @@ def _command(options: dict, given: dict) -> Command:
     if not run:
         if options["weights"]:
             raise UsageError("--weights goes with --evaluate or --predict")
-        if options["resume"] not in (None, AUTO) and "results_dir" in given:
-            raise UsageError("--results-dir: a run that is resumed stays where it is")
+        if options["resume"] not in (None, AUTO):
+            if is_batch:
+                raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
+            if "results_dir" in given:
+                raise UsageError("--results-dir: a run that is resumed stays where it is")
+        if is_batch:
+            return Command("batch", given, resume=AUTO, batch=_batch(given, several, asks_for_batch), **talk)
         return Command("train", given, resume=options["resume"] or "", **talk)
-    extra = [flag_of(name) for name in given if name not in PLACE_SETTINGS]
+    extra = [
+        flag_of(name)
+        for name in [*given, *(["seeds"] if several["seed"] else []), *asks_for_batch]
+        if name not in PLACE_SETTINGS
+    ]
+    extra += [flag_of(name) for name in several if len(several[name]) > 1]
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(
@@ -316,3 +429,27 @@ def _command(options: dict, given: dict) -> Command:
         weights=options["weights"] or "last",
         **talk,
     )
+
+
+def _batch(given: dict, several: dict[str, tuple], options: dict) -> Batch:
+    """Which runs a batch is of; what is said of all of them stays in ``given``."""
+    if not several["model_name"]:
+        raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
+    if several["seed"] and "seed" in given:
+        raise UsageError("--seed and --seeds: give one of them")
+    batch = Batch(
+        models=several["model_name"],
+        shuffles=several["shuffle"] or (FIELDS["shuffle"].default,),
+        seeds=several["seed"] or (given.get("seed", FIELDS["seed"].default),),
+        **options,
+    )
+    on_ray = batch.engine == "ray"
+    if batch.jobs < 0 or (batch.jobs and on_ray):
+        raise UsageError(
+            f"--jobs {batch.jobs}: " + ("Ray starts what its nodes have room for" if on_ray else "at least 1")
+        )
+    if not on_ray and (batch.ray_address or "gpus_per_run" in options):
+        raise UsageError("--ray-address and --gpus-per-run go with --engine ray")
+    if not 0 <= batch.gpus_per_run < math.inf:
+        raise UsageError(f"--gpus-per-run {batch.gpus_per_run}: must be at least 0")
+    return batch

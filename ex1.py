@@ -474,6 +474,10 @@ def main(command: Command) -> int:
             evaluate(command)
         elif command.action == "predict":
             predict(command)
+        elif command.action == "batch":
+            import batch
+
+            batch.run(command)
         else:
             train(command)
     except Stopped as stopped:

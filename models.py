@@ -18,6 +18,7 @@ This module does not import torch, so that listing the models answers at once. `
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import importlib.util
 import re
 import shutil
@@ -48,7 +49,8 @@ class Layer:
     """One layer of a network, with the sizes it needs and the trainable parameters it has.
 
     ``kind`` is ``"conv"``, ``"pool"``, ``"dropout"`` or ``"linear"``; ``inputs`` and ``outputs`` are
-    channels for a convolution and neurons for a linear layer; ``kernel`` and ``padding`` are pixels.
+    channels for a convolution and neurons for a linear layer; ``kernel`` and ``padding`` are pixels;
+    ``size`` is the height and the width that a convolution puts out, in pixels.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Layer:
     outputs: int = 0
     kernel: int = 0
     padding: int = 0
+    size: int = 1
 
     @property
     def parameters(self) -> int:
@@ -64,6 +67,13 @@ class Layer:
         if self.kind == "linear":
             return (self.inputs + 1) * self.outputs
         return 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        if self.kind == "conv":
+            return self.inputs * self.kernel**2 * self.outputs * self.size**2
+        return self.inputs * self.outputs
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,9 @@ class Model:
                 if kernel == 0 or (conv[3] and kernel % 2 == 0):
                     raise ValueError(f"{self.name}: {word!r}: a kernel is 1 or more, and odd to be padded")
                 padding = kernel // 2 if conv[3] else 0
-                layers.append(Layer("conv", channels, outputs, kernel, padding))
-                channels, size = outputs, size + 2 * padding - kernel + 1
+                size += 2 * padding - kernel + 1
+                layers.append(Layer("conv", channels, outputs, kernel, padding, size))
+                channels = outputs
             else:
                 raise ValueError(f"{self.name}: {word!r} is not a layer; write e.g. 6k5, 6k3p or P")
             if size < 1:
@@ -241,6 +252,22 @@ def find(name: str) -> Model:
         near = difflib.get_close_matches(_key(name), REGISTRY, n=4, cutoff=0.5)
         hint = f"; nearest: {', '.join(REGISTRY[key].name for key in near)}" if near else ""
         raise UnknownModel(f"no model is named {name!r}{hint} (--list-models shows all)") from None
+
+
+def select(names: str) -> list[Model]:
+    """The rows that a list of names stands for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once.
+
+    Raises:
+        UnknownModel: no row has a name of the list.
+    """
+    chosen = {}
+    for name in names.split(","):
+        pattern = "*" if _key(name) == "all" else _key(name)
+        keys = fnmatch.filter(REGISTRY, pattern) if set(pattern) & set("*?[") else [_key(find(name).name)]
+        if not keys:
+            raise UnknownModel(f"no model is named like {name!r} (--list-models shows all)")
+        chosen |= {key: REGISTRY[key] for key in keys}
+    return list(chosen.values())
 
 
 def build(name: str) -> nn.Module:

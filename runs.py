@@ -21,7 +21,7 @@ from torch import nn
 import checkpoints
 import utils
 from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
-from config import AUTO, FIELDS, IDENTITY, Command, Config, RunnerError, UsageError, flag_of, one_line
+from config import AUTO, FIELDS, IDENTITY, BusyError, Command, Config, RunnerError, UsageError, flag_of, one_line
 from utils import Tally
 
 CONFIG, METRICS = "config.json", "metrics.json"
@@ -293,7 +293,7 @@ def open_run(
             if lock := _lock(folder):
                 break
         if not lock and unfinished:
-            raise RunnerError(f"{unfinished[0]} is being trained by another process")
+            raise BusyError(f"{unfinished[0]} is being trained by another process")
         if runs and (not lock or is_finished(folder)):  # it may have been finished just before it was locked
             yield Run(folder if lock else runs[0], config, dataset, finished=True)
             return
@@ -325,6 +325,13 @@ def open_run(
 
 def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
+
+
+def find_runs(config: Config, dataset: dict) -> list[Path]:
+    """The folders of the runs of these settings on the data described, finished ones first, then the oldest first."""
+    parent = Path(config.results_dir) / dataset["slug"] / config.model_name
+    found = [folder for folder in _folders(parent, config.run_name) if _is_on(dataset, folder)]
+    return sorted(found, key=lambda folder: not is_finished(folder))
 
 
 def _is_on(dataset: dict, run: Path) -> bool:
