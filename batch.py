@@ -77,11 +77,8 @@ class Job:
         self.log = (
             Path(self.config.results_dir) / described["slug"] / self.config.model_name / f"{self.config.run_name}.log"
         )
-        try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.log_start = self.log.stat().st_size if self.log.exists() else 0
-        except OSError as error:
-            raise RunnerError(f"{self.log} can't be written: {error.strerror}") from error
+        utils.make_folder(self.log.parent)
+        self.log_start = self.log.stat().st_size if self.log.exists() else 0
         self.attempts += 1
         self.started = time.monotonic()
 
@@ -197,9 +194,9 @@ def run(command: Command) -> None:
         say(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, described, Display(todo, say, command.quiet))
 
-    import report
-
     try:
+        import report
+
         report.write(Path(config.results_dir) / described["slug"], say=say)
     except Exception as error:
         console.warn(f"no report: {one_line(error)}")
@@ -323,11 +320,17 @@ class Display:
     def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
         """Shows how many runs are done, running, failed and waiting, and the time that is left."""
         spent, left = self._spent, sum(job.cost for job in waiting)
+        begun = 0
         for job in running:
+            if job.said():
+                begun += 1
+            else:
+                job.started = time.monotonic()  # a cluster lets it wait
             before, done = job.epochs()
             spent += job.cost * (done - before) / job.config.epochs
             left += job.cost * (job.config.epochs - done) / job.config.epochs
-        counts = [f"{self.done} done", f"{len(running)} running", f"{len(failed)} failed", f"{len(waiting)} waiting"]
+        counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
+        counts.append(f"{len(running) - begun + len(waiting)} waiting")
         if spent:
             self._left = f", {tqdm.format_interval((time.monotonic() - self._began) * left / spent)} left"
         self._bar.n = self._bar.total - left

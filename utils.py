@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from config import Config
+from config import Config, RunnerError
 from data import Dataset
 from net import count_parameters
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROJECT = Path(__file__).resolve().parent
+COMMIT_VARIABLE = "RUNNER_COMMIT"
 
 
 # ---- measurements ---------------------------------------------------------------------------------------------------
@@ -172,6 +173,18 @@ def write_file(path: Path, content: bytes | str, previous: Path | None = None) -
         raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, where there is none yet.
+
+    Raises:
+        RunnerError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunnerError(f"can't create {folder}: {error.strerror}") from error
+
+
 def _sync_folder(folder: Path) -> None:
     """Has the new names in ``folder`` outlast a power cut, where the system can do that."""
     with contextlib.suppress(OSError):
@@ -221,7 +234,7 @@ def describe_machine(device: torch.device, model_file: str = "") -> dict:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
@@ -236,8 +249,13 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _git_commit() -> str | None:
-    """The commit of the code, ``-dirty`` where tracked files were changed since; None outside a checkout."""
+def git_commit() -> str | None:
+    """The commit of the code, ``-dirty`` where tracked files were changed since; None outside a checkout.
+
+    A copy of the code for another machine is told in ``$RUNNER_COMMIT``.
+    """
+    if os.environ.get(COMMIT_VARIABLE):
+        return os.environ[COMMIT_VARIABLE]
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
