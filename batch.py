@@ -30,7 +30,8 @@ import runs
 import shell
 import sources
 import utils
-from config import BusyError, Command, Config, RunnerError, one_line
+from commands import Command
+from config import BusyError, Config, RunnerError, one_line
 from shell import AfterStep, Stopped
 
 POLL_SECONDS = 0.5

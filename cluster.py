@@ -20,7 +20,8 @@ from pathlib import Path
 import batch
 import runs
 import utils
-from config import Batch, BusyError, Command, Config, RunnerError, UsageError, one_line
+from commands import Batch, Command
+from config import BusyError, Config, RunnerError, UsageError, one_line
 
 RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.

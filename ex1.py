@@ -8,7 +8,7 @@ python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
 from __future__ import annotations
 
 import shell
-from config import parse
+from commands import parse
 
 if __name__ == "__main__":
     # Before the imports below, which take seconds, so that -h, --list-models, a typing mistake and Ctrl-C are answered
@@ -37,7 +37,8 @@ import models
 import runs
 import sources
 import utils
-from config import AUTO, Command, Config, RunnerError, UsageError, one_line
+from commands import Command
+from config import AUTO, Config, RunnerError, UsageError, one_line
 from net import count_macs, count_parameters
 from shell import AfterStep, Stopped
 from utils import Evaluation, Tally

@@ -21,7 +21,8 @@ from torch import nn
 import checkpoints
 import utils
 from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
-from config import AUTO, FIELDS, IDENTITY, BusyError, Command, Config, RunnerError, UsageError, flag_of, one_line
+from commands import Command
+from config import AUTO, FIELDS, IDENTITY, BusyError, Config, RunnerError, UsageError, flag_of, one_line
 from utils import Tally
 
 CONFIG, METRICS = "config.json", "metrics.json"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import config
+import commands
 import ex1
 import sources
 import synthetic
@@ -52,7 +52,7 @@ def ex1_main(tmp_path, small_synthetic):
     def run(*argv):
         new = not {"--evaluate", "--predict", "--resume"} & set(argv) or "auto" in argv
         place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
-        return ex1.main(config.parse([*argv, *place, "--threads", "1"]))
+        return ex1.main(commands.parse([*argv, *place, "--threads", "1"]))
 
     return run
 

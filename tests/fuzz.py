@@ -35,12 +35,14 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 import checkpoints
+import commands
 import config
 import ex1
 import models
 import runs
 import sources
-from config import Command, Config, RunnerError
+from commands import Command
+from config import Config, RunnerError
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -353,7 +355,7 @@ def fuzz_commands(folder: Path):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = config.parse(["--model-name", "Q1_1", *argv] if sensible else argv) and 0
+                code = commands.parse(["--model-name", "Q1_1", *argv] if sensible else argv) and 0
             except SystemExit as stopped:
                 code = stopped.code
         assert code == 0 or (code == 2 and "ex1.py: error: " in err.getvalue())

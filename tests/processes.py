@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-import config
+import commands
 import ex1
 import shell
 import synthetic
@@ -36,7 +36,7 @@ def run_command(argv, log, images, plots, before):
     shell.stop_at_once_on_signals()
     if before:
         before()
-    os._exit(ex1.main(config.parse(argv)))
+    os._exit(ex1.main(commands.parse(argv)))
 
 
 class Place:

@@ -15,7 +15,7 @@ from PIL import Image
 from processes import outcome, same
 
 import batch
-import config
+import commands
 import ex1
 import models
 import net
@@ -52,7 +52,7 @@ def command_line(few_images, tmp_path, monkeypatch):
 
 
 def execute(arguments):
-    return ex1.main(config.parse(arguments))
+    return ex1.main(commands.parse(arguments))
 
 
 def start(arguments):
@@ -101,7 +101,7 @@ def test_a_list_that_names_no_model_is_refused(names):
 
 
 def test_a_batch_has_each_model_shuffle_and_seed_once():
-    command = config.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
+    command = commands.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
     assert command.action == "batch"
     made = [single.config() for single in command.runs()]
     assert {(one.model_name, one.shuffle, one.seed) for one in made} == {
@@ -116,9 +116,9 @@ def test_a_batch_has_each_model_shuffle_and_seed_once():
 
 
 def test_one_model_shuffle_and_seed_is_no_batch():
-    command = config.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
+    command = commands.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
     assert (command.action, command.config().run_name) == ("train", "Q1_19__shuffle-fixed__seed-3")
-    assert config.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
+    assert commands.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_one_model_shuffle_and_seed_is_no_batch():
 )
 def test_mistakes_in_a_batch_are_named(arguments, complaint, capsys):
     with pytest.raises(SystemExit) as stopped:
-        config.parse(arguments.split())
+        commands.parse(arguments.split())
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_longest_runs_come_first():
-    order = [job.config.model_name for job in batch.plan(config.parse(["--model-name", "all"]))]
+    order = [job.config.model_name for job in batch.plan(commands.parse(["--model-name", "all"]))]
     assert set(order[:4]) == {"Q1_19", "Q1_23", "Q1_24", "Q1_25"}
     assert order.index("Q2_2") < order.index("Q1_1")
 
@@ -324,7 +324,7 @@ def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_p
 
 def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
-    command = config.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
+    command = commands.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
     jobs = batch.plan(command)
     described = utils.describe_dataset(ex1.load_data(jobs[0].config, quiet=True))
     engine = batch.make_engine(command, described)
@@ -353,7 +353,7 @@ def test_without_ray_its_engine_says_how_to_install_it(command_line, capfd, monk
 
 
 def test_the_time_left_follows_from_the_epochs_that_the_logs_name(tmp_path):
-    jobs = batch.plan(config.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
+    jobs = batch.plan(commands.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
     said = []
     with batch.Display(jobs, said.append, quiet=True) as display:
         for job in jobs[:2]:

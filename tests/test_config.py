@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+import commands
 import config
 from config import Config, UsageError
 from conftest import PROJECT
@@ -17,7 +18,7 @@ def test_the_defaults_are_the_classic_recipe():
 
 def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
     with pytest.raises(SystemExit) as stopped:
-        config.parse(["-h"])
+        commands.parse(["-h"])
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for name, field in config.FIELDS.items():
@@ -27,7 +28,7 @@ def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
 
 
 def test_options_become_settings():
-    command = config.parse(
+    command = commands.parse(
         "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 "
         "--shuffle fixed --shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 "
         "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u --quiet".split()
@@ -42,8 +43,8 @@ def test_options_become_settings():
 
 def test_a_source_of_data_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("CIFAR10_URL", "http://there")
-    assert config.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
-    assert config.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
+    assert commands.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
+    assert commands.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
 
 
 def test_the_run_name_tells_model_shuffle_seed_and_what_differs():
@@ -96,7 +97,7 @@ def test_settings_that_change_a_result_change_the_name(field):
 )
 def test_a_mistake_exits_with_2_and_its_reason(arguments, reason, capsys):
     with pytest.raises(SystemExit) as stopped:
-        config.parse(arguments.split())
+        commands.parse(arguments.split())
     assert stopped.value.code == 2
     assert re.search(reason, capsys.readouterr().err)
 

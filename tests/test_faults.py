@@ -11,6 +11,7 @@ import torch
 from processes import KilledAtWrite, flip, outcome, same
 
 import checkpoints
+import commands
 import config
 import ex1
 import models
@@ -98,7 +99,7 @@ def test_a_results_folder_that_vanishes_stops_the_run_with_a_line(ex1_main, tmp_
 @pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
 def test_a_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
     command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
-    assert ex1.main(config.parse(command)) == 1
+    assert ex1.main(commands.parse(command)) == 1
     assert results in only_line(capsys.readouterr().err)
 
 
@@ -181,7 +182,7 @@ def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_
 def test_an_own_file_that_ends_the_program_does_not(tmp_path, capsys):
     (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
     with pytest.raises(SystemExit) as stopped:
-        config.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
+        commands.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
     assert stopped.value.code == 2
     assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
 
@@ -226,7 +227,7 @@ def test_a_traceback_of_an_own_file_is_shown_with_debug(tmp_path, capsys):
     command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
     for debug in (False, True):
         with pytest.raises(SystemExit) as stopped:
-            config.parse(command + ["--debug"] * debug)
+            commands.parse(command + ["--debug"] * debug)
         assert stopped.value.code == 2
         err = capsys.readouterr().err
         assert "own.py, line 1: ZeroDivisionError" in err
@@ -246,7 +247,7 @@ def test_what_cannot_work_is_said_before_any_image_is_read(tiny_official, capsys
     monkeypatch.setattr(sources, "load", lambda *args: pytest.fail("read the images"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     place = ["--data-dir", str(tiny_official[0])]
-    assert ex1.main(config.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
     assert reason in only_line(capsys.readouterr().err)
 
 

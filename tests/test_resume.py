@@ -16,6 +16,7 @@ import torch
 from processes import KilledAtWrite, flip, outcome, same
 
 import checkpoints
+import commands
 import config
 import runs
 import synthetic
@@ -473,7 +474,7 @@ def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_
     own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
     checkpoints.save(folder / "last.pt", saved | {"config": settings})
-    saved = runs.saved_config(folder, checkpoints.load(folder), config.Command("evaluate", {}))
+    saved = runs.saved_config(folder, checkpoints.load(folder), commands.Command("evaluate", {}))
     assert saved.data_url == saved.model_file == ""
     assert here.run("--evaluate", str(folder)) == 0
     assert not (tmp_path / "it ran").exists()

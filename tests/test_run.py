@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import checkpoints
+import commands
 import config
 import data
 import ex1
@@ -256,9 +257,9 @@ def test_a_run_that_is_none_is_told_in_a_line(ex1_main, tmp_path, capsys, run, m
 def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
     place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
-    assert ex1.main(config.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
     assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err
-    assert ex1.main(config.parse(["--model-name", "Q1_1", *place])) == 0
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 0
     err = capsys.readouterr().err
     assert "could not be downloaded" in err
     assert "THIS IS NOT CIFAR-10" in err
@@ -268,7 +269,7 @@ def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthe
 def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
     place = ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path / "results"), "--threads", "1"]
     command = ["--model-name", "Q1_1", "--epochs", "1", "--limit", "100", "--dataset", "cifar10", *place]
-    assert ex1.main(config.parse(command)) == 0
+    assert ex1.main(commands.parse(command)) == 0
     assert "synthetic" not in real.slug
     folder = run_folder(tmp_path)
     assert folder.parent.parent.name == real.slug
@@ -283,8 +284,8 @@ import resource, sys
 import torch
 unit = 1 if sys.platform == "darwin" else 1024
 bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-import config, ex1
-code = ex1.main(config.parse(sys.argv[1:]))
+import commands, config, ex1
+code = ex1.main(commands.parse(sys.argv[1:]))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 print("MEMORY", code, (peak - bare) / 2**20)
 """
@@ -319,7 +320,7 @@ def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
     (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
     place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(config.parse(["--model-name", "Q1_1", *place])) == 1
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 1
     assert "data_batch_1 is damaged" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -352,7 +353,7 @@ def test_a_run_on_a_folder_of_images_asks_for_that_folder(ex1_main, tmp_path, ca
             (tmp_path / "images" / split / name).mkdir(parents=True)
             Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / name / "a.png")
     place = ["--data-dir", str(tmp_path / "images"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(config.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
     (tmp_path / "images").rename(tmp_path / "moved")
     monkeypatch.setattr(sources, "download", lambda *args: pytest.fail("tried to download"))
     folder = str(run_folder(tmp_path))

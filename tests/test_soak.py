@@ -11,7 +11,7 @@ SCRIPT = """
 import gc, os, sys, tempfile
 sys.path.insert(0, "tests")
 import torch
-import config, ex1, models, synthetic
+import commands, config, ex1, models, synthetic
 from fuzz import memory
 from net import Net
 
@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
     names = [model.name for model in models.REGISTRY.values()]
     for name in [*names, "Q1_25", "Q2_2", "Q1_25", "Q2_2"]:
         command = ["--model-name", name, "--epochs", "1", "--batch-size", "50", "--dataset", "synthetic"]
-        code = ex1.main(config.parse([*command, "--results-dir", folder]))
+        code = ex1.main(commands.parse([*command, "--results-dir", folder]))
         gc.collect()
         print(name, code, memory(), count(torch.Tensor) + count(Net), len(gc.get_objects()), file=figures, flush=True)
 """
