@@ -1,13 +1,14 @@
 # make run        train Q1_19 for 15 epochs, or: make run ARGS="--model-name Q1_1 --epochs 2"
 # make test       run the tests
+# make reproduce  train what results/reproduction holds and report on it (hours; stopped, it goes on)
 # make fuzz       feed 200,000 mutated inputs to everything that reads any (half an hour)
-# Both first make the virtual environment .venv, once.
+# All first make the virtual environment .venv, once.
 
 PYTHON = python3
 VENV = .venv
 ARGS = --model-name Q1_19 --epochs 15
 
-.PHONY: run test fuzz clean
+.PHONY: run test reproduce fuzz clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python ex1.py $(ARGS)
@@ -15,16 +16,24 @@ run: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest
 
+REPRODUCTION = ./run_all.sh --results-dir results/reproduction
+reproduce: $(VENV)/installed
+	$(REPRODUCTION)
+	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_11,Q1_19,Q2_1,Q2_2 --seeds 0-2
+	$(REPRODUCTION) --model-name Q1_1 --shuffle none fixed per-image --seeds 0-2
+
 fuzz: $(VENV)/installed
 	$(VENV)/bin/python tests/fuzz.py 200000
 
 # The tested versions where this machine can have them, else the newest that fit.
-$(VENV)/installed: requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/installed: requirements.txt requirements-dev.txt requirements-optional.txt constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -r requirements-dev.txt -c constraints.txt || { \
 		echo "The tested versions are not for this machine; installing the newest that are."; \
 		$(VENV)/bin/python -m pip install -r requirements-dev.txt; }
+	$(VENV)/bin/python -m pip install -r requirements-optional.txt -c constraints.txt || \
+		echo "Going without the optional packages; the tests that need them are skipped."
 	touch $(VENV)/installed
 
 clean:

@@ -250,15 +250,20 @@ def _cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the code, ``-dirty`` where tracked files were changed since; None outside a checkout.
+    """The commit of the code, ``-dirty`` where Python files were changed since; None outside a checkout.
 
     A copy of the code for another machine is told in ``$RUNNER_COMMIT``.
     """
     if os.environ.get(COMMIT_VARIABLE):
         return os.environ[COMMIT_VARIABLE]
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        changed = git("diff", "--name-only", "HEAD", "--", "*.py")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     return None
 
 
