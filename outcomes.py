@@ -1,0 +1,245 @@
+"""The results of many runs, read from their folders and grouped by seed; no model is ever loaded.
+
+A run is read from its ``config.json``, ``history.csv`` and, if it is finished, ``metrics.json``. Runs that differ in
+their seed alone are a group. Accuracy is in percent here, loss in nats.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import estimates
+from config import Config, one_line
+from estimates import Estimate
+
+SHUFFLES = ("none", "fixed", "per-image")
+CLASS_COLUMN = "val_accuracy_of_"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run.
+
+    Attributes:
+        settings: those that differ from their defaults and are neither model, shuffle nor seed, by option.
+        history: a row per epoch of the numbers in ``history.csv``, accuracies and confidence in percent.
+        finished: whether there is a result.
+        macs: multiply-accumulates for one image.
+        test: test accuracy in percent, NaN for an unfinished run.
+    """
+
+    folder: Path
+    config: Config
+    settings: tuple[tuple[str, object], ...]
+    data: dict
+    machine: dict
+    history: list[dict[str, float]]
+    finished: bool
+    parameters: int
+    macs: int
+    test: float
+
+    @property
+    def cell(self) -> tuple[str, str, tuple]:
+        """What is the same for all runs of its group."""
+        return self.config.model_name, self.config.shuffle, self.settings
+
+
+@dataclass
+class Group:
+    """The finished runs of one model, shuffle and set of settings, by seed."""
+
+    model: str
+    shuffle: str
+    settings: tuple[tuple[str, object], ...]
+    runs: dict[int, Outcome] = field(default_factory=dict)
+
+    @property
+    def any(self) -> Outcome:
+        return next(iter(self.runs.values()))
+
+    @property
+    def epochs(self) -> int:
+        return self.any.config.epochs
+
+    def at(self, column: str, epoch: int = -1) -> dict[int, float]:
+        """The values of a column of the history by seed, after ``epoch`` epochs; -1: after the last."""
+        return {seed: run.history[epoch - (epoch > 0)][column] for seed, run in self.runs.items()}
+
+    def mean(self, column: str, epoch: int = -1) -> Estimate:
+        return estimates.mean(list(self.at(column, epoch).values()))
+
+    def change(self, column: str, since: int, until: int = -1) -> Estimate:
+        """How much a column changed from one epoch to another, paired by seed."""
+        return (
+            estimates.difference(self.at(column, until), self.at(column, since))
+            if len(self.runs) > 1
+            else (
+                Estimate(next(iter(self.at(column, until).values())) - next(iter(self.at(column, since).values())), 1)
+            )
+        )
+
+    def curve(self, column: str) -> list[Estimate]:
+        """The mean of a column over the seeds, after each epoch."""
+        return [self.mean(column, epoch) for epoch in range(1, self.epochs + 1)]
+
+    @property
+    def gap(self) -> dict[int, float]:
+        """The generalisation gap by seed: training less validation accuracy, in points."""
+        val = self.at("val_accuracy")
+        return {seed: train - val[seed] for seed, train in self.at("train_accuracy").items()}
+
+
+@dataclass
+class Study:
+    """All runs on one data set, and those of them that are compared: the ones of the most frequent settings.
+
+    Attributes:
+        settings: theirs, besides model, shuffle and seed, where they differ from the defaults.
+        groups: the finished ones by model and shuffle, in the order in which people count.
+        others: the groups of other settings.
+        notes: what was left out, and why.
+    """
+
+    root: Path
+    data: dict
+    settings: tuple[tuple[str, object], ...]
+    groups: dict[tuple[str, str], Group]
+    others: list[Group]
+    unfinished: list[Outcome]
+    notes: list[str]
+
+    @property
+    def is_cifar10(self) -> bool:
+        return self.data["slug"].startswith("cifar10")
+
+    @property
+    def is_classic(self) -> bool:
+        """Whether the recipe is the published one, for any number of epochs."""
+        return all(name == "epochs" for name, _ in self.settings)
+
+    @property
+    def runs(self) -> list[Outcome]:
+        return [run for group in self.groups.values() for run in group.runs.values()]
+
+    def group(self, model: str, shuffle: str = "none") -> Group | None:
+        return self.groups.get((model, shuffle))
+
+    @property
+    def models(self) -> list[Group]:
+        """The groups without a shuffle, one for each model that has runs."""
+        return [group for (_, shuffle), group in self.groups.items() if shuffle == "none"]
+
+    @cached_property
+    def _pooled(self) -> dict[str, estimates.Pooled | None]:
+        return {}
+
+    def pooled(self, column: str) -> estimates.Pooled | None:
+        """How much a column differs between seeds after the last epoch, over all groups of several seeds."""
+        if column not in self._pooled:
+            self._pooled[column] = estimates.pool([list(group.at(column).values()) for group in self.groups.values()])
+        return self._pooled[column]
+
+    def difference(self, a: Group, b: Group, column: str = "val_accuracy") -> Estimate:
+        """The mean of ``column`` after the last epoch in ``a`` less that in ``b``."""
+        return estimates.difference(a.at(column), b.at(column), self.pooled(column))
+
+
+class NoRuns(Exception):
+    """There is no finished run to report on."""
+
+
+def natural(name: str) -> list:
+    """A key that sorts ``Q1_2`` before ``Q1_10``."""
+    digits = "".join(letter if letter.isdigit() else " " for letter in name).split()
+    return ["".join(letter for letter in name if not letter.isdigit()), *map(int, digits)]
+
+
+def read_run(folder: Path) -> Outcome:
+    """A run from its files.
+
+    Raises:
+        Exception: of any kind, where they are not those of a run.
+    """
+    about = json.loads((folder / "config.json").read_text())
+    config = Config(**about["settings"])
+    data = {key: about["data"][key] for key in ("name", "slug", "sha256", "classes")}
+    if not all(isinstance(data[key], str) for key in ("name", "slug", "sha256")) or not data["classes"]:
+        raise ValueError("config.json does not say on which data")
+    finished = (folder / "metrics.json").exists()
+    history = []
+    if (folder / "history.csv").exists():
+        with open(folder / "history.csv", newline="") as lines:
+            history = [_row(row) for row in csv.DictReader(lines)]
+    if [row["epoch"] for row in history] != [*range(1, len(history) + 1)]:
+        raise ValueError("history.csv does not hold one epoch after the other")
+    test = math.nan
+    if finished:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        test = 100 * float(metrics["test"]["accuracy"])
+        if not (len(history) == config.epochs == metrics["epochs"]):
+            raise ValueError("metrics.json and history.csv are not of the same epochs")
+    machine = about["machine"]
+    facts = {key: str(machine.get(key)) for key in ("device_name", "threads", "git_commit")}
+    facts["torch"] = str(machine["versions"]["torch"])
+    settings = tuple(config.differing.items())
+    sizes = int(about["parameters"]), int(about["macs"])
+    return Outcome(folder, config, settings, data, facts, history, finished, *sizes, test)
+
+
+def _row(row: dict[str, str]) -> dict[str, float]:
+    """The numbers of a line of ``history.csv``; a class without images has NaN."""
+    percent = ("accuracy", "confidence")
+    numbers = {key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"}
+    return {key: 100 * x if any(word in key for word in percent) else x for key, x in numbers.items()}
+
+
+def read(root: Path) -> Study:
+    """The runs in ``root``, a folder of results or that of one data set in it.
+
+    Raises:
+        NoRuns: none of them is finished.
+    """
+    notes, found = [], []
+    for path in sorted([*root.glob("*/*/*/config.json"), *root.glob("*/*/config.json")]):
+        try:
+            found.append(read_run(path.parent))
+        except Exception as error:
+            notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
+    finished = [run for run in found if run.finished]
+    if not finished:
+        raise NoRuns(f"{root} holds no finished run" + f" ({notes[0]})" * bool(notes))
+    (sha256, name), _ = Counter((run.data["sha256"], run.data["name"]) for run in finished).most_common(1)[0]
+    for other, n in Counter(run.data["name"] for run in found if run.data["sha256"] != sha256).items():
+        notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {name}")
+    finished = [run for run in finished if run.data["sha256"] == sha256]
+    settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
+    groups = list(_grouped(finished, notes.append))
+    return Study(
+        root=root,
+        data=finished[0].data,
+        settings=settings,
+        groups={(group.model, group.shuffle): group for group in groups if group.settings == settings},
+        others=[group for group in groups if group.settings != settings],
+        unfinished=[run for run in found if not run.finished and run.data["sha256"] == sha256],
+        notes=notes,
+    )
+
+
+def _grouped(finished: Iterable[Outcome], note: Callable[[str], None]) -> list[Group]:
+    groups: dict[tuple, Group] = {}
+    for run in finished:
+        group = groups.setdefault(run.cell, Group(*run.cell))
+        if run.config.seed in group.runs:
+            note(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
+        else:
+            group.runs[run.config.seed] = run
+    order = lambda group: (natural(group.model), SHUFFLES.index(group.shuffle), str(group.settings))
+    return sorted(groups.values(), key=order)
