@@ -22,6 +22,7 @@ EARLY_EPOCHS = 2  # the textbook's training run, which the early figures come fr
 FIGURE_POINTS = 3.0  # a published percentage is met within these
 DROP_POINTS = 5.0  # "about 10 points lost"
 UNDERFIT_NATS = 0.1  # validation loss above training loss, at most
+CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
 KEPT_POINTS = 1.0  # an accuracy that falls by less has held
 A_BIT = 2.0  # "a bit" larger or smaller: at most by this factor
 AROUND_POINTS = 5.0  # a variation's accuracy
@@ -178,6 +179,12 @@ def turn(group: Group) -> tuple[int, Estimate]:
     return lowest(list(curves.values())) + 1, estimates.mean(climbs)
 
 
+def climbs(group: Group) -> bool:
+    """Whether the mean validation loss has turned before the last epoch."""
+    epoch, climb = turn(group)
+    return epoch < group.epochs and climb.mean > CLIMB_NATS
+
+
 def overfit(study: Study, model: str) -> Part:
     """Whether validation loss turns and climbs while training loss falls, see ``RULES``."""
     group = need(study, model)
@@ -195,15 +202,15 @@ def overfit(study: Study, model: str) -> Part:
 def overconfidence(group: Group) -> str:
     """What becomes of a network's decisions and of its confidence while its validation loss climbs, in a sentence."""
     epoch, climb = turn(group)
-    if epoch == group.epochs or climb.mean <= 0:
+    if not climbs(group):
         return f"{group.model}'s validation loss does not climb within {group.epochs} epochs."
     accuracy = group.change("val_accuracy", epoch)
     before, after = (
         group.mean("val_confidence", at).mean - group.mean("val_accuracy", at).mean for at in (epoch, group.epochs)
     )
     told = (
-        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, its "
-        f"accuracy changes by {points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} points "
+        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
+        f"its accuracy changes by {points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} points "
         "beyond its accuracy"
     )
     if accuracy.mean < -KEPT_POINTS:
@@ -224,8 +231,8 @@ def best(study: Study, model: str, others: list[str]) -> Part:
     verdict = FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
     nearest = min(apart, key=lambda other: apart[other].mean)
     reason = (
-        f"{percent(group.mean('val_accuracy'))} after {group.epochs} epochs, {points(apart[nearest])} against the next, "
-        f"{nearest}."
+        f"{percent(group.mean('val_accuracy'))} after {group.epochs} epochs, {points(apart[nearest])} against "
+        f"{nearest}, the next."
     )
     return Part(f"{model} has the best test accuracy of {others[0]} to {model}", verdict, reason)
 
@@ -236,16 +243,25 @@ PER_IMAGE = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, hor
 
 
 def course(group: Group) -> str:
-    """Accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs (3 seeds)``."""
+    """Accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs``."""
     epochs = dict.fromkeys([*range(1, min(EARLY_EPOCHS, group.epochs) + 1), group.epochs])
     means = " / ".join(f"{group.mean('val_accuracy', epoch).mean:.1f}" for epoch in epochs)
     return f"{means} % after {' / '.join(map(str, epochs))} epochs ({seeds(len(group.runs))})"
 
 
-def final(*groups: Group | None) -> str:
-    """The last accuracies, e.g. ``Q1_19 74.1 ± 0.5 % (3 seeds)``."""
-    return ", ".join(
-        f"{group.model} {percent(group.mean('val_accuracy'))} ({seeds(len(group.runs))})" for group in groups if group
+def final(*groups: Group) -> str:
+    """The last accuracies with their 95 % intervals, e.g. ``Q1_19 74.1 ± 0.5 % (3 seeds)``."""
+    return "\n".join(
+        f"{group.model} {percent(group.mean('val_accuracy'))} ({seeds(len(group.runs))})" for group in groups
+    )
+
+
+def losses(*groups: Group) -> str:
+    """The last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats (3 seeds)``."""
+    return "\n".join(
+        f"{group.model}: training {group.mean('train_loss').mean:.2f}, validation {group.mean('val_loss').mean:.2f} nats "
+        f"({seeds(len(group.runs))})"
+        for group in groups
     )
 
 
@@ -301,8 +317,9 @@ def c4(study: Study) -> Iterator[Part]:
     yield Part(
         "planes and deer best",
         decide(top),
-        f"Best after {group.epochs} epochs: {best_two}. The worse of plane and deer is {points(top)} from the best other "
-        f"class ({points(top_early)} after the first epoch); rank correlation of all ten with the published {rank:+.2f}.",
+        f"Best after {group.epochs} epochs: {best_two}. The worse of plane and deer is {points(top)} from the best "
+        f"other class ({points(top_early)} after the first epoch); rank correlation of all ten with the published ones "
+        f"{rank:+.2f}.",
     )
     yield Part(
         "cats worst",
@@ -361,7 +378,7 @@ def c8(study: Study) -> Iterator[Part | Callable[[], Part]]:
             n for n, by in apart.items() if by.half is not None and (by.low > AROUND_POINTS or by.high < -AROUND_POINTS)
         ]
         near = [
-            n for n, by in apart.items() if by.half is not None and -AROUND_POINTS < by.low and by.high < AROUND_POINTS
+            n for n, by in apart.items() if by.half is not None and by.low > -AROUND_POINTS and by.high < AROUND_POINTS
         ]
         verdict = FAILS if far else HOLDS if len(near) == len(apart) else OPEN
         listed = ", ".join(f"Q1_{n} {by.mean:+.1f}" for n, by in apart.items())
@@ -395,8 +412,8 @@ def c10(study: Study) -> Iterator[Part]:
     yield Part(
         "widening an affine network does not help",
         decide(gain, HELP_POINTS, above=False),
-        f"{points(gain)} for {models.find('Q2_2').parameters / models.find('Q2_1').parameters:.1f} times the parameters; "
-        f"an improvement counts from {HELP_POINTS:g} point.",
+        f"{points(gain)} for {models.find('Q2_2').parameters / models.find('Q2_1').parameters:.1f} times the "
+        f"parameters; an improvement counts from {HELP_POINTS:g} point.",
     )
 
 
@@ -406,10 +423,10 @@ CLAIMS = (
     ("C2", "Q1_1, fixed shuffle: 40 %, about 10 points lost", course, [("Q1_1", "fixed")], c2),
     ("C3", "Q1_1, per-image shuffle: 25 %, far above chance (10 %)", course, [("Q1_1", "per-image")], c3),
     ("C4", "Q1_1, per-image: planes and deer best, cats worst", course, [("Q1_1", "per-image")], c4),
-    ("C5", "Q1_4, Q1_17 and Q1_18 underfit: training loss stays high, however many epochs", final,
+    ("C5", "Q1_4, Q1_17 and Q1_18 underfit: training loss stays high, however many epochs", losses,
      [("Q1_4", "none"), ("Q1_17", "none"), ("Q1_18", "none")], c5),
     ("C6", "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC layers",
-     final, [("Q1_11", "none")], c6),
+     losses, [("Q1_11", "none")], c6),
     ("C7", "Q1_19 is the best of the early set, though it has more parameters than Q1_11", final,
      [("Q1_19", "none"), ("Q1_11", "none")], c7),
     ("C8", "Q1_20 to Q1_22 a bit smaller, Q1_23 to Q1_25 a bit larger: variations around Q1_19", final,

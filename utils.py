@@ -290,7 +290,7 @@ def parameter_summary(network: nn.Module) -> str:
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, ``width`` × ``height`` inches, with the run's title above it, broken between settings to fit."""
     from matplotlib.figure import Figure
 
@@ -305,7 +305,7 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     write_file(path, buffer.getvalue())
@@ -322,7 +322,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
     """Loss and accuracy over the epochs, training and validation."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(9, 4, title)
+    figure = new_figure(9, 4, title)
     epochs = [row["epoch"] for row in history]
     for axes, key, scale, label in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")
@@ -337,12 +337,12 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_per_class(path: Path, title: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """The accuracy of each class as bars, with the mean and chance."""
-    figure = _figure(7, 4, title)
+    figure = new_figure(7, 4, title)
     axes = figure.subplots()
     axes.barh(classes, [100 * (value or 0) for value in evaluation.per_class], color=BLUE)
     for row, value in enumerate(evaluation.per_class):
@@ -356,12 +356,12 @@ def plot_per_class(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(path: Path, title: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """The confusion matrix, each row in percent of its true class."""
-    figure = _figure(7, 6.5, title)
+    figure = new_figure(7, 6.5, title)
     axes = figure.subplots()
     counts = evaluation.confusion.double()
     percent = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
@@ -374,12 +374,12 @@ def plot_confusion(path: Path, title: str, evaluation: Evaluation, classes: Sequ
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, label=f"% of the true class ({evaluation.images:,} test images)", shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequence[str]) -> None:
     """Images as the network sees them: ``rows`` maps what a row shows to its images, uint8 (len(labels), 3, 32, 32)."""
-    figure = _figure(1 + len(labels), 0.9 + 1.05 * len(rows), title)
+    figure = new_figure(1 + len(labels), 0.9 + 1.05 * len(rows), title)
     grid = figure.subplots(len(rows), len(labels), squeeze=False)
     for line, (name, images) in zip(grid, rows.items()):
         for axes, image in zip(line, images):
@@ -388,4 +388,4 @@ def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequen
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     for axes, label in zip(grid[0], labels):
         axes.set_title(label, fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -379,7 +379,7 @@ def test_long_titles_stay_inside_their_figure(width):
     settings |= dict(val="holdout", holdout=1000, train_fraction=0.125, limit=1000, epochs=100, seed=123456)
     dataset = data.Dataset("SYNTHETIC (not CIFAR-10) seed 12345", "", "", (), None, None, "")
     title = utils.run_title(config.Config("A_long_name_of_an_own_model_that_goes_on_and_on", **settings), dataset)
-    figure = utils._figure(width, 4, title)
+    figure = utils.new_figure(width, 4, title)
     figure.canvas.draw()
     box = figure._suptitle.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width

@@ -1,0 +1,216 @@
+"""The figures of a report: what many runs show side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.transforms import Bbox
+
+import models
+from outcomes import SHUFFLES, Group, Study
+from utils import BLUE, GREY, VERMILION, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+SHUFFLE_STYLE = dict(zip(SHUFFLES, zip(COLOURS, MARKERS)))
+PANELS_PER_ROW = 6
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _band(axes: Axes, group: Group, column: str, colour: str, **style: object) -> None:
+    """The mean over the seeds after each epoch, with a band from the least to the greatest."""
+    epochs = range(1, group.epochs + 1)
+    values = [list(group.at(column, epoch).values()) for epoch in epochs]
+    axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
+    if len(group.runs) > 1:
+        axes.fill_between(
+            epochs, [min(row) for row in values], [max(row) for row in values], color=colour, alpha=0.2, lw=0
+        )
+
+
+def plot_parameters(path: Path) -> None:
+    """The parameters of every model of the table."""
+    rows = {model.name: model for model in models.TABLE}
+    names = [*rows]
+    figure = new_figure(11, 4.2, "Trainable parameters of the models")
+    axes = figure.subplots()
+    colours = {"Q1": BLUE, "Q2": VERMILION}
+    bars = axes.bar(names, [rows[name].parameters for name in names], color=[colours[rows[n].question] for n in names])
+    labels = [f"{rows[name].parameters:,}" for name in names]
+    axes.bar_label(bars, labels, rotation=90, padding=3, fontsize=8)
+    axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(1e3, 3e7))
+    axes.tick_params(axis="x", rotation=90)
+    axes.margins(x=0.01)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    save_figure(figure, path)
+
+
+def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
+    """Small multiples: a panel per model with the same axes, ``key`` (loss or accuracy) over the epochs."""
+    groups = study.models
+    columns = min(PANELS_PER_ROW, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    figure = new_figure(2 * columns + 0.8, 1.7 * rows + 1.1, f"{label}, all models on {study.data['name']}")
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, group in zip(panels, groups):
+        _band(axes, group, f"train_{key}", BLUE, lw=1.2, ls="--", label="training (mean over the epoch)")
+        _band(axes, group, f"val_{key}", VERMILION, lw=1.4, label="validation")
+        axes.set_title(f"{group.model}" + f"  (n = {len(group.runs)})" * (len(group.runs) > 1), fontsize=9)
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        _grid(axes)
+    for axes in panels[len(groups) :]:
+        axes.axis("off")
+    for axes in panels[len(groups) - columns : len(groups)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("epoch", fontsize=9)
+    figure.supylabel(label, fontsize=9)
+    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def axes_labels(figure) -> tuple[list, list[str]]:
+    return figure.axes[0].get_legend_handles_labels()
+
+
+def plot_overlay(path: Path, study: Study, groups: Sequence[Group]) -> None:
+    """Loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
+    figure = new_figure(10, 4.4, f"{', '.join(group.model for group in groups)} on {study.data['name']}")
+    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
+        for group, colour, marker in zip(groups, COLOURS * 4, MARKERS * 4):
+            _band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{group.model} training")
+            style = dict(marker=marker, markersize=4, lw=1.5, label=f"{group.model} validation")
+            _band(axes, group, f"val_{key}", colour, **style)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _grid(axes)
+    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, float, dict]]) -> None:
+    """Writes each label beside its point, where the least of it lies over points and labels that are there."""
+    axes.figure.draw_without_rendering()  # only now is known where in the picture a point is
+    taken = [axes.transData.transform((x, y)) for _, x, y, _ in labels]
+    boxes = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in taken]
+    directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
+    for text, x, y, style in labels:
+        note = axes.annotate(text, (x, y), textcoords="offset points", ha="center", va="center", **style)
+        choices = []
+        for reach in (1.0, 1.6, 2.4):
+            for right, up in directions:
+                note.set_position((20 * reach * right, 11 * reach * up))
+                box = note.get_window_extent()
+                over = sum(1 for other in boxes if box.overlaps(other))
+                choices.append((over, len(choices), note.get_position(), box))
+        _, _, position, box = min(choices, key=lambda choice: choice[:2])
+        note.set_position(position)
+        boxes.append(box)
+
+
+def frontier(groups: Sequence[Group]) -> list[Group]:
+    """The models that no other one beats with as few parameters, from the smallest to the largest."""
+    best: list[Group] = []
+    for group in sorted(groups, key=lambda group: (group.any.parameters, -group.mean("val_accuracy").mean)):
+        if not best or group.mean("val_accuracy").mean > best[-1].mean("val_accuracy").mean:
+            best.append(group)
+    return best
+
+
+def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
+    """The last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
+    figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
+    axes = figure.subplots()
+    best, labels = frontier(study.models), []
+    for group in study.models:
+        estimate = group.mean("val_accuracy")
+        colour, marker = (VERMILION, "s") if group.model.startswith("Q2_") else (BLUE, "o")
+        x = group.any.parameters
+        axes.errorbar(x, estimate.mean, yerr=estimate.half, color=colour, marker=marker, ms=6, capsize=3, zorder=3)
+        style = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
+        labels.append((group.model, x, estimate.mean, style))
+    xs, ys = [group.any.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
+    axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
+    axes.set(
+        xscale="log", xlabel="trainable parameters (log scale)", ylabel="validation accuracy after the last epoch (%)"
+    )
+    axes.margins(0.08, 0.12)
+    axes.legend(loc="lower right", fontsize=9)
+    _grid(axes)
+    _place_labels(axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
+    save_figure(figure, path)
+
+
+def plot_shuffles(path: Path, study: Study, groups: Sequence[Group]) -> None:
+    """One model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
+    figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
+    over_epochs, by_class = figure.subplots(1, 2, width_ratios=(1, 1.7))
+    classes = study.data["classes"]
+    width = 0.8 / len(groups)
+    for i, group in enumerate(groups):
+        colour, marker = SHUFFLE_STYLE[group.shuffle]
+        label = f"{group.shuffle} (n = {len(group.runs)})"
+        _band(over_epochs, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
+        estimates = [group.mean(f"val_accuracy_of_{name}") for name in classes]
+        by_class.bar(
+            [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))],
+            [estimate.mean for estimate in estimates],
+            width,
+            yerr=[estimate.half or 0 for estimate in estimates],
+            error_kw=dict(lw=0.8, capsize=2),
+            color=colour,
+        )
+    for axes in (over_epochs, by_class):
+        axes.axhline(100 / len(classes), color=GREY, ls=":", lw=1)
+        axes.set_ylim(0, None)
+        _grid(axes)
+    over_epochs.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    over_epochs.xaxis.get_major_locator().set_params(integer=True)
+    by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
+    by_class.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 5 else 0, fontsize=9)
+    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def plot_calibration(path: Path, study: Study, groups: Sequence[Group]) -> None:
+    """Validation loss above, confidence and accuracy below, over the epochs: a column per model."""
+    figure = new_figure(max(5, 2.6 * len(groups) + 1), 5, f"Loss, accuracy and confidence on {study.data['name']}")
+    above, below = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
+    for loss, share, group in zip(above, below, groups):
+        _band(loss, group, "val_loss", VERMILION, marker="s", markersize=3, label="validation loss")
+        _band(share, group, "val_accuracy", VERMILION, marker="s", markersize=3, label="validation accuracy")
+        _band(share, group, "val_confidence", BLUE, marker="o", markersize=3, ls="--", label="mean confidence")
+        loss.set_title(group.model, fontsize=10)
+        share.set_xlabel("epoch")
+        share.xaxis.get_major_locator().set_params(integer=True)
+        _grid(loss)
+        _grid(share)
+    above[0].set_ylabel("loss (nats)")
+    below[0].set_ylabel("%")
+    handles = [*above[0].get_legend_handles_labels()[0], *below[0].get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    save_figure(figure, path)
+
+
+def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
+    """The runs' own pictures of samples, one below the other."""
+    from matplotlib.image import imread
+
+    images = [imread(picture) for picture in pictures]
+    heights = [image.shape[0] / image.shape[1] for image in images]
+    figure = new_figure(9, 9 * sum(heights), "")
+    for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
+        axes.imshow(image)
+        axes.axis("off")
+    save_figure(figure, path)

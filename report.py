@@ -1,0 +1,385 @@
+"""Reports on many runs: ``python report.py [RESULTS]`` writes ``report.html``, ``report.md`` and their figures.
+
+``report.html`` is one file with everything in it, which asks for nothing else. Both say the same: a report is one list
+of headings, paragraphs, tables and figures, and is written out twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import claims
+import estimates
+import figures
+import models
+import utils
+from config import RunnerError, UsageError, one_line
+from estimates import Estimate
+from outcomes import SHUFFLES, Group, NoRuns, Study, read
+from pages import Block, Cell, Code, Figure, Heading, Table, Text, to_html, to_markdown
+
+FOLDER = "report"  # of the figures
+COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
+CALIBRATION_PANELS = 5
+
+
+# ---- what the report says -------------------------------------------------------------------------------------------
+
+
+def spread(values: Sequence[float], form: str = ".1f") -> Cell:
+    """Mean, standard deviation and 95 % interval of values by seed, for a table."""
+    estimate = estimates.mean(list(values))
+    text = format(estimate.mean, form)
+    if estimate.sd is not None:
+        text += f" ± {estimate.sd:{form}}\n({estimate.low:{form}} … {estimate.high:{form}})"
+    return Cell(text, estimate.mean)
+
+
+def apart(estimate: Estimate, form: str = "+.1f") -> Cell:
+    """A difference and its 95 % interval, for a table."""
+    text = format(estimate.mean, form)
+    if estimate.half is not None:
+        text += f"\n({estimate.low:{form}} … {estimate.high:{form}})"
+    return Cell(text, estimate.mean)
+
+
+def count(n: int) -> Cell:
+    return Cell(f"{n:,}", n)
+
+
+def in_words(settings: Sequence[tuple[str, object]]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
+
+
+def listed(values: Sequence[str]) -> str:
+    """Different values with how often each comes, the most frequent first."""
+    counts = Counter(values).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} runs)" for value, n in counts)
+
+
+def head(study: Study, command: str) -> list[Block]:
+    runs = study.runs
+    example = runs[0].config
+    recipe = f"SGD, batches of {example.batch_size}, learning rate {example.lr:g}, momentum {example.momentum:g}"
+    validated_on = "the test images" if example.val == "test" else "images held out from training"
+    shuffled = sum(run.config.shuffle != "none" for run in runs)
+    facts = (
+        f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
+        f"Recipe: {recipe}, {example.epochs} epochs; validation on {validated_on}",
+        f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
+        f"Processor: {listed([run.machine['device_name'] for run in runs])}; "
+        f"threads: {listed([run.machine['threads'] for run in runs])}; "
+        f"PyTorch {listed([run.machine['torch'] for run in runs])}",
+        f"Code: commit {listed([run.machine['git_commit'][:9] + run.machine['git_commit'][40:] for run in runs])}",
+    )
+    return [
+        Heading(f"Small networks on {study.data['name']}", 1),
+        Text(items=facts),
+        Text(
+            "Every figure is that of the last epoch, which nobody chose by looking at the test images. Of several "
+            "seeds it is the mean ± the standard deviation, with the 95 % interval of the mean in brackets (Student's t)."
+        ),
+        Code(command),
+    ]
+
+
+def claim_blocks(study: Study) -> list[Block]:
+    judged = claims.judge(study)
+    tally = Counter(claim.verdict for claim in judged)
+    rows = []
+    for claim in judged:
+        why = "\n".join(
+            (f"{part.statement}: {part.verdict}. " if len(claim.parts) > 1 and part.statement else "") + part.reason
+            for part in claim.parts
+        )
+        rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
+    return [
+        Heading("Which published claims hold?"),
+        Text(
+            f"Of {len(judged)} claims {tally[claims.HOLDS]} hold, {tally[claims.FAILS]} do not hold, and "
+            f"{tally[claims.OPEN]} are not decided."
+        ),
+        Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
+        Text("The rules:"),
+        Text(items=claims.RULES),
+    ]
+
+
+def model_row(group: Group) -> list[str | Cell]:
+    last = {column: list(group.at(column).values()) for column in ("train_loss", "val_loss")}
+    last |= {column: list(group.at(column).values()) for column in ("train_accuracy", "val_accuracy")}
+    losses = [val - train for train, val in zip(last["train_loss"], last["val_loss"])]
+    seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
+    return [
+        group.model,
+        count(group.any.parameters),
+        count(group.any.macs),
+        count(len(group.runs)),
+        spread(last["train_loss"], ".3f"),
+        spread(last["train_accuracy"]),
+        spread(last["val_loss"], ".3f"),
+        spread(last["val_accuracy"]),
+        spread(list(group.gap.values())),
+        spread(losses, ".3f"),
+        Cell(f"{sum(seconds) / len(seconds):.0f}", sum(seconds) / len(seconds)),
+    ]
+
+
+MODEL_COLUMNS = (
+    "model", "parameters", "multiply–accumulates", "runs", "training loss", "training accuracy (%)", "validation loss",
+    "validation accuracy (%)", "gap (points)", "gap (nats)", "s/epoch",
+)  # fmt: skip
+
+
+def model_blocks(study: Study, folder: Path) -> list[Block]:
+    parameters = folder / "parameters.png"
+    figures.plot_parameters(parameters)
+    table = Table(MODEL_COLUMNS, [model_row(group) for group in study.models])
+    blocks: list[Block] = [
+        Heading("The models"),
+        Figure(parameters, "Bar chart of the trainable parameters of every model"),
+        table,
+        Text(
+            "The gap is training less validation accuracy, and validation less training loss; training figures are the "
+            "mean over the last epoch. Seconds are those of training, on a machine that did other things too: compare "
+            "them within a report only."
+        ),
+    ]
+    if study.models:
+        path = folder / "accuracy_parameters.png"
+        figures.plot_accuracy_against_parameters(path, study)
+        on_frontier = ", ".join(group.model for group in figures.frontier(study.models))
+        blocks += [
+            Figure(path, "Validation accuracy of each model against its parameters"),
+            Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
+        ]
+    return blocks
+
+
+def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Block]:
+    if not study.models:
+        return []
+    blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
+    for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
+        path = folder / f"all_{key}.png"
+        figures.plot_all_curves(path, study, key, label)
+        blocks.append(Figure(path, f"{label} over the epochs, a panel for each model, with common axes"))
+    blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
+    chosen = [group for name in compare or COMPARED if (group := study.group(name))]
+    if chosen:
+        path = folder / "compare.png"
+        figures.plot_overlay(path, study, chosen)
+        names = ", ".join(group.model for group in chosen)
+        blocks += [Heading(f"Side by side: {names}", 3), Figure(path, f"Loss and accuracy of {names} over the epochs")]
+    return blocks
+
+
+def calibration_blocks(study: Study, folder: Path) -> list[Block]:
+    """Why the validation loss climbs where it does: first the model that the study puzzled over, then by the climb."""
+    climbing = [
+        group for group in study.models if (turned := claims.turn(group))[0] < group.epochs and turned[1].mean > 0
+    ]
+    climbing.sort(key=lambda group: (group.model != "Q1_11", -claims.turn(group)[1].mean))
+    if not climbing:
+        return []
+    shown = climbing[:CALIBRATION_PANELS]
+    path = folder / "calibration.png"
+    figures.plot_calibration(path, study, shown)
+    return [
+        Heading("Why the test loss climbs: over-confidence"),
+        Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
+        Text(items=tuple(claims.overconfidence(group) for group in shown)),
+        Text(
+            "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
+            "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
+            "confidence outgrows accuracy, even where not one more image is misjudged (Guo et al., 2017, “On "
+            "Calibration of Modern Neural Networks”). The loss climbs by more than "
+            f"{claims.CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
+        ),
+    ]
+
+
+def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
+    blocks: list[Block] = []
+    for model in dict.fromkeys(model for model, _ in study.groups):
+        groups = [group for shuffle in SHUFFLES if (group := study.group(model, shuffle))]
+        if len(groups) < 2:
+            continue
+        path = folder / f"shuffles_{model}.png"
+        figures.plot_shuffles(path, study, groups)
+        blocks += [
+            Heading(f"{model} by pixel shuffle", 3),
+            Figure(path, f"Accuracy of {model} with each pixel shuffle: over the epochs, and of each class"),
+            shuffle_table(study, groups),
+        ]
+    if not blocks:
+        return []
+    pictures = [
+        run.folder / "samples.png"
+        for shuffle in SHUFFLES[1:]
+        for run in [next((run for run in study.runs if run.config.shuffle == shuffle), None)]
+        if run and (run.folder / "samples.png").exists()
+    ]
+    if pictures:
+        figures.plot_samples(folder / "samples.png", pictures)
+    if (folder / "samples.png").exists():
+        blocks += [
+            Heading("What the network sees", 3),
+            Figure(folder / "samples.png", "An image of each class before and after the shuffles"),
+        ]
+    about = Text(
+        "Differences are to the run without a shuffle, in points, with their 95 % intervals: paired by seed where both "
+        "have two seeds in common."
+    )
+    return [Heading("What shuffling the pixels costs"), about, *blocks]
+
+
+def shuffle_table(study: Study, groups: Sequence[Group]) -> Table:
+    plain = next((group for group in groups if group.shuffle == "none"), None)
+    shuffled = [group for group in groups if group is not plain]
+    columns = ["accuracy (%)", *(f"{group.shuffle} (n = {len(group.runs)})" for group in groups)]
+    if plain:
+        columns += [f"{group.shuffle} less none" for group in shuffled]
+    rows: list[list[str | Cell]] = []
+    for name, column in [
+        ("all classes", "val_accuracy"),
+        *((name, f"val_accuracy_of_{name}") for name in study.data["classes"]),
+    ]:
+        row: list[str | Cell] = [name, *(spread(list(group.at(column).values())) for group in groups)]
+        if plain:
+            row += [apart(study.difference(group, plain, column)) for group in shuffled]
+        rows.append(row)
+    return Table(tuple(columns), rows)
+
+
+def rest_blocks(study: Study) -> list[Block]:
+    blocks: list[Block] = []
+    if study.others:
+        rows = [[group.model, group.shuffle, in_words(group.settings), *model_row(group)[3:]] for group in study.others]
+        columns = ("model", "shuffle", "settings", *MODEL_COLUMNS[3:])
+        blocks += [Heading("Runs of other settings"), Table(columns, rows)]
+    if study.unfinished:
+        items = tuple(
+            f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished
+        )
+        blocks += [Heading("Not finished, and not in any figure"), Text(items=items)]
+    if study.notes:
+        blocks += [Heading("Left out"), Text(items=tuple(study.notes))]
+    return blocks
+
+
+def compose(study: Study, folder: Path, compare: Sequence[str], command: str) -> list[Block]:
+    """The report on ``study``, with its figures written to ``folder``."""
+    return [
+        *head(study, command),
+        *claim_blocks(study),
+        *model_blocks(study, folder),
+        *curve_blocks(study, folder, compare),
+        *calibration_blocks(study, folder),
+        *shuffle_blocks(study, folder),
+        *rest_blocks(study),
+    ]
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_events(study: Study, say: Callable[[str], None]) -> None:
+    """Writes the history of every run as TensorBoard's event files, in place of those that are there.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    folder = study.root / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    groups = [*study.groups.values(), *study.others]
+    for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
+        with SummaryWriter(folder / run.config.model_name / run.folder.name) as writer:
+            for row in run.history:
+                for column, value in row.items():
+                    part, _, name = column.partition("_")
+                    if part in ("train", "val") and not math.isnan(value):
+                        writer.add_scalar(f"{name}/{part}", value, int(row["epoch"]))
+    say(f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
+
+
+def write(
+    results: Path, compare: Sequence[str] = (), tensorboard: bool = False, say: Callable[[str], None] = print
+) -> Path:
+    """Writes the report on the runs in ``results`` into it, and returns ``report.html``.
+
+    Args:
+        results: a folder of results, or that of one data set in it.
+        compare: models of the overlay.
+        tensorboard: write event files, too.
+
+    Raises:
+        RunnerError: there is no finished run.
+        UsageError: a model to compare has no run, or TensorBoard is not installed.
+        OSError: it can't be written.
+    """
+    try:
+        study = read(results)
+    except NoRuns as error:
+        raise RunnerError(str(error)) from None
+    compare = [model.name for names in compare for model in models.select(names)]
+    for name in compare:
+        if not study.group(name):
+            there = ", ".join(group.model for group in study.models)
+            raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
+    command = ["python", "report.py", str(results), *(["--compare", *compare] if compare else [])]
+    utils.make_folder(results / FOLDER)
+    blocks = compose(study, results / FOLDER, compare, shlex.join(command))
+    utils.write_file(results / "report.md", to_markdown(blocks, results))
+    utils.write_file(results / "report.html", to_html(blocks))
+    for note in study.notes:
+        say(note)
+    if tensorboard:
+        write_events(study, say)
+    say(f"report on {len(study.runs)} runs: {results / 'report.html'}, {results / 'report.md'}")
+    return results / "report.html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="report.py",
+        description="Compares all runs in a folder of results, and decides which published claims hold.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "results",
+        nargs="?",
+        default="results",
+        metavar="RESULTS",
+        help="folder of results, or of one data set in it (default: results)",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=(),
+        metavar="MODEL",
+        help=f"models to show side by side (default: {' '.join(COMPARED)})",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    options = parser.parse_args(argv)
+    try:
+        write(Path(options.results), options.compare, options.tensorboard)
+    except (RunnerError, models.UnknownModel, OSError) as error:
+        print(f"report.py: error: {one_line(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2 if isinstance(error, models.UnknownModel) else 1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
