@@ -259,8 +259,8 @@ def final(*groups: Group) -> str:
 def losses(*groups: Group) -> str:
     """The last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats (3 seeds)``."""
     return "\n".join(
-        f"{group.model}: training {group.mean('train_loss').mean:.2f}, validation {group.mean('val_loss').mean:.2f} nats "
-        f"({seeds(len(group.runs))})"
+        f"{group.model}: training {group.mean('train_loss').mean:.2f}, validation {group.mean('val_loss').mean:.2f} "
+        f"nats ({seeds(len(group.runs))})"
         for group in groups
     )
 

@@ -106,7 +106,7 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, float, dict]]) 
     boxes = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in taken]
     directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
     for text, x, y, style in labels:
-        note = axes.annotate(text, (x, y), textcoords="offset points", ha="center", va="center", **style)
+        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", **style)
         choices = []
         for reach in (1.0, 1.6, 2.4):
             for right, up in directions:
@@ -209,7 +209,7 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
 
     images = [imread(picture) for picture in pictures]
     heights = [image.shape[0] / image.shape[1] for image in images]
-    figure = new_figure(9, 9 * sum(heights), "")
+    figure = new_figure(9, 9 * sum(heights) + 0.4, "Images as the network gets them")
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")

@@ -84,7 +84,7 @@ def head(study: Study, command: str) -> list[Block]:
         Text(items=facts),
         Text(
             "Every figure is that of the last epoch, which nobody chose by looking at the test images. Of several "
-            "seeds it is the mean ± the standard deviation, with the 95 % interval of the mean in brackets (Student's t)."
+            "seeds it is the mean ± the standard deviation, with the mean's 95 % interval in brackets (Student's t)."
         ),
         Code(command),
     ]

@@ -1,0 +1,324 @@
+"""The report on many runs: what it reads, what it says, and how it looks in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from fake_runs import fake_run, fake_study
+
+import figures
+import models
+import outcomes
+import report
+from conftest import PROJECT
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    """A folder with runs of all models, and the report on them."""
+    results = tmp_path_factory.mktemp("studied")
+    fake_study(results)
+    report.write(results, say=lambda text: None)
+    return results
+
+
+def rows(markdown, first_column):
+    """The cells of the table that begins with ``first_column``, by the first of each row."""
+    lines = markdown[markdown.index(f"| {first_column} |") :].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0].strip(): row for row in cells[2:]}, [name.strip() for name in cells[0]]
+
+
+# ---- what is read ---------------------------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_in_their_seed_are_a_group(tmp_path):
+    for seed in (0, 3):
+        fake_run(tmp_path, "Q1_1", seed)
+    fake_run(tmp_path, "Q1_1", shuffle="fixed")
+    fake_run(tmp_path, "Q1_10")
+    fake_run(tmp_path, "Q1_2")
+    study = outcomes.read(tmp_path)
+    assert list(study.groups) == [("Q1_1", "none"), ("Q1_1", "fixed"), ("Q1_2", "none"), ("Q1_10", "none")]
+    assert set(study.group("Q1_1").runs) == {0, 3}
+
+
+def test_other_settings_and_other_data_are_kept_apart(tmp_path):
+    for seed in range(3):
+        fake_run(tmp_path, "Q1_1", seed)
+    fake_run(tmp_path, "Q1_1", 0, accuracy=90, lr=0.01)
+    fake_run(tmp_path, "Q1_1", 0, accuracy=99, data="SYNTHETIC (not CIFAR-10)", slug="synthetic")
+    study = outcomes.read(tmp_path)
+    assert len(study.group("Q1_1").runs) == 3
+    assert [group.settings for group in study.others] == [(("lr", 0.01),)]
+    assert any("1 run on SYNTHETIC" in note for note in study.notes)
+    assert outcomes.read(tmp_path / "synthetic").data["slug"] == "synthetic"
+
+
+def test_the_same_run_twice_counts_once(tmp_path):
+    fake_run(tmp_path, "Q1_1", accuracy=60)
+    fake_run(tmp_path, "Q1_1", accuracy=90, name="Q1_1__shuffle-none__seed-0__run-2")
+    study = outcomes.read(tmp_path)
+    assert study.group("Q1_1").mean("val_accuracy").mean < 70
+    assert "run-2 is left out" in study.notes[0]
+
+
+def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
+    fake_run(tmp_path, "Q1_1")
+    fake_run(tmp_path, "Q1_2", finished=False)
+    study = outcomes.read(tmp_path)
+    assert [group.model for group in study.models] == ["Q1_1"]
+    report.write(tmp_path, say=lambda text: None)
+    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("config.json", '{"settings": {"model_name": "Q1_1", "unknown": 1}}'),
+        ("history.csv", "epoch,val_loss\n1,much\n"),
+        ("history.csv", ""),
+        ("history.csv", "epoch,val_loss\n2,1\n"),
+        ("metrics.json", "null"),
+        ("metrics.json", '{"epochs": 3, "test": {"accuracy": 0.5}}'),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content, capsys):
+    fake_run(tmp_path, "Q1_1")
+    (fake_run(tmp_path, "Q1_2") / name).write_text(content)
+    assert report.main([str(tmp_path)]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "can't be read" in line]
+    assert len(said) == 1
+    assert "Q1_2" in said[0]
+    assert list(outcomes.read(tmp_path).groups) == [("Q1_1", "none")]
+
+
+def test_a_class_without_images_is_no_obstacle(tmp_path):
+    for shuffle in ("none", "fixed"):
+        folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+        text = (folder / "history.csv").read_text().splitlines()
+        (folder / "history.csv").write_text("\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]))
+    assert report.main([str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--compare", "Q1_2"], ["--compare", "Q9_9"]])
+def test_a_report_that_cannot_be_is_refused_in_one_line(tmp_path, arguments, capsys):
+    if arguments:
+        fake_run(tmp_path, "Q1_1")
+    code = report.main([str(tmp_path), *arguments])
+    assert code == (2 if arguments else 1)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("report.py: error: ")
+    assert "Traceback" not in line
+
+
+# ---- what is said ---------------------------------------------------------------------------------------------------
+
+
+def test_the_table_holds_the_last_epoch_of_every_model(studied):
+    table, columns = rows((studied / "report.md").read_text(), "model")
+    assert list(table) == [model.name for model in models.TABLE]
+    group = outcomes.read(studied).group("Q1_1")
+    values = [
+        100 * json.loads((run.folder / "metrics.json").read_text())["test"]["accuracy"] for run in group.runs.values()
+    ]
+    shown = table["Q1_1"][columns.index("validation accuracy (%)")]
+    assert shown.startswith(f"{sum(values) / 3:.1f} ± ")
+    assert " … " in shown
+    assert table["Q1_19"][columns.index("parameters")] == "550,570"
+    assert table["Q1_19"][columns.index("multiply–accumulates")] == "38,896,896"
+    assert "±" not in table["Q1_2"][columns.index("validation accuracy (%)")]
+
+
+def test_every_claim_is_there_with_its_verdict(studied):
+    table, _ = rows((studied / "report.md").read_text(), "claim")
+    assert list(table) == [f"C{n}" for n in range(1, 11)]
+    assert {row[3] for row in table.values()} <= {"holds", "does not hold", "not decided"}
+    assert table["C4"][3] == "holds"
+
+
+def test_shuffles_are_compared_by_class_with_intervals(studied):
+    table, columns = rows((studied / "report.md").read_text(), "accuracy (%)")
+    assert list(table) == ["all classes", *"plane car bird cat deer dog frog horse ship truck".split()]
+    less = table["plane"][columns.index("per-image less none")]
+    assert re.fullmatch(r"-\d+\.\d<br>\(-\d+\.\d … -\d+\.\d\)", less)
+
+
+def test_the_frontier_is_what_nothing_as_small_beats(tmp_path):
+    for model, accuracy in (("Q1_4", 40), ("Q1_2", 60), ("Q1_1", 50), ("Q1_19", 75), ("Q1_25", 74)):
+        fake_run(tmp_path, model, accuracy=accuracy)
+    assert [group.model for group in figures.frontier(outcomes.read(tmp_path).models)] == ["Q1_4", "Q1_2", "Q1_19"]
+
+
+def test_the_figures_are_those_that_the_markdown_shows(studied):
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", (studied / "report.md").read_text())
+    assert len(shown) == 7
+    assert {path.relative_to(studied).as_posix() for path in (studied / "report").iterdir()} == set(shown)
+
+
+def test_chosen_models_are_overlaid(studied, tmp_path):
+    shutil.copytree(studied / "cifar10", tmp_path / "cifar10")
+    assert report.main([str(tmp_path), "--compare", "q1-4", "Q2_?"]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "Side by side: Q1_4, Q2_1, Q2_2" in text
+    assert "--compare Q1_4 Q2_1 Q2_2" in text
+
+
+def test_samples_of_the_runs_are_shown(tmp_path):
+    for shuffle in ("none", "fixed", "per-image"):
+        folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+        shutil.copy(PROJECT / "docs" / "samples.png", folder / "samples.png")
+    report.write(tmp_path, say=lambda text: None)
+    assert "report/samples.png" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "report" / "samples.png").stat().st_size > 10_000
+
+
+def test_names_from_files_are_only_text(tmp_path):
+    classes = ["<script>alert(1)</script>", "a|b", *"cdefghij"]
+    for shuffle in ("none", "fixed"):
+        fake_run(tmp_path, "Q1_1", shuffle=shuffle, data='<b id="x">&', classes=classes)
+    report.write(tmp_path, say=lambda text: None)
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert "<script>alert" not in page
+    assert '<b id="x">' not in page
+    assert "<script>alert" not in text.replace("\\<", "")
+    assert "a\\|b" in text
+
+
+def test_the_same_runs_give_the_same_report(studied, tmp_path, monkeypatch):
+    shutil.copytree(studied / "cifar10", tmp_path / "results" / "cifar10")
+    monkeypatch.chdir(tmp_path)
+    report.main([])
+    first = (tmp_path / "results" / "report.html").read_bytes()
+    report.main([])
+    assert (tmp_path / "results" / "report.html").read_bytes() == first
+
+
+def test_the_command_line_reports(studied):
+    done = subprocess.run([sys.executable, PROJECT / "report.py", studied], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("report on ")
+
+
+# ---- TensorBoard ----------------------------------------------------------------------------------------------------
+
+
+def test_event_files_hold_the_history_once(tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = fake_run(tmp_path, "Q1_1")
+    for _ in range(2):
+        assert report.main([str(tmp_path), "--tensorboard"]) == 0
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "Q1_1" / folder.name))
+    events.Reload()
+    run = outcomes.read_run(folder)
+    assert [point.step for point in events.Scalars("loss/val")] == [*range(1, 11)]
+    assert [point.value for point in events.Scalars("accuracy/train")] == pytest.approx(
+        [row["train_accuracy"] for row in run.history]
+    )
+    assert "confidence/val" in events.Tags()["scalars"]
+
+
+def test_without_tensorboard_it_says_how_to_install_it(tmp_path, capsys, monkeypatch):
+    fake_run(tmp_path, "Q1_1")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert report.main([str(tmp_path), "--tensorboard"]) == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+
+
+# ---- in a browser ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_nothing_else(studied):
+    wanted = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            wanted.extend(value for name, value in attributes if name in ("src", "href", "srcset", "data", "action"))
+
+    page = (studied / "report.html").read_text()
+    Links().feed(page)
+    assert wanted
+    assert all(value.startswith("data:") for value in wanted)
+    assert not re.search(r"url\(|@import", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1])
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -r requirements-dev.txt")
+    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
+    if not (driver and program):
+        pytest.skip("needs Chromium and its driver, in Debian the packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (
+        "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-quic --disable-background-networking "
+        "--disable-component-update --disable-sync --disable-dev-shm-usage"
+    ).split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def open_page(browser, results, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get((results / "report.html").as_uri())
+
+
+def test_the_page_renders_without_an_error_or_a_request(browser, studied):
+    open_page(browser, studied, 1200)
+    assert browser.title == "Small networks on CIFAR-10"
+    sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    assert len(sizes) == 7
+    assert all(size > 300 for size in sizes)
+    assert all(browser.execute_script("return [...document.images].map(image => image.alt)"))
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {entry["params"]["request"]["url"] for entry in messages if entry["method"] == "Network.requestWillBeSent"}
+    # Chromium's own first page may still be loading its parts.
+    assert {url for url in asked if not url.startswith(("data:", "chrome:"))} == {(studied / "report.html").as_uri()}
+
+
+def test_tables_sort_by_a_click_on_a_header(browser, studied):
+    open_page(browser, studied, 1200)
+    script = (
+        "return [...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[{}].textContent)"
+    )
+
+    def click(column):
+        browser.execute_script(f"document.querySelectorAll('table.sortable th button')[{column}].click()")
+        return browser.execute_script(script.format(column))
+
+    def numbers(texts):
+        return [float(re.match(r"[-\d.]+", text.replace(",", ""))[0]) for text in texts]
+
+    for column in (1, 7, 8):
+        upwards, downwards = numbers(click(column)), numbers(click(column))
+        assert upwards == sorted(upwards) != upwards[::-1]
+        assert downwards == upwards[::-1]
+    assert click(0)[:3] == ["Q1_1", "Q1_2", "Q1_3"]
+    assert click(0)[:3] == ["Q2_2", "Q2_1", "Q1_25"]
+    sorted_by = "return [...document.querySelectorAll('table.sortable th')].map(head => head.ariaSort).filter(Boolean)"
+    assert "descending" in browser.execute_script(sorted_by)
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_the_page_fits_a_narrow_screen(browser, studied, width):
+    open_page(browser, studied, width)
+    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
+    widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("
+    assert browser.execute_script(widest + "one => one.getBoundingClientRect().right))") <= width
+    assert browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)") >= 16
