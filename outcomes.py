@@ -102,13 +102,14 @@ class Study:
     """All runs on one data set, and those of them that are compared: the ones of the most frequent settings.
 
     Attributes:
+        folder: that of the data set, which holds one of each model.
         settings: theirs, besides model, shuffle and seed, where they differ from the defaults.
         groups: the finished ones by model and shuffle, in the order in which people count.
         others: the groups of other settings.
         notes: what was left out, and why.
     """
 
-    root: Path
+    folder: Path
     data: dict
     settings: tuple[tuple[str, object], ...]
     groups: dict[tuple[str, str], Group]
@@ -215,7 +216,7 @@ def read(root: Path) -> Study:
             notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
     finished = [run for run in found if run.finished]
     if not finished:
-        raise NoRuns(f"{root} holds no finished run" + f" ({notes[0]})" * bool(notes))
+        raise NoRuns("; ".join([f"{root} holds no finished run", *notes]))
     (sha256, name), _ = Counter((run.data["sha256"], run.data["name"]) for run in finished).most_common(1)[0]
     for other, n in Counter(run.data["name"] for run in found if run.data["sha256"] != sha256).items():
         notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {name}")
@@ -223,7 +224,7 @@ def read(root: Path) -> Study:
     settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
     groups = list(_grouped(finished, notes.append))
     return Study(
-        root=root,
+        folder=finished[0].folder.parents[1],
         data=finished[0].data,
         settings=settings,
         groups={(group.model, group.shuffle): group for group in groups if group.settings == settings},

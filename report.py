@@ -301,7 +301,7 @@ def write_events(study: Study, say: Callable[[str], None]) -> None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    folder = study.root / "tensorboard"
+    folder = study.folder / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     groups = [*study.groups.values(), *study.others]
     for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
@@ -317,7 +317,7 @@ def write_events(study: Study, say: Callable[[str], None]) -> None:
 def write(
     results: Path, compare: Sequence[str] = (), tensorboard: bool = False, say: Callable[[str], None] = print
 ) -> Path:
-    """Writes the report on the runs in ``results`` into it, and returns ``report.html``.
+    """Writes the report on the runs in ``results`` into the folder of their data set, and returns ``report.html``.
 
     Args:
         results: a folder of results, or that of one data set in it.
@@ -338,17 +338,18 @@ def write(
         if not study.group(name):
             there = ", ".join(group.model for group in study.models)
             raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
-    command = ["python", "report.py", str(results), *(["--compare", *compare] if compare else [])]
-    utils.make_folder(results / FOLDER)
-    blocks = compose(study, results / FOLDER, compare, shlex.join(command))
-    utils.write_file(results / "report.md", to_markdown(blocks, results))
-    utils.write_file(results / "report.html", to_html(blocks))
+    folder = study.folder
+    command = ["python", "report.py", str(folder), *(["--compare", *compare] if compare else [])]
+    utils.make_folder(folder / FOLDER)
+    blocks = compose(study, folder / FOLDER, compare, shlex.join(command))
+    utils.write_file(folder / "report.md", to_markdown(blocks, folder))
+    utils.write_file(folder / "report.html", to_html(blocks))
     for note in study.notes:
         say(note)
     if tensorboard:
         write_events(study, say)
-    say(f"report on {len(study.runs)} runs: {results / 'report.html'}, {results / 'report.md'}")
-    return results / "report.html"
+    say(f"report on {len(study.runs)} runs: {folder / 'report.html'}, {folder / 'report.md'}")
+    return folder / "report.html"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

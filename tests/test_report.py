@@ -19,11 +19,10 @@ from conftest import PROJECT
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory):
-    """A folder with runs of all models, and the report on them."""
+    """A folder of a data set with runs of all models, and the report on them."""
     results = tmp_path_factory.mktemp("studied")
     fake_study(results)
-    report.write(results, say=lambda text: None)
-    return results
+    return report.write(results, say=lambda text: None).parent
 
 
 def rows(markdown, first_column):
@@ -73,7 +72,7 @@ def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
     study = outcomes.read(tmp_path)
     assert [group.model for group in study.models] == ["Q1_1"]
     report.write(tmp_path, say=lambda text: None)
-    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "report.md").read_text()
+    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -163,9 +162,9 @@ def test_the_figures_are_those_that_the_markdown_shows(studied):
 
 
 def test_chosen_models_are_overlaid(studied, tmp_path):
-    shutil.copytree(studied / "cifar10", tmp_path / "cifar10")
+    shutil.copytree(studied, tmp_path / "cifar10")
     assert report.main([str(tmp_path), "--compare", "q1-4", "Q2_?"]) == 0
-    text = (tmp_path / "report.md").read_text()
+    text = (tmp_path / "cifar10" / "report.md").read_text()
     assert "Side by side: Q1_4, Q2_1, Q2_2" in text
     assert "--compare Q1_4 Q2_1 Q2_2" in text
 
@@ -174,17 +173,17 @@ def test_samples_of_the_runs_are_shown(tmp_path):
     for shuffle in ("none", "fixed", "per-image"):
         folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
         shutil.copy(PROJECT / "docs" / "samples.png", folder / "samples.png")
-    report.write(tmp_path, say=lambda text: None)
-    assert "report/samples.png" in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "report" / "samples.png").stat().st_size > 10_000
+    folder = report.write(tmp_path, say=lambda text: None).parent
+    assert "report/samples.png" in (folder / "report.md").read_text()
+    assert (folder / "report" / "samples.png").stat().st_size > 10_000
 
 
 def test_names_from_files_are_only_text(tmp_path):
     classes = ["<script>alert(1)</script>", "a|b", *"cdefghij"]
     for shuffle in ("none", "fixed"):
         fake_run(tmp_path, "Q1_1", shuffle=shuffle, data='<b id="x">&', classes=classes)
-    report.write(tmp_path, say=lambda text: None)
-    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    page = report.write(tmp_path, say=lambda text: None)
+    page, text = page.read_text(), page.with_suffix(".md").read_text()
     assert "<script>alert" not in page
     assert '<b id="x">' not in page
     assert "<script>alert" not in text.replace("\\<", "")
@@ -192,12 +191,13 @@ def test_names_from_files_are_only_text(tmp_path):
 
 
 def test_the_same_runs_give_the_same_report(studied, tmp_path, monkeypatch):
-    shutil.copytree(studied / "cifar10", tmp_path / "results" / "cifar10")
+    shutil.copytree(studied, tmp_path / "results" / "cifar10")
     monkeypatch.chdir(tmp_path)
     report.main([])
-    first = (tmp_path / "results" / "report.html").read_bytes()
-    report.main([])
-    assert (tmp_path / "results" / "report.html").read_bytes() == first
+    page = tmp_path / "results" / "cifar10" / "report.html"
+    first = page.read_bytes()
+    assert report.main(["results/cifar10"]) == 0
+    assert page.read_bytes() == first
 
 
 def test_the_command_line_reports(studied):
@@ -216,7 +216,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
     folder = fake_run(tmp_path, "Q1_1")
     for _ in range(2):
         assert report.main([str(tmp_path), "--tensorboard"]) == 0
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "Q1_1" / folder.name))
+    events = EventAccumulator(str(tmp_path / "cifar10" / "tensorboard" / "Q1_1" / folder.name))
     events.Reload()
     run = outcomes.read_run(folder)
     assert [point.step for point in events.Scalars("loss/val")] == [*range(1, 11)]
