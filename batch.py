@@ -191,7 +191,7 @@ def run(command: Command) -> None:
     say = console.speaker(described["name"], command.quiet)
 
     with contextlib.closing(make_engine(command, described)) as engine:
-        todo = [job for job in jobs if not accuracy_of(job, described)]
+        todo = [job for job in jobs if accuracy_of(job, described) is None]
         say(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, described, Display(todo, say, command.quiet))
 
@@ -201,6 +201,8 @@ def run(command: Command) -> None:
         report.write(Path(config.results_dir) / described["slug"], say=say)
     except Exception as error:
         console.warn(f"no report: {one_line(error)}")
+    finished = len(jobs) - len(failed) - len(busy)
+    console.speaker(described["name"])(f"{finished} of {len(jobs)} runs are finished")
     for job in busy:
         console.warn(f"{job.name}: another process trains it")
     for job in failed:

@@ -1,6 +1,7 @@
 """Batches of runs, on this machine and on a Ray cluster."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -178,6 +179,25 @@ def test_a_batch_gives_what_single_runs_give_and_skips_what_is_done(command_line
     assert execute(command_line(*common, "Q1_4,Q1_1", "--shuffle", "none", "per-image", "--seeds", "0,3")) == 0
     assert "8 of them finished already" in capfd.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
+
+
+def test_processes_need_not_be_forked(command_line, tmp_path):
+    command = commands.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
+    [job] = batch.plan(command)
+    described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
+    engine = batch.LocalProcesses(1)
+    engine.context = multiprocessing.get_context("spawn")
+    with contextlib.closing(engine):
+        assert batch.train_all([job], engine, described, batch.Display([job], print, quiet=True)) == ([], [])
+    assert len(results(tmp_path / "results")) == 1
+
+
+def test_a_quiet_batch_says_the_outcome_only(command_line, tmp_path, capfd):
+    arguments = command_line("--model-name", "Q1_4", "--seeds", "0", "--epochs", "1", "--limit", "20", "--quiet")
+    assert execute(arguments) == 0
+    out = capfd.readouterr().out
+    assert re.fullmatch(r"\[CIFAR-10 folder \w+\] 1 of 1 runs are finished\n", out)
+    assert len(list((tmp_path / "results").glob("*/report.html"))) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
