@@ -113,9 +113,8 @@ class RayTasks:
                 code = 128 + signal.SIGINT
             except (self.ray.exceptions.RayError, OSError) as error:
                 code = 1
-                lines = str(error).strip().splitlines() or [
-                    type(error).__name__
-                ]  # the traceback in the worker, then the error itself
+                # The traceback in the worker, and in its last line the error itself.
+                lines = str(error).strip().splitlines() or [type(error).__name__]
                 with contextlib.suppress(OSError), open(job.log, "a") as log:
                     print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=log)
             ended.append((job, code))
@@ -152,6 +151,8 @@ def train_on_node(command: Command, log: str, place: Place) -> tuple[int, dict[s
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         given = command.given | {"results_dir": "results", "data_dir": place.data, "dataset": place.dataset}
+        if "model_file" in given:
+            given["model_file"] = str(Path(place.folder) / given["model_file"])
         results, log = Path("results"), str(Path("results") / Path(log).relative_to(place.results))
         utils.make_folder(Path(log).parent)
         code = batch.train_with_log(replace(command, given=given), log)
