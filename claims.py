@@ -41,8 +41,8 @@ RULES = (
     "Overfit: the validation loss ends above its lowest point, with its interval, while the training loss fell. The "
     "lowest point is found in the other seeds' curves, so that a seed's own noise is not taken for a turn.",
     "Best: its accuracy exceeds that of every other, with the interval of the difference.",
-    f"Drop, far below: a difference of accuracies, with its interval; “far” is {FAR_POINTS:g} points, and widening helps "
-    f"from {HELP_POINTS:g} point.",
+    f"Drop, far below: a difference of accuracies, with its interval; “far” is {FAR_POINTS:g} points, and widening "
+    f"helps from {HELP_POINTS:g} point.",
     f"A bit smaller or larger: at most {A_BIT:g} times; a variation: within {AROUND_POINTS:g} points of accuracy.",
 )
 
