@@ -50,7 +50,7 @@ def test_other_settings_and_other_data_are_kept_apart(tmp_path):
     for seed in range(3):
         fake_run(tmp_path, "Q1_1", seed)
     fake_run(tmp_path, "Q1_1", 0, accuracy=90, lr=0.01)
-    fake_run(tmp_path, "Q1_1", 0, accuracy=99, data="SYNTHETIC (not CIFAR-10)", slug="synthetic")
+    fake_run(tmp_path, "Q1_1", 7, accuracy=99, data="SYNTHETIC (not CIFAR-10)", slug="synthetic")
     study = outcomes.read(tmp_path)
     assert len(study.group("Q1_1").runs) == 3
     assert [group.settings for group in study.others] == [(("lr", 0.01),)]
