@@ -205,7 +205,8 @@ def test_a_stopped_batch_goes_on_to_the_same_results(command_line, tmp_path, num
     arguments = ["--model-name", "Q1_1,Q1_4,Q1_2", "--epochs", "60", "--jobs", "2"]
     stopped = start(command_line(*arguments))
     until(lambda: len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2)
-    os.kill(stopped.pid, number)
+    # Ctrl-C in a terminal reaches every process of the group.
+    (os.killpg if number == signal.SIGINT else os.kill)(stopped.pid, number)
     said, _ = stopped.communicate(timeout=60)
     assert stopped.returncode == 128 + number, said
     assert "the same command goes on" in said.splitlines()[-1]
