@@ -54,10 +54,10 @@ class Estimate:
 
 
 def mean(values: Sequence[float], how: str = "") -> Estimate:
-    """The mean of one value per seed."""
+    """The mean of one value per seed; NaN, without an interval, where one of them is."""
     n = len(values)
-    if n < 2:
-        return Estimate(values[0], n, how=how)
+    if n < 2 or any(map(math.isnan, values)):
+        return Estimate(statistics.fmean(values), n, how=how)
     sd = statistics.stdev(values)
     return Estimate(statistics.fmean(values), n, sd, t_quantile(n - 1) * sd / math.sqrt(n), how)
 
@@ -72,7 +72,7 @@ class Pooled:
 
 def pool(groups: Sequence[Sequence[float]]) -> Pooled | None:
     """The pooled standard deviation of groups of values; None where no group has two."""
-    groups = [group for group in groups if len(group) > 1]
+    groups = [group for group in groups if len(group) > 1 and not any(map(math.isnan, group))]
     degrees = sum(len(group) - 1 for group in groups)
     if not degrees:
         return None

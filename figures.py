@@ -32,6 +32,8 @@ def _band(axes: Axes, group: Group, column: str, colour: str, **style: object) -
     """The mean over the seeds after each epoch, with a band from the least to the greatest."""
     epochs = range(1, group.epochs + 1)
     values = [list(group.at(column, epoch).values()) for epoch in epochs]
+    if group.epochs == 1:
+        style = {"marker": "o"} | style  # a line of one point is none
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
     if len(group.runs) > 1:
         axes.fill_between(

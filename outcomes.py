@@ -20,7 +20,7 @@ from config import Config, one_line
 from estimates import Estimate
 
 SHUFFLES = ("none", "fixed", "per-image")
-CLASS_COLUMN = "val_accuracy_of_"
+COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -172,13 +172,18 @@ def read_run(folder: Path) -> Outcome:
     about = json.loads((folder / "config.json").read_text())
     config = Config(**about["settings"])
     data = {key: about["data"][key] for key in ("name", "slug", "sha256", "classes")}
-    if not all(isinstance(data[key], str) for key in ("name", "slug", "sha256")) or not data["classes"]:
+    texts = [data["name"], data["slug"], data["sha256"], *data["classes"]]
+    if not all(isinstance(text, str) for text in texts) or not data["classes"]:
         raise ValueError("config.json does not say on which data")
     finished = (folder / "metrics.json").exists()
     history = []
     if (folder / "history.csv").exists():
         with open(folder / "history.csv", newline="") as lines:
             history = [_row(row) for row in csv.DictReader(lines)]
+    if any(not row.keys() >= COLUMNS for row in history):
+        raise ValueError("history.csv lacks columns: it is of an earlier version")
+    if not all(math.isfinite(row[column]) for row in history for column in COLUMNS):
+        raise ValueError("history.csv holds what is no number")
     if [row["epoch"] for row in history] != [*range(1, len(history) + 1)]:
         raise ValueError("history.csv does not hold one epoch after the other")
     test = math.nan
@@ -192,6 +197,8 @@ def read_run(folder: Path) -> Outcome:
     facts["torch"] = str(machine["versions"]["torch"])
     settings = tuple(config.differing.items())
     sizes = int(about["parameters"]), int(about["macs"])
+    if not all(0 <= size < 10**15 for size in sizes) or not (math.isnan(test) or 0 <= test <= 100):
+        raise ValueError("its parameters, multiply-accumulates or accuracy can't be")
     return Outcome(folder, config, settings, data, facts, history, finished, *sizes, test)
 
 
@@ -240,6 +247,8 @@ def _grouped(finished: Iterable[Outcome], note: Callable[[str], None]) -> list[G
         group = groups.setdefault(run.cell, Group(*run.cell))
         if run.config.seed in group.runs:
             note(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
+        elif group.runs and (run.parameters, run.macs) != (group.any.parameters, group.any.macs):
+            note(f"{run.folder} is left out: its {run.config.model_name} is another network than {group.any.folder}'s")
         else:
             group.runs[run.config.seed] = run
     order = lambda group: (natural(group.model), SHUFFLES.index(group.shuffle), str(group.settings))

@@ -7,10 +7,41 @@ of headings, paragraphs, tables and figures, and is written out twice.
 from __future__ import annotations
 
 import argparse
+import sys
+
+COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="report.py",
+        description="Compares all runs in a folder of results, and decides which published claims hold.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "results",
+        nargs="?",
+        default="results",
+        metavar="RESULTS",
+        help="folder of results, or of one data set in it (default: results)",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=(),
+        metavar="MODEL",
+        help=f"models to show side by side (default: {' '.join(COMPARED)})",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    OPTIONS = parse()  # -h and mistakes are answered before the slow imports
+
 import math
 import shlex
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +57,6 @@ from outcomes import SHUFFLES, Group, NoRuns, Study, read
 from pages import Block, Cell, Code, Figure, Heading, Table, Text, to_html, to_markdown
 
 FOLDER = "report"  # of the figures
-COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
 CALIBRATION_PANELS = 5
 
 
@@ -112,7 +142,8 @@ def claim_blocks(study: Study) -> list[Block]:
     ]
 
 
-def model_row(group: Group) -> list[str | Cell]:
+def model_row(group: Group, held_out: bool = False) -> list[str | Cell]:
+    """A row of the table of models; with ``held_out`` the test accuracy besides, which is then another figure."""
     last = {column: list(group.at(column).values()) for column in ("train_loss", "val_loss")}
     last |= {column: list(group.at(column).values()) for column in ("train_accuracy", "val_accuracy")}
     losses = [val - train for train, val in zip(last["train_loss"], last["val_loss"])]
@@ -126,6 +157,7 @@ def model_row(group: Group) -> list[str | Cell]:
         spread(last["train_accuracy"]),
         spread(last["val_loss"], ".3f"),
         spread(last["val_accuracy"]),
+        *([spread([run.test for run in group.runs.values()])] if held_out else []),
         spread(list(group.gap.values())),
         spread(losses, ".3f"),
         Cell(f"{sum(seconds) / len(seconds):.0f}", sum(seconds) / len(seconds)),
@@ -136,12 +168,16 @@ MODEL_COLUMNS = (
     "model", "parameters", "multiply–accumulates", "runs", "training loss", "training accuracy (%)", "validation loss",
     "validation accuracy (%)", "gap (points)", "gap (nats)", "s/epoch",
 )  # fmt: skip
+TEST_COLUMN = MODEL_COLUMNS.index("gap (points)")
 
 
 def model_blocks(study: Study, folder: Path) -> list[Block]:
     parameters = folder / "parameters.png"
     figures.plot_parameters(parameters)
-    table = Table(MODEL_COLUMNS, [model_row(group) for group in study.models])
+    held_out = any(run.config.val == "holdout" for run in study.runs)
+    columns = list(MODEL_COLUMNS)
+    columns[TEST_COLUMN:TEST_COLUMN] = ["test accuracy (%)"] * held_out
+    table = Table(tuple(columns), [model_row(group, held_out) for group in study.models])
     blocks: list[Block] = [
         Heading("The models"),
         Figure(parameters, "Bar chart of the trainable parameters of every model"),
@@ -221,14 +257,15 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
         ]
     if not blocks:
         return []
-    pictures = [
-        run.folder / "samples.png"
-        for shuffle in SHUFFLES[1:]
-        for run in [next((run for run in study.runs if run.config.shuffle == shuffle), None)]
-        if run and (run.folder / "samples.png").exists()
-    ]
+    pictures = []
+    for shuffle in SHUFFLES[1:]:
+        runs = [run for run in study.runs if run.config.shuffle == shuffle]
+        pictures += [path for run in runs if (path := run.folder / "samples.png").exists()][:1]
     if pictures:
-        figures.plot_samples(folder / "samples.png", pictures)
+        try:
+            figures.plot_samples(folder / "samples.png", pictures)
+        except Exception as error:
+            study.notes.append(f"the runs' samples.png can't be shown: {one_line(error)}")
     if (folder / "samples.png").exists():
         blocks += [
             Heading("What the network sees", 3),
@@ -352,28 +389,7 @@ def write(
     return folder / "report.html"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="report.py",
-        description="Compares all runs in a folder of results, and decides which published claims hold.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "results",
-        nargs="?",
-        default="results",
-        metavar="RESULTS",
-        help="folder of results, or of one data set in it (default: results)",
-    )
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=(),
-        metavar="MODEL",
-        help=f"models to show side by side (default: {' '.join(COMPARED)})",
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
-    options = parser.parse_args(argv)
+def main(options: argparse.Namespace) -> int:
     try:
         write(Path(options.results), options.compare, options.tensorboard)
     except (RunnerError, models.UnknownModel, OSError) as error:
@@ -383,4 +399,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(OPTIONS))

@@ -79,6 +79,15 @@ def test_without_enough_runs_nothing_is_decided_and_what_is_missing_is_said(tmp_
     assert "needs 3 runs of Q1_1 with shuffle per-image, there are 0" in judged["C3"].parts[0].reason
 
 
+def test_short_runs_decide_early_figures_only(tmp_path):
+    three(tmp_path, "Q1_1", accuracy=EARLY_50, epochs=2)
+    three(tmp_path, "Q1_11", epochs=2)
+    judged = verdicts(tmp_path)
+    assert judged["C1"].verdict == HOLDS
+    assert judged["C6"].verdict == OPEN
+    assert "needs 10 epochs, these runs have 2" in judged["C6"].parts[0].reason
+
+
 @pytest.mark.parametrize(("accuracy", "verdict"), [(EARLY_50, HOLDS), (50, HOLDS), (70, FAILS), (40, FAILS)])
 def test_a_figure_is_met_early_or_at_the_end(tmp_path, accuracy, verdict):
     three(tmp_path, "Q1_1", accuracy=accuracy)

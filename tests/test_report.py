@@ -84,6 +84,7 @@ def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
         ("history.csv", "epoch,val_loss\n1,much\n"),
         ("history.csv", ""),
         ("history.csv", "epoch,val_loss\n2,1\n"),
+        ("history.csv", (",".join(sorted(outcomes.COLUMNS)) + "\n" + "nan," * 7).rstrip(",")),
         ("metrics.json", "null"),
         ("metrics.json", '{"epochs": 3, "test": {"accuracy": 0.5}}'),
     ],
@@ -91,26 +92,72 @@ def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
 def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content, capsys):
     fake_run(tmp_path, "Q1_1")
     (fake_run(tmp_path, "Q1_2") / name).write_text(content)
-    assert report.main([str(tmp_path)]) == 0
+    assert report.main(report.parse([str(tmp_path)])) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "can't be read" in line]
     assert len(said) == 1
     assert "Q1_2" in said[0]
     assert list(outcomes.read(tmp_path).groups) == [("Q1_1", "none")]
 
 
-def test_a_class_without_images_is_no_obstacle(tmp_path):
+def test_another_network_of_the_same_name_is_left_out(tmp_path):
+    fake_run(tmp_path, "Q1_1", 0)
+    path = fake_run(tmp_path, "Q1_1", 1) / "config.json"
+    path.write_text(path.read_text().replace('"parameters": 62006', '"parameters": 62007'))
+    study = outcomes.read(tmp_path)
+    assert set(study.group("Q1_1").runs) == {0}
+    assert "is another network" in study.notes[0]
+
+
+def test_runs_of_a_version_without_confidence_are_named(tmp_path):
+    fake_run(tmp_path, "Q1_1", 0)
+    path = fake_run(tmp_path, "Q1_1", 1) / "history.csv"
+    path.write_text(path.read_text().replace("val_confidence", "confidence"))
+    assert "of an earlier version" in outcomes.read(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
+def test_any_kind_of_run_alone_is_reported(tmp_path, options):
+    fake_run(tmp_path, "Q1_1", **options)
+    assert report.main(report.parse([str(tmp_path)])) == 0
+
+
+def test_a_holdout_has_its_test_accuracy_beside_it(tmp_path):
+    path = fake_run(tmp_path, "Q1_1", val="holdout") / "metrics.json"
+    path.write_text('{"epochs": 10, "test": {"accuracy": 0.123}}')
+    text = report.write(tmp_path, say=lambda text: None).with_suffix(".md").read_text()
+    table, columns = rows(text, "model")
+    assert table["Q1_1"][columns.index("test accuracy (%)")] == "12.3"
+
+
+def test_samples_that_are_no_picture_are_noted(tmp_path):
     for shuffle in ("none", "fixed"):
-        folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+        (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture")
+    assert "samples.png can't be shown" in report.write(tmp_path).with_suffix(".md").read_text()
+
+
+def test_help_comes_without_torch():
+    code = (
+        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
+        f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--compare" in done.stdout
+
+
+def test_a_class_without_images_is_no_obstacle(tmp_path):
+    for seed, shuffle in ((0, "none"), (1, "none"), (0, "fixed"), (1, "fixed")):
+        folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
         text = (folder / "history.csv").read_text().splitlines()
         (folder / "history.csv").write_text("\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]))
-    assert report.main([str(tmp_path)]) == 0
+    assert report.main(report.parse([str(tmp_path)])) == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--compare", "Q1_2"], ["--compare", "Q9_9"]])
 def test_a_report_that_cannot_be_is_refused_in_one_line(tmp_path, arguments, capsys):
     if arguments:
         fake_run(tmp_path, "Q1_1")
-    code = report.main([str(tmp_path), *arguments])
+    code = report.main(report.parse([str(tmp_path), *arguments]))
     assert code == (2 if arguments else 1)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("report.py: error: ")
@@ -163,7 +210,7 @@ def test_the_figures_are_those_that_the_markdown_shows(studied):
 
 def test_chosen_models_are_overlaid(studied, tmp_path):
     shutil.copytree(studied, tmp_path / "cifar10")
-    assert report.main([str(tmp_path), "--compare", "q1-4", "Q2_?"]) == 0
+    assert report.main(report.parse([str(tmp_path), "--compare", "q1-4", "Q2_?"])) == 0
     text = (tmp_path / "cifar10" / "report.md").read_text()
     assert "Side by side: Q1_4, Q2_1, Q2_2" in text
     assert "--compare Q1_4 Q2_1 Q2_2" in text
@@ -193,10 +240,10 @@ def test_names_from_files_are_only_text(tmp_path):
 def test_the_same_runs_give_the_same_report(studied, tmp_path, monkeypatch):
     shutil.copytree(studied, tmp_path / "results" / "cifar10")
     monkeypatch.chdir(tmp_path)
-    report.main([])
+    report.main(report.parse([]))
     page = tmp_path / "results" / "cifar10" / "report.html"
     first = page.read_bytes()
-    assert report.main(["results/cifar10"]) == 0
+    assert report.main(report.parse(["results/cifar10"])) == 0
     assert page.read_bytes() == first
 
 
@@ -215,7 +262,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 
     folder = fake_run(tmp_path, "Q1_1")
     for _ in range(2):
-        assert report.main([str(tmp_path), "--tensorboard"]) == 0
+        assert report.main(report.parse([str(tmp_path), "--tensorboard"])) == 0
     events = EventAccumulator(str(tmp_path / "cifar10" / "tensorboard" / "Q1_1" / folder.name))
     events.Reload()
     run = outcomes.read_run(folder)
@@ -229,7 +276,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 def test_without_tensorboard_it_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     fake_run(tmp_path, "Q1_1")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert report.main([str(tmp_path), "--tensorboard"]) == 2
+    assert report.main(report.parse([str(tmp_path), "--tensorboard"])) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
 
 
