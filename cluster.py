@@ -69,7 +69,7 @@ class RayTasks:
             "excludes": [f"/{path.name}" for path in utils.PROJECT.iterdir() if path.suffix != ".py"],
             "env_vars": {utils.COMMIT_VARIABLE: utils.git_commit() or ""},
         }
-        where = {"address": address} if address else {"include_dashboard": False}
+        where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
             ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level="error")
         except Exception as error:
