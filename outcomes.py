@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import estimates
@@ -77,18 +77,9 @@ class Group:
         return estimates.mean(list(self.at(column, epoch).values()))
 
     def change(self, column: str, since: int, until: int = -1) -> Estimate:
-        """How much a column changed from one epoch to another, paired by seed."""
-        return (
-            estimates.difference(self.at(column, until), self.at(column, since))
-            if len(self.runs) > 1
-            else (
-                Estimate(next(iter(self.at(column, until).values())) - next(iter(self.at(column, since).values())), 1)
-            )
-        )
-
-    def curve(self, column: str) -> list[Estimate]:
-        """The mean of a column over the seeds, after each epoch."""
-        return [self.mean(column, epoch) for epoch in range(1, self.epochs + 1)]
+        """How much a column changed from one epoch to another."""
+        before = self.at(column, since)
+        return estimates.mean([value - before[seed] for seed, value in self.at(column, until).items()])
 
     @property
     def gap(self) -> dict[int, float]:
@@ -138,15 +129,9 @@ class Study:
         """The groups without a shuffle, one for each model that has runs."""
         return [group for (_, shuffle), group in self.groups.items() if shuffle == "none"]
 
-    @cached_property
-    def _pooled(self) -> dict[str, estimates.Pooled | None]:
-        return {}
-
     def pooled(self, column: str) -> estimates.Pooled | None:
         """How much a column differs between seeds after the last epoch, over all groups of several seeds."""
-        if column not in self._pooled:
-            self._pooled[column] = estimates.pool([list(group.at(column).values()) for group in self.groups.values()])
-        return self._pooled[column]
+        return estimates.pool([list(group.at(column).values()) for group in self.groups.values()])
 
     def difference(self, a: Group, b: Group, column: str = "val_accuracy") -> Estimate:
         """The mean of ``column`` after the last epoch in ``a`` less that in ``b``."""
@@ -159,8 +144,7 @@ class NoRuns(Exception):
 
 def natural(name: str) -> list:
     """A key that sorts ``Q1_2`` before ``Q1_10``."""
-    digits = "".join(letter if letter.isdigit() else " " for letter in name).split()
-    return ["".join(letter for letter in name if not letter.isdigit()), *map(int, digits)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def read_run(folder: Path) -> Outcome:
