@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from config import BusyError, Config, RunnerError, UsageError, one_line
 RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.
 BUSY_SECONDS, BUSY_TRIES = 2, 60
+CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class RayTasks:
         }
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
+            if address:
+                connect(address)
             ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level="error")
         except Exception as error:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
@@ -128,6 +132,17 @@ class RayTasks:
     def close(self) -> None:
         self.ray.shutdown()
         self.token.unlink(missing_ok=True)
+
+
+def connect(address: str) -> None:
+    """Sees whether something listens at HOST:PORT; Ray itself may wait for it without end.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def train_on_node(command: Command, log: str, place: Place) -> tuple[int, dict[str, bytes]]:

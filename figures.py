@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from matplotlib.transforms import Bbox
 
 import models
+from estimates import Estimate
 from outcomes import SHUFFLES, Group, Study
 from utils import BLUE, GREY, VERMILION, new_figure, save_figure
 
@@ -101,23 +102,31 @@ def plot_overlay(path: Path, study: Study, groups: Sequence[Group]) -> None:
     save_figure(figure, path)
 
 
-def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, float, dict]]) -> None:
-    """Writes each label beside its point, where the least of it lies over points and labels that are there."""
+def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
+    """Writes each label near its point, tied to it, where the least of it lies over points, intervals and labels."""
     axes.figure.draw_without_rendering()  # only now is known where in the picture a point is
-    taken = [axes.transData.transform((x, y)) for _, x, y, _ in labels]
-    boxes = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in taken]
+    boxes = []
+    for _, x, estimate, _ in labels:
+        (left, low), (_, high) = (
+            axes.transData.transform((x, estimate.mean + sign * (estimate.half or 0))) for sign in (-1, 1)
+        )
+        boxes.append(Bbox.from_extents(left - 8, low - 8, left + 8, high + 8))
     directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
-    for text, x, y, style in labels:
-        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", **style)
+    leader = dict(arrowstyle="-", color="0.6", lw=0.6, shrinkA=0, shrinkB=3)
+    backing = dict(color="white", alpha=0.7, lw=0, pad=0)
+    for text, x, estimate, style in labels:
+        style = dict(textcoords="offset points", ha="center", va="center") | style
+        trial = axes.annotate(text, (x, estimate.mean), (0, 0), **style)
         choices = []
-        for reach in (1.0, 1.6, 2.4):
+        for reach in (1.0, 1.6, 2.4, 3.4, 4.6):
             for right, up in directions:
-                note.set_position((20 * reach * right, 11 * reach * up))
-                box = note.get_window_extent()
+                trial.set_position((20 * reach * right, 11 * reach * up))
+                box = trial.get_window_extent()
                 over = sum(1 for other in boxes if box.overlaps(other))
-                choices.append((over, len(choices), note.get_position(), box))
+                choices.append((over, len(choices), trial.get_position(), box))
+        trial.remove()
         _, _, position, box = min(choices, key=lambda choice: choice[:2])
-        note.set_position(position)
+        axes.annotate(text, (x, estimate.mean), position, arrowprops=leader, bbox=backing, **style)
         boxes.append(box)
 
 
@@ -141,7 +150,7 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
         x = group.any.parameters
         axes.errorbar(x, estimate.mean, yerr=estimate.half, color=colour, marker=marker, ms=6, capsize=3, zorder=3)
         style = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
-        labels.append((group.model, x, estimate.mean, style))
+        labels.append((group.model, x, estimate, style))
     xs, ys = [group.any.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
     axes.set(
