@@ -184,8 +184,8 @@ def model_blocks(study: Study, folder: Path) -> list[Block]:
         table,
         Text(
             "The gap is training less validation accuracy, and validation less training loss; training figures are the "
-            "mean over the last epoch. Seconds are those of training, on a machine that did other things too: compare "
-            "them within a report only."
+            "mean over the last epoch, each image before its own step and with dropout where there is any. Seconds are "
+            "those of training, on a machine that did other things too: compare them within a report only."
         ),
     ]
     if study.models:

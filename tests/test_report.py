@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from fake_runs import fake_run, fake_study
 
+import claims
 import figures
 import models
 import outcomes
@@ -187,6 +188,22 @@ def test_every_claim_is_there_with_its_verdict(studied):
     assert list(table) == [f"C{n}" for n in range(1, 11)]
     assert {row[3] for row in table.values()} <= {"holds", "does not hold", "not decided"}
     assert table["C4"][3] == "holds"
+
+
+def test_the_readme_and_the_committed_report_say_what_the_committed_runs_decide():
+    folder = next((PROJECT / "results/reproduction").glob("cifar10*"))
+    study = outcomes.read(folder)
+    verdicts = {claim.key: claim.verdict for claim in claims.judge(study)}
+    reported, _ = rows((folder / "report.md").read_text(), "claim")
+    assert {key: row[3] for key, row in reported.items()} == verdicts
+    readme = (PROJECT / "README.md").read_text()
+    told, columns = rows(readme.replace("| | published |", "| claim | published |"), "claim")
+    assert columns == ["claim", "published", "measured", "verdict"]
+    assert {key: row[3].split(",")[0] for key, row in told.items()} == verdicts
+    table, _ = rows(readme, "shuffle")
+    for shuffle, row in table.items():
+        means = (study.group("Q1_1", shuffle).mean("val_accuracy", epoch) for epoch in (1, 2, 10))
+        assert row[2:] == [f"{mean.mean:.1f} ({mean.low:.1f} … {mean.high:.1f})" for mean in means]
 
 
 def test_shuffles_are_compared_by_class_with_intervals(studied):
