@@ -22,6 +22,7 @@ COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000
 MARKERS = "osD^vPX"
 SHUFFLE_STYLE = dict(zip(SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
+COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 
 
 def _grid(axes: Axes) -> None:
@@ -57,7 +58,7 @@ def plot_parameters(path: Path) -> None:
     axes.margins(x=0.01)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
@@ -80,7 +81,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
         axes.set_xlabel("epoch", fontsize=9)
     figure.supylabel(label, fontsize=9)
     figure.legend(*axes_labels(figure), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def axes_labels(figure) -> tuple[list, list[str]]:
@@ -99,7 +100,7 @@ def plot_overlay(path: Path, study: Study, groups: Sequence[Group]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         _grid(axes)
     figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
@@ -160,7 +161,7 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
     axes.legend(loc="lower right", fontsize=9)
     _grid(axes)
     _place_labels(axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def plot_shuffles(path: Path, study: Study, groups: Sequence[Group]) -> None:
@@ -191,7 +192,7 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[Group]) -> None:
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
     by_class.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 5 else 0, fontsize=9)
     figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def plot_calibration(path: Path, study: Study, groups: Sequence[Group]) -> None:
@@ -211,7 +212,7 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[Group]) -> None:
     below[0].set_ylabel("%")
     handles = [*above[0].get_legend_handles_labels()[0], *below[0].get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
@@ -224,4 +225,4 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")
-    save_figure(figure, path)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
