@@ -98,11 +98,13 @@ def head(study: Study, command: str) -> list[Block]:
     runs = study.runs
     example = runs[0].config
     recipe = f"SGD, batches of {example.batch_size}, learning rate {example.lr:g}, momentum {example.momentum:g}"
+    told = {"epochs", "batch-size", "lr", "momentum", "val"}
+    others = "".join(f", {name} {value}" for name, value in study.settings if name not in told)
     validated_on = "the test images" if example.val == "test" else "images held out from training"
     shuffled = sum(run.config.shuffle != "none" for run in runs)
     facts = (
         f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
-        f"Recipe: {recipe}, {example.epochs} epochs; validation on {validated_on}",
+        f"Recipe: {recipe}, {example.epochs} epochs{others}; validation on {validated_on}",
         f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
         f"Processor: {listed([run.machine['device_name'] for run in runs])}; "
         f"threads: {listed([run.machine['threads'] for run in runs])}; "

@@ -206,6 +206,12 @@ def test_the_readme_and_the_committed_report_say_what_the_committed_runs_decide(
         assert row[2:] == [f"{mean.mean:.1f} ({mean.low:.1f} … {mean.high:.1f})" for mean in means]
 
 
+def test_the_recipe_names_every_setting_that_differs(tmp_path):
+    fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
+    text = report.write(tmp_path, say=lambda text: None).with_name("report.md").read_text()
+    assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
+
+
 def test_shuffles_are_compared_by_class_with_intervals(studied):
     table, columns = rows((studied / "report.md").read_text(), "accuracy (%)")
     assert list(table) == ["all classes", *"plane car bird cat deer dog frog horse ship truck".split()]
