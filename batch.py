@@ -29,6 +29,7 @@ import models
 import runs
 import shell
 import sources
+import steps
 import utils
 from commands import Command
 from config import BusyError, Config, RunnerError, one_line
@@ -230,13 +231,8 @@ def make_engine(command: Command, described: dict) -> Engine:
         import cluster
 
         return cluster.RayTasks(batch, config, described)
-    ex1.set_up_machine(config)  # raises now what every run would
-    return LocalProcesses(batch.jobs or max(1, cores() // config.threads))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ex1.pick_device(config)  # raises now what every run would
+    return LocalProcesses(batch.jobs or max(1, steps.cores() // config.threads))
 
 
 def accuracy_of(job: Job, described: dict) -> float | None:

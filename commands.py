@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``-h`` and a mistyped option are answere
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 import re
@@ -17,6 +18,8 @@ from config import (
     DATA_URL_VARIABLE,
     FIELDS,
     PLACE_SETTINGS,
+    RECIPE_TABLE,
+    RECIPES,
     TYPES,
     Config,
     RunnerError,
@@ -60,7 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
         about = field.metadata
         if about["group"] not in groups:
             groups[about["group"]] = parser.add_argument_group(about["group"])
-        shown = "" if field.default == "" else f" (default: {field.default})"
+        help = about["help"].replace("%", "%%") + _default(field)
+        if field.type == "bool":
+            groups[about["group"]].add_argument(
+                flag_of(field.name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help
+            )
+            continue
         groups[about["group"]].add_argument(
             flag_of(field.name),
             type=TYPES[field.type],
@@ -68,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
             choices=None if about["several"] else about["choices"],
             metavar="{" + ",".join(about["choices"]) + "}" if about["several"] else about["metavar"],
             default=argparse.SUPPRESS,
-            help=about["help"].replace("%", "%%") + shown,
+            help=help,
         )
     batch = parser.add_argument_group(
         "batch of runs (several models, shuffles or seeds)",
@@ -90,6 +98,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     groups["output"].add_argument("--debug", action="store_true", help="show where in the code an error came from")
     return parser
+
+
+def _default(field: dataclasses.Field) -> str:
+    """What the help of an option says of its default."""
+    default, recipes = field.default, {}
+    if field.name in RECIPE_TABLE:
+        recipes = {recipe: values[field.name] for recipe, values in RECIPES.items() if values[field.name] != default}
+    if default == "":
+        return ""
+    words = [f"default: {_in_words(default)}", *(f"{recipe}: {_in_words(value)}" for recipe, value in recipes.items())]
+    return f" ({'; '.join(words)})"
+
+
+def _in_words(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -130,17 +153,19 @@ class Command:
     debug: bool = False
 
     def config(self, saved: dict | None = None) -> Config:
-        """The settings of a run: those given, and for the others ``saved`` ones or the defaults.
+        """The settings of a run: those given, and for the others ``saved`` ones or the recipe's and the defaults.
 
         Raises:
             UsageError: a value out of its limits.
         """
-        return Config(**((saved or {}) | self.given))
+        usual = RECIPES.get(self.given.get("recipe"), {}) if saved is None else saved
+        return Config(**(usual | self.given))
 
     def runs(self) -> list[Command]:
-        """The commands that train the runs of a batch, by seed, shuffle and model in this order."""
+        """The commands that train the runs of a batch, by seed, shuffle and model; each has a core of its own."""
+        common = self.given | {"threads": self.given.get("threads") or 1}
         return [
-            Command("train", self.given | {"model_name": model, "shuffle": shuffle, "seed": seed}, resume=AUTO)
+            Command("train", common | {"model_name": model, "shuffle": shuffle, "seed": seed}, resume=AUTO)
             for seed in self.batch.seeds
             for shuffle in self.batch.shuffles
             for model in self.batch.models

@@ -1,7 +1,8 @@
 """Every setting of a run.
 
 ``Config`` is the one place where an option is written down: its name, default, unit, group, help and
-limits. The argparse options, the run folder's name and ``config.json`` all follow from it.
+limits. The argparse options, the run folder's name and ``config.json`` all follow from it. What a recipe sets is in
+``RECIPE_TABLE``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,31 @@ from dataclasses import dataclass
 DATA_URL_VARIABLE = "CIFAR10_URL"
 MAX_SEED = 2**63 - 1
 AUTO = "auto"
-TYPES = {"int": int, "float": float, "str": str}
+TYPES = {"int": int, "float": float, "str": str, "bool": bool}
+
+# The recipes, number beside number; any option of these names overrides one of them.
+# fmt: off
+RECIPE_TABLE = {
+    #                   classic     fast
+    "epochs":          (10,         4),
+    "batch_size":      (4,          64),
+    "lr":              (0.001,      0.05),
+    "schedule":        ("constant", "one-cycle"),
+    "warmup":          (0.0,        0.2),
+    "momentum":        (0.9,        0.9),
+    "nesterov":        (False,      True),
+    "weight_decay":    (0.0,        0.0005),
+    "init":            ("torch",    "kaiming"),
+    "label_smoothing": (0.0,        0.1),
+    "augment":         ("none",     "flip"),
+    "precision":       ("fp32",     "auto"),
+}
+# fmt: on
+RECIPES = {
+    recipe: {name: row[column] for name, row in RECIPE_TABLE.items()}
+    for column, recipe in enumerate(("classic", "fast"))
+}
+CLASSIC = RECIPES["classic"]
 
 
 class RunnerError(Exception):
@@ -80,6 +105,11 @@ def _option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _recipe_option(name, help, **about):
+    """A field of ``Config`` that is in the table of recipes."""
+    return _option(CLASSIC[name], "recipe", help, names_run=True, **about)
+
+
 @dataclass(frozen=True)
 class Config:
     """The settings of one run; the defaults are the classic recipe.
@@ -96,11 +126,35 @@ class Config:
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
 
-    epochs: int = _option(10, "recipe", "passes over the training images", low=1, names_run=True, metavar="N")
-    batch_size: int = _option(4, "recipe", "images in a training step", low=1, names_run=True, metavar="N")
-    lr: float = _option(0.001, "recipe", "learning rate of SGD", low=0, low_open=True, names_run=True, metavar="X")
-    momentum: float = _option(0.9, "recipe", "momentum of SGD", low=0, high=1, names_run=True, metavar="X")
-    weight_decay: float = _option(0.0, "recipe", "weight decay (L2) of SGD", low=0, names_run=True, metavar="X")
+    recipe: str = _option("classic", "recipe",
+        "the settings below that are not given. classic: as published; fast: its accuracy in a fraction of the time",
+        choices=tuple(RECIPES), names_run=True)
+    epochs: int = _recipe_option("epochs", "passes over the training images", low=1, metavar="N")
+    batch_size: int = _recipe_option("batch_size", "images in a training step", low=1, metavar="N")
+    lr: float = _recipe_option("lr", "learning rate of SGD; of one-cycle the highest", low=0, low_open=True,
+        metavar="X")
+    schedule: str = _recipe_option("schedule",
+        "of the learning rate. one-cycle: it rises in a straight line, then falls in one to 0",
+        choices=("constant", "one-cycle"))
+    warmup: float = _recipe_option("warmup", "the share of all steps in which one-cycle rises", low=0, high=1,
+        metavar="X")
+    momentum: float = _recipe_option("momentum", "momentum of SGD", low=0, high=1, metavar="X")
+    nesterov: bool = _recipe_option("nesterov", "Nesterov's momentum")
+    weight_decay: float = _recipe_option("weight_decay", "weight decay (L2) of SGD", low=0, metavar="X")
+    init: str = _recipe_option("init",
+        "initial weights. torch: PyTorch's default; kaiming: He's normal distribution, which keeps the variance "
+        "through layers with ReLU, and biases of 0",
+        choices=("torch", "kaiming"))
+    label_smoothing: float = _recipe_option("label_smoothing",
+        "share of each label that is spread over all classes, for the gradient only: losses are shown without it",
+        low=0, high=1, metavar="X")
+    augment: str = _recipe_option("augment",
+        "flip: mirrors half of the training images in odd epochs and the other half in even ones",
+        choices=("none", "flip"))
+    precision: str = _recipe_option("precision",
+        "of convolutions and matrix products; weights, loss and optimiser stay fp32. "
+        "auto: bf16 if a measurement at the start finds it clearly faster on this machine",
+        choices=("fp32", "bf16", "auto"))
     seed: int = _option(0, "recipe",
         "seed of the initial weights and of the order of the images", low=0, high=MAX_SEED, metavar="N")
 
@@ -135,10 +189,15 @@ class Config:
 
     device: str = _option("auto", "machine",
         "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))
-    threads: int = _option(1, "machine",
-        "CPU threads; at batch 4 more gain little, and lose much on a busy machine. Results repeat bit for bit at the "
-        "same number",
-        low=1, high=1024, metavar="N")
+    threads: int = _option(0, "machine",
+        "CPU threads; 0: as many as pay for the model and the batch size, one for each run of a batch. Results repeat "
+        "bit for bit at the same number",
+        low=0, high=1024, metavar="N")
+    compile: bool = _option(False, "machine",
+        "compile the network with torch.compile; where that fails, it is said and the run goes on without")
+    cuda_graph: bool = _option(False, "machine",
+        "on cuda, replay each step as one CUDA graph, for small batches; where that fails, it is said and the run goes "
+        "on without")
     results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
     checkpoint_every: int = _option(0, "output",
         "save a checkpoint every N steps too, for long epochs (0: after each epoch only)", low=0, metavar="N")
@@ -153,21 +212,29 @@ class Config:
             raise UsageError(f"--batch-size {self.batch_size}: --limit leaves only {self.limit:,} training images")
         if self.holdout != FIELDS["holdout"].default and self.val != "holdout":
             raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
+        if self.warmup and self.schedule == "constant":
+            raise UsageError("--warmup is a share of --schedule one-cycle: give that too")
+        if self.nesterov and not self.momentum:
+            raise UsageError("--nesterov needs a --momentum above 0")
         if self.data_seed and self.dataset == "cifar10":
             raise UsageError("--data-seed is for generated images: leave it out, or give --dataset synthetic")
 
     @property
     def differing(self) -> dict[str, object]:
-        """The settings that differ from their defaults and make it another run, by option, e.g. ``{"lr": 0.01}``."""
+        """The settings that make it another run and differ from the recipe's, by option, e.g. ``{"lr": 0.01}``."""
+        usual = {name: field.default for name, field in FIELDS.items()} | RECIPES[self.recipe]
+        different = [
+            name for name in FIELDS if FIELDS[name].metadata["names_run"] and getattr(self, name) != usual[name]
+        ]
+        in_words = {True: "on", False: "off"}
+        values = {name: getattr(self, name) for name in different}
         return {
-            flag_of(name)[2:]: getattr(self, name)
-            for name, field in FIELDS.items()
-            if field.metadata["names_run"] and getattr(self, name) != field.default
+            flag_of(name)[2:]: in_words[value] if isinstance(value, bool) else value for name, value in values.items()
         }
 
     @property
     def run_name(self) -> str:
-        """The run folder's name: model, shuffle, every setting that differs from its default, seed."""
+        """The run folder's name: model, shuffle, every setting that differs from the recipe's, seed."""
         different = [f"{name}-{value}" for name, value in self.differing.items()]
         return "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
 

@@ -10,7 +10,10 @@ model meets the same images in the same order at the same seed, and no draw depe
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +43,9 @@ class Images:
 
     def take(self, indices: Tensor | slice) -> Images:
         return Images(self.pixels[indices], self.labels[indices])
+
+
+NO_IMAGES = Images(torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -128,11 +134,21 @@ def fixed_permutation(seed: int) -> Tensor:
     return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
 
 
+def per_image_keys(n: int, seed: int, split: int, epoch: int, chunk: int) -> np.ndarray:
+    """Random numbers whose order is an independent uniform permutation for each of the ``n`` images of a chunk.
+
+    Returns:
+        uint64 (n, 1024); the lowest 24 bits are 0, so that there is room for the colour of a pixel.
+    """
+    draws = generator("per-image permutations", seed, split, epoch, chunk)
+    keys = draws.integers(2**64, size=(n, PIXELS), dtype=np.uint64)
+    keys &= np.uint64(2**64 - 2**24)
+    return keys
+
+
 def per_image_permutations(n: int, seed: int, split: int, epoch: int, chunk: int) -> Tensor:
     """An independent uniform permutation for each of the ``n`` images of a chunk, int64 (n, 1024)."""
-    draws = generator("per-image permutations", seed, split, epoch, chunk)
-    positions = np.broadcast_to(np.arange(PIXELS), (n, PIXELS))
-    return torch.from_numpy(draws.permuted(positions, axis=1))
+    return torch.from_numpy(per_image_keys(n, seed, split, epoch, chunk).argsort(1, kind="stable"))
 
 
 def permute_pixels(images: Tensor, permutation: Tensor) -> Tensor:
@@ -148,21 +164,52 @@ def permute_pixels(images: Tensor, permutation: Tensor) -> Tensor:
     return flat.gather(2, permutation[:, None].expand_as(flat)).view_as(images)
 
 
+def mirrored(permutation: Tensor) -> Tensor:
+    """The permutation that mirrors images, left for right, whose pixels were permuted by ``permutation`` before.
+
+    Both are int64 (1024,), as :func:`permute_pixels` takes them.
+    """
+    mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
+    return permutation.argsort()[mirror[permutation]]
+
+
+def permute_each(pixels: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """What :func:`permute_pixels` does with :func:`per_image_permutations`, at a third of the time.
+
+    The colour of a pixel becomes the lowest three bytes of its key, and the keys are sorted.
+
+    Args:
+        pixels: uint8 (N, 1024, 3).
+        keys: of :func:`per_image_keys`; they are written over.
+    """
+    keys = keys.astype("<u8", copy=False)
+    octets = keys.view(np.uint8).reshape(*keys.shape, 8)
+    octets[:, :, :3] = pixels
+    keys.sort(axis=1)
+    return octets[:, :, :3]
+
+
 def normalize(pixels: Tensor) -> Tensor:
     """uint8 in [0, 255] to float32 in [-1, 1]: (x/255 − 0.5)/0.5, bit for bit as the classic recipe's transforms."""
-    return pixels.float().div_(255).sub_(0.5).div_(0.5)
+    return pixels.float().div_(255).mul_(2).sub_(1)
 
 
 class Loader:
     """The images of one split as the network sees them, a chunk at a time.
 
+    On the CPU a thread prepares the next chunk while the network is at work on one. On any other device all images
+    are there, and all is done there.
+
     Args:
-        images: the split; it moves to ``device`` and stays there.
+        images: the split.
         split: ``TRAIN``, ``TEST`` or ``HOLDOUT``, which per-image permutations differ by.
         batch_size: images in a batch; chunks hold whole batches.
         shuffle: ``"none"``, ``"fixed"`` or ``"per-image"``.
         shuffle_seed: the seed of the permutations.
         order_seed: the seed of the images' order; None keeps the order they have.
+        memory_format: how a chunk lies in memory; convolutions are faster on ``torch.channels_last``.
+        flip: mirror half of the images in odd epochs and the other half in even ones, which is better than drawing
+            anew in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     """
 
     def __init__(
@@ -174,40 +221,87 @@ class Loader:
         shuffle_seed: int = 0,
         order_seed: int | None = None,
         device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.channels_last,
+        flip: bool = False,
     ):
-        # A fixed shuffle never changes, so it is done once, here.
-        pixels = permute_pixels(images.pixels, fixed_permutation(shuffle_seed)) if shuffle == "fixed" else images.pixels
-        self.images = Images(pixels.to(device), images.labels.to(device))
+        permutation = fixed_permutation(shuffle_seed) if shuffle == "fixed" else torch.arange(PIXELS)
+        self.pixels = images.pixels.flatten(2).transpose(1, 2).contiguous().to(device)
+        self.labels = images.labels.to(device)
+        if shuffle == "fixed":  # never changes, so it is done once, here
+            self.pixels = self.pixels[:, permutation.to(device)]
+        self.mirrored = mirrored(permutation).to(device) if flip else None
         self.split = split
         self.per_image = shuffle == "per-image"
         self.shuffle_seed = shuffle_seed
         self.order_seed = order_seed
+        self.memory_format = memory_format
         self.chunk_size = max(1, CHUNK // batch_size) * batch_size
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,).
 
         The chunks of the first ``done`` images are left out.
         """
-        device = self.images.pixels.device
-        order = None
-        if self.order_seed is not None:
-            order = epoch_order(len(self), self.order_seed, epoch).to(device)
-        for number, start in enumerate(range(0, len(self), self.chunk_size)):
-            if start < done:
-                continue
-            span = slice(start, start + self.chunk_size)
-            chunk = self.images.take(span if order is None else order[span])
-            yield self._shuffled(chunk.pixels, epoch, number), chunk.labels
+        device = self.labels.device
+        order = torch.arange(len(self)) if self.order_seed is None else epoch_order(len(self), self.order_seed, epoch)
+        order = order.to(device)
+        chunks = list(enumerate(order.split(self.chunk_size)))[math.ceil(done / self.chunk_size) :]
+        if device.type != "cpu":
+            for number, rows in chunks:
+                yield self._prepare_on_device(rows, epoch, number)
+            return
+        with ThreadPoolExecutor(1) as thread:
+            ahead: deque[Future] = deque()
+            for number, rows in chunks:
+                ahead.append(thread.submit(self._prepare, rows, epoch, number))
+                if len(ahead) > 1:
+                    yield ahead.popleft().result()
+            for last in ahead:
+                yield last.result()
 
-    def _shuffled(self, pixels: Tensor, epoch: int, chunk: int) -> Tensor:
+    def _prepare(self, rows: Tensor, epoch: int, chunk: int) -> tuple[Tensor, Tensor]:
+        # NumPy's operations, because in a second thread torch's would start threads of their own.
+        pixels = self.pixels.numpy()[rows.numpy()]
+        if self.mirrored is not None:
+            flipped = self._flipped(epoch)[rows].numpy()
+            pixels[flipped] = pixels[flipped][:, self.mirrored.numpy()]
         if self.per_image:
-            permutations = per_image_permutations(len(pixels), self.shuffle_seed, self.split, epoch, chunk)
-            pixels = permute_pixels(pixels, permutations.to(pixels.device))
-        return normalize(pixels)
+            pixels = permute_each(pixels, per_image_keys(len(rows), self.shuffle_seed, self.split, epoch, chunk))
+        if self.memory_format is torch.contiguous_format:
+            pixels = np.ascontiguousarray(pixels.transpose(0, 2, 1))
+        values = np.divide(pixels, np.float32(255), dtype=np.float32)
+        values *= 2
+        values -= 1
+        return self._as_images(torch.from_numpy(values)), torch.from_numpy(self.labels.numpy()[rows.numpy()])
+
+    def _prepare_on_device(self, rows: Tensor, epoch: int, chunk: int) -> tuple[Tensor, Tensor]:
+        """The same with other random numbers, those of the device."""
+        pixels = self.pixels[rows]
+        if self.mirrored is not None:
+            flipped = self._flipped(epoch).to(rows.device)[rows]
+            pixels = torch.where(flipped[:, None, None], pixels[:, self.mirrored], pixels)
+        if self.per_image:
+            key = generator("per-image permutations", self.shuffle_seed, self.split, epoch, chunk).integers(2**63)
+            draws = torch.Generator(rows.device).manual_seed(int(key))
+            keys = torch.randint(2**62, pixels.shape[:2], generator=draws, device=rows.device)
+            permutations = keys.argsort(1)
+            pixels = pixels.gather(1, permutations[:, :, None].expand_as(pixels))
+        if self.memory_format is torch.contiguous_format:
+            pixels = pixels.transpose(1, 2).contiguous()
+        return self._as_images(normalize(pixels)), self.labels[rows]
+
+    def _flipped(self, epoch: int) -> Tensor:
+        """Which images are mirrored in an epoch, bool (N,)."""
+        first = generator("flip", self.order_seed or 0).random(len(self)) < 0.5
+        return torch.from_numpy(first != bool(epoch % 2))
+
+    def _as_images(self, values: Tensor) -> Tensor:
+        if self.memory_format is torch.contiguous_format:
+            return values.view(-1, 3, 32, 32)
+        return values.view(-1, 32, 32, 3).permute(0, 3, 1, 2)
 
 
 def check_sizes(config: Config, images: int) -> None:

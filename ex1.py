@@ -23,7 +23,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -36,11 +35,13 @@ import data
 import models
 import runs
 import sources
+import steps
 import utils
 from commands import Command
 from config import AUTO, Config, RunnerError, UsageError, one_line
-from net import count_macs, count_parameters
+from net import count_macs, count_parameters, initialize_kaiming
 from shell import AfterStep, Stopped
+from steps import Step
 from utils import Evaluation, Tally
 
 VALIDATION_BATCH = 256
@@ -53,20 +54,22 @@ class Diverged(RunnerError):
 
 
 def train_epoch(
-    network: nn.Module,
+    step: Step,
     chunks: Iterable[tuple[Tensor, Tensor]],
     batch_size: int,
-    optimizer: torch.optim.Optimizer,
     tally: Tally | None = None,
     after_step: Callable[[int], None] = lambda images: None,
+    learning_rate: Callable[[int], float] | None = None,
 ) -> Tally:
-    """Trains ``network`` on every batch of one epoch, or of what is left of it.
+    """Trains a network on every batch of one epoch, or of what is left of it.
 
     Args:
+        step: what trains it on a batch.
         chunks: images float32 (C, 3, 32, 32) and labels int64 (C,), many batches at a time; those that ``tally`` counts
             as done are left out.
         tally: what the epoch has added up to so far; it is kept up to date, and goes on from the step it stands at.
         after_step: is called after each step with the number of its images.
+        learning_rate: that of each step of the epoch, counted from 0; None leaves it as it is.
 
     Returns:
         The tally. Its loss and accuracy are means over the images as they were trained on, so before their own step.
@@ -74,34 +77,49 @@ def train_epoch(
     Raises:
         Diverged: the loss is not a finite number.
     """
-    network.train()
+    step.network.train()
     tally = tally or Tally()
     began = time.perf_counter() - tally.seconds
+    skip, waiting = len(tally.logits), []
     for pixels, labels in chunks:
-        batches = zip(pixels.split(batch_size), labels.split(batch_size))
-        for batch, target in islice(batches, len(tally.logits), None):
-            optimizer.zero_grad()
-            logits = network(batch)
-            F.cross_entropy(logits, target).backward()
-            optimizer.step()
-            tally.logits.append(logits.detach())
+        batches = list(zip(pixels.split(batch_size), labels.split(batch_size)))
+        for batch, target in batches[skip:]:
+            if learning_rate:
+                step.set_learning_rate(learning_rate(tally.steps))
+            tally.logits.append(step(batch, target))
             tally.steps += 1
             tally.seconds = time.perf_counter() - began
             after_step(len(target))
-        # Once a chunk, not once a batch: a GPU has to be waited for whenever a figure is read back.
-        logits = torch.cat(tally.logits)
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        loss_sum = losses.sum().item()
-        if not math.isfinite(loss_sum):
-            first = int(losses.isfinite().logical_not().int().argmax())
-            step = (tally.images + first) // batch_size + 1
-            raise Diverged(f"the training loss is {losses[first].item()} at step {step:,}; {learning_rate(optimizer)}")
-        tally.images += len(labels)
-        tally.loss_sum += loss_sum
-        tally.right += int((logits.argmax(1) == labels).sum())
-        tally.logits.clear()
-        tally.seconds = time.perf_counter() - began
+        skip = max(0, skip - len(batches))
+        waiting.append(labels)
+        if labels.device.type == "cpu":
+            add_up(tally, waiting, batch_size, step)
+    # A GPU has to be waited for whenever a figure is read back: once an epoch.
+    add_up(tally, waiting, batch_size, step)
+    tally.seconds = time.perf_counter() - began
     return tally
+
+
+def add_up(tally: Tally, waiting: list[Tensor], batch_size: int, step: Step) -> None:
+    """Adds the losses of the steps whose logits wait in ``tally``, and empties ``waiting``, the labels of their chunks.
+
+    Raises:
+        Diverged: one of them is not a finite number.
+    """
+    if not waiting:
+        return
+    logits, labels = torch.cat(tally.logits), torch.cat(waiting)
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    loss_sum = losses.sum().item()
+    if not math.isfinite(loss_sum):
+        first = int(losses.isfinite().logical_not().int().argmax())
+        number = (tally.images + first) // batch_size + 1
+        raise Diverged(f"the training loss is {losses[first].item()} at step {number:,}; {rate_of(step.optimizer)}")
+    tally.images += len(labels)
+    tally.loss_sum += loss_sum
+    tally.right += int((logits.argmax(1) == labels).sum())
+    tally.logits.clear()
+    waiting.clear()
 
 
 def check_finite(network: nn.Module, optimizer: torch.optim.Optimizer, tally: Tally) -> None:
@@ -112,19 +130,24 @@ def check_finite(network: nn.Module, optimizer: torch.optim.Optimizer, tally: Ta
     """
     for step, logits in enumerate(tally.logits, tally.steps - len(tally.logits) + 1):
         if not logits.isfinite().all():
-            raise Diverged(f"the network's output is not a finite number at step {step:,}; {learning_rate(optimizer)}")
+            raise Diverged(f"the network's output is not a finite number at step {step:,}; {rate_of(optimizer)}")
     if not all(weight.isfinite().all() for weight in network.parameters()):
-        raise Diverged(f"a weight is not a finite number after step {tally.steps:,}; {learning_rate(optimizer)}")
+        raise Diverged(f"a weight is not a finite number after step {tally.steps:,}; {rate_of(optimizer)}")
 
 
-def learning_rate(optimizer: torch.optim.Optimizer) -> str:
+def rate_of(optimizer: torch.optim.Optimizer) -> str:
     """The learning rate, for a message."""
-    return f"the learning rate is {optimizer.param_groups[0]['lr']:g}"
+    return f"the learning rate is {float(optimizer.param_groups[0]['lr']):g}"
 
 
 @torch.no_grad()
-def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int) -> Evaluation:
+def validate(
+    network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int, precision: str = "fp32"
+) -> Evaluation:
     """Measures ``network`` on the images of ``chunks``, as :func:`train_epoch` takes them.
+
+    Args:
+        precision: of its convolutions and matrix products, ``fp32`` or ``bf16``.
 
     Raises:
         Diverged: the loss is not a finite number.
@@ -133,7 +156,8 @@ def validate(network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classe
     loss_sum = confidence_sum = 0.0
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for pixels, labels in chunks:
-        logits = torch.cat([network(batch) for batch in pixels.split(VALIDATION_BATCH)])
+        with steps.autocast(pixels.device, precision):
+            logits = torch.cat([network(batch) for batch in pixels.split(VALIDATION_BATCH)]).float()
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         confidence_sum += logits.softmax(1).amax(1).sum().item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
@@ -152,7 +176,7 @@ def train(command: Command) -> Path:
     """
     quiet, notice = command.quiet, console.notices(command.quiet)
     config = runs.config_to_train(command)
-    device = set_up_machine(config)
+    device = pick_device(config)
     find_model(config, runs.saved_model_file(command.resume))
     if command.resume in ("", AUTO):
         data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
@@ -164,6 +188,8 @@ def train(command: Command) -> Path:
 
     checkpoints.seed_generators(config.seed)
     network = build_network(config.model_name)
+    if config.init == "kaiming":
+        initialize_kaiming(network)
     described = utils.describe_dataset(dataset)
     with runs.open_run(config, described, command.resume, notice, console.warn) as run:
         folder = run.folder
@@ -171,20 +197,20 @@ def train(command: Command) -> Path:
             say(f"{folder} is finished; more --epochs would go on with it")
             console.report(saved_result(folder, len(dataset.classes)), dataset, config, folder, quiet)
             return folder
-        run.machine = utils.describe_machine(device, config.model_file)
+        precision = set_up_machine(config, network, device, run.saved)
+        run.machine = utils.describe_machine(device, precision, config.model_file)
         title = utils.run_title(config, dataset)
         facts = introduce(run, network, dataset, held_out, title, say)
 
         network.to(device)
-        optimizer = torch.optim.SGD(
-            network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-        loader = make_loader(dataset.train, data.TRAIN, config, device, config.batch_size)
-        test_loader = make_loader(dataset.test, data.TEST, config, device)
-        val_loader = make_loader(held_out, data.HOLDOUT, config, device) if held_out else test_loader
+        optimizer = steps.make_optimizer(network, config)
+        layout = layout_of(network)
+        loader = make_loader(dataset.train, data.TRAIN, config, device, layout, config.batch_size)
+        test_loader = make_loader(dataset.test, data.TEST, config, device, layout)
+        val_loader = make_loader(held_out, data.HOLDOUT, config, device, layout) if held_out else test_loader
         rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
         utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
-        dataset = replace(dataset, train=loader.images, test=test_loader.images)  # lets go of unshuffled copies
+        dataset = replace(dataset, train=data.NO_IMAGES, test=data.NO_IMAGES)  # the loaders have them
 
         stop = AfterStep()
         history, tally, test = run.history, run.tally, None
@@ -193,6 +219,8 @@ def train(command: Command) -> Path:
             tally.logits = [logits.to(device) for logits in tally.logits]
             say(f"going on from {run.continues or folder}, {checkpoints.position(run.saved)}")
             runs.warn_of_other_machine(run, console.warn)
+        step = steps.make_step(network, optimizer, config, precision, device, console.warn)
+        steps_an_epoch = math.ceil(len(loader) / config.batch_size)
 
         def save(best: bool = False) -> None:
             check_finite(network, optimizer, tally)
@@ -213,7 +241,7 @@ def train(command: Command) -> Path:
                     yield chunk
 
             with checkpoints.own_generators(config.seed, epoch, device):
-                return validate(network, until_stopped(), len(dataset.classes))
+                return validate(network, until_stopped(), len(dataset.classes), precision)
 
         with stop:
             for epoch in range(len(history) + 1, config.epochs + 1):
@@ -228,8 +256,12 @@ def train(command: Command) -> Path:
                             save()
                             stop_if_asked()
 
+                    def learning_rate(done: int, before: int = (epoch - 1) * steps_an_epoch) -> float:
+                        return steps.learning_rate(config, before + done, config.epochs * steps_an_epoch)
+
+                    schedule = None if config.schedule == "constant" else learning_rate
                     chunks = loader.epoch(epoch, tally.images)
-                    train_epoch(network, chunks, config.batch_size, optimizer, tally, after_step)
+                    train_epoch(step, chunks, config.batch_size, tally, after_step, schedule)
                 save()
                 began = time.perf_counter()
                 val = measure(val_loader, epoch)
@@ -354,12 +386,13 @@ def evaluate(command: Command) -> Evaluation:
     Raises:
         RunnerError: the run or its data can't be read, or the data is not what it was trained on.
     """
-    config, network, saved, device = restore(command)
+    config, network, saved, device, precision = restore(command)
     dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
     epoch = len(saved["history"])
-    loader = make_loader(data.subset(dataset.test, limit=config.limit), data.TEST, config, device)
+    images = data.subset(dataset.test, limit=config.limit)
+    loader = make_loader(images, data.TEST, config, device, layout_of(network))
     with checkpoints.own_generators(config.seed, epoch, device):
-        test = validate(network, loader.epoch(epoch), len(dataset.classes))
+        test = validate(network, loader.epoch(epoch), len(dataset.classes), precision)
     say = console.speaker(dataset.name, command.quiet)
     say(f"{command.run}: {command.weights} checkpoint, {checkpoints.position(saved)}, of {config.epochs} epochs")
     console.report(test, dataset, config, command.run, command.quiet)
@@ -372,13 +405,14 @@ def predict(command: Command) -> None:
     Raises:
         RunnerError: the run or an image can't be read.
     """
-    config, network, saved, device = restore(command)
+    config, network, saved, device, precision = restore(command)
     about = saved["dataset"]
     pixels = torch.stack([sources.read_any_image(path) for path in command.images])
     images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
-    with torch.no_grad():
-        chunks = make_loader(images, data.TEST, config, device).epoch(len(saved["history"]))
-        probabilities = torch.cat([network(chunk).softmax(1) for chunk, _ in chunks]).cpu()
+    loader = make_loader(images, data.TEST, config, device, layout_of(network))
+    with torch.no_grad(), steps.autocast(device, precision):
+        chunks = loader.epoch(len(saved["history"]))
+        probabilities = torch.cat([network(chunk).float().softmax(1) for chunk, _ in chunks]).cpu()
     say = console.speaker(about["name"])
     for path, row in zip(command.images, probabilities):
         top = row.topk(min(3, len(row)))
@@ -387,18 +421,19 @@ def predict(command: Command) -> None:
         say(f"{config.model_name} sees in {path}{shuffled}: {likeliest}")
 
 
-def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device]:
-    """The settings, the trained network in evaluation mode, the checkpoint and the device of a saved run."""
+def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device, str]:
+    """The settings, the trained network in evaluation mode, the checkpoint, device and precision of a saved run."""
     saved = checkpoints.load(command.run, command.weights, console.warn)
     config = runs.saved_config(command.run, saved, command, device="auto")
     find_model(config, saved["config"].get("model_file"))
-    device = set_up_machine(config)
+    device = pick_device(config)
     network = build_network(config.model_name)
+    precision = set_up_machine(config, network, device, saved)
     try:
         network.load_state_dict(saved["model"])
     except Exception as error:
         raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from error
-    return config, network.to(device).eval(), saved, device
+    return config, network.to(device).eval(), saved, device, precision
 
 
 def find_model(config: Config, own: object = None) -> models.Model:
@@ -417,13 +452,31 @@ def build_network(name: str) -> nn.Module:
         raise UsageError(str(error)) from None
 
 
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """How images for ``network`` lie in memory; an own model may count on the usual layout."""
+    return getattr(network, "memory_format", torch.contiguous_format)
+
+
 def make_loader(
-    images: data.Images, split: int, config: Config, device: torch.device, batch_size: int | None = None
+    images: data.Images,
+    split: int,
+    config: Config,
+    device: torch.device,
+    layout: torch.memory_format,
+    batch_size: int | None = None,
 ) -> data.Loader:
     """The loader of a split; only the training images, which have a ``batch_size``, change their order."""
-    order_seed = None if batch_size is None else config.seed
+    training = batch_size is not None
     return data.Loader(
-        images, split, batch_size or VALIDATION_BATCH, config.shuffle, config.shuffle_seed, order_seed, device
+        images,
+        split,
+        batch_size or VALIDATION_BATCH,
+        config.shuffle,
+        config.shuffle_seed,
+        config.seed if training else None,
+        device,
+        layout,
+        flip=training and config.augment == "flip",
     )
 
 
@@ -453,19 +506,33 @@ def load_data_again(run: str, about: dict, config: Config, quiet: bool) -> data.
     return dataset
 
 
-def set_up_machine(config: Config) -> torch.device:
-    """Sets the number of threads and picks the device.
+def pick_device(config: Config) -> torch.device:
+    """The device to compute on.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: it is not there.
     """
-    torch.set_num_threads(config.threads)
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
         return torch.device(next(name for name, there in present.items() if there))
     if not present[config.device]:
         raise UsageError(f"--device {config.device}: there is none on this machine")
     return torch.device(config.device)
+
+
+def set_up_machine(config: Config, network: nn.Module, device: torch.device, saved: dict | None) -> str:
+    """Sets the number of threads and returns the precision, ``fp32`` or ``bf16``.
+
+    What ``config`` leaves open is as in ``saved``, the checkpoint that the run goes on from, or is found out.
+    """
+    before = saved["machine"] if saved else {}
+    threads, precision = config.threads, config.precision
+    if not threads and isinstance(before.get("threads"), int):
+        threads = min(max(0, before["threads"]), steps.cores())
+    torch.set_num_threads(threads or steps.threads_that_pay(count_macs(network), config.batch_size))
+    if precision == "auto":
+        precision = before.get("precision")
+    return precision if precision in ("fp32", "bf16") else steps.fastest_precision(device)
 
 
 def main(command: Command) -> int:

@@ -17,12 +17,19 @@ class Net(nn.Module):
 
     Args:
         model: the row of the registry to build.
+
+    Attributes:
+        memory_format: how its weights and the images that it is given lie in memory, for speed; it computes the same
+            in any.
     """
+
+    memory_format = torch.channels_last
 
     def __init__(self, model: Model):
         super().__init__()
         self.relu = model.relu
         self.layers = nn.ModuleList(_module(layer) for layer in model.layers())
+        self.to(memory_format=self.memory_format)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, 10) of the images ``x`` (N, 3, 32, 32), float32."""
@@ -44,6 +51,21 @@ def _module(layer: Layer) -> nn.Module:
     if layer.kind == "dropout":
         return nn.Dropout(0.5)
     return nn.Linear(layer.inputs, layer.outputs)
+
+
+@torch.no_grad()
+def initialize_kaiming(network: nn.Module) -> None:
+    """Draws the weights of convolutions and linear layers anew, so that the variance is kept from layer to layer.
+
+    He et al., 2015, "Delving Deep into Rectifiers": a normal distribution of variance 2/inputs before ReLU and 1/inputs
+    where there is none. Biases are 0.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for layer in layers:
+        relu = getattr(network, "relu", True) and layer is not layers[-1]
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if relu else "linear")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 @torch.no_grad()

@@ -106,6 +106,11 @@ def _check_length(saved: dict, config: Config, run: str) -> None:
     if done + begun > config.epochs:
         more = f", and has begun epoch {done + 1}" * begun
         raise UsageError(f"--epochs {config.epochs}: {run} has {done} epoch{'s' * (done != 1)} behind it{more}")
+    planned = saved["config"].get("epochs")
+    if config.schedule != "constant" and config.epochs != planned:
+        raise UsageError(
+            f"--epochs {config.epochs}: the learning rate of {run} is planned for its {planned} epochs; more begin anew"
+        )
 
 
 def saved_model_file(run: str) -> object:
@@ -399,7 +404,14 @@ def record(run: Run, facts: dict) -> None:
 def warn_of_other_machine(run: Run, warn: Callable[[str], None]) -> None:
     """Says what keeps a run that goes on from being bit for bit what it would have been without a stop."""
     before, now = run.saved["machine"], run.machine
-    compared = {"threads": "threads", "device": "device", "device_name": "processor", "model_sha256": "own model"}
+    compared = {
+        "threads": "threads",
+        "device": "device",
+        "device_name": "processor",
+        "precision": "precision",
+        "model_sha256": "own model",
+    }
+    before = {"precision": "fp32"} | before
     changes = [
         f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]
     ]

@@ -224,8 +224,8 @@ def describe_dataset(dataset: Dataset) -> dict:
     }
 
 
-def describe_machine(device: torch.device, model_file: str = "") -> dict:
-    """Versions, device, threads, git commit and the SHA-256 of a file of own models, for ``config.json``."""
+def describe_machine(device: torch.device, precision: str, model_file: str = "") -> dict:
+    """Versions, device, threads, precision, git commit and the SHA-256 of a file of own models, for ``config.json``."""
     packages = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -233,6 +233,7 @@ def describe_machine(device: torch.device, model_file: str = "") -> dict:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
+        "precision": precision,
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,

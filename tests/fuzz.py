@@ -225,7 +225,7 @@ def a_checkpoint() -> dict:
     dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(sources.CLASSES)}
     return {
         "config": vars(Config("Q1_4", epochs=2, device="cpu")).copy(),
-        "machine": {"threads": 1, "versions": {}},
+        "machine": {"threads": 1, "precision": "fp32", "versions": {}},
         "dataset": dataset,
         "model": network.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -240,7 +240,7 @@ def use_checkpoint(folder: Path):
     with refused_or_read():
         runs.describe(folder)
     with refused_or_read():
-        _, network, saved, _ = ex1.restore(Command("evaluate", {}, run=str(folder)))
+        _, network, saved, *_ = ex1.restore(Command("evaluate", {}, run=str(folder)))
         network(torch.zeros(1, 3, 32, 32))
         checkpoints.position(saved)
     with refused_or_read():

@@ -24,7 +24,11 @@ def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
     for name, field in config.FIELDS.items():
         assert "--" + name.replace("_", "-") in text
         if field.default != "":
-            assert f"(default: {field.default})" in text
+            default = (
+                {True: "on", False: "off"}.get(field.default, field.default) if field.type == "bool" else field.default
+            )
+            assert re.search(rf"\(default: {re.escape(str(default))}[;)]", text)
+    assert "(default: 0.001; fast: 0.05)" in text
 
 
 def test_options_become_settings():
@@ -41,6 +45,27 @@ def test_options_become_settings():
     )  # fmt: skip
 
 
+def test_a_recipe_gives_the_settings_that_are_not_given():
+    fast = {name: fast for name, (_, fast) in config.RECIPE_TABLE.items()}
+    chosen = commands.parse("--model-name Q1_1 --recipe fast".split()).config()
+    assert chosen == Config("Q1_1", recipe="fast", **fast)
+    assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__seed-0"
+    chosen = commands.parse("--model-name Q1_1 --lr 0.5 --no-nesterov --recipe fast --epochs 77".split()).config()
+    assert chosen == Config("Q1_1", recipe="fast", **fast | {"lr": 0.5, "nesterov": False, "epochs": 77})
+    assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__epochs-77__lr-0.5__nesterov-off__seed-0"
+    classic = commands.parse("--model-name Q1_1 --recipe classic".split()).config()
+    assert classic == Config("Q1_1")
+    batch = commands.parse("--model-name Q1_1,Q1_2 --recipe fast --momentum 0.5".split())
+    assert {run.config().lr for run in batch.runs()} == {fast["lr"]}
+    assert {run.config().momentum for run in batch.runs()} == {0.5}
+
+
+def test_a_saved_run_keeps_its_settings_whatever_the_recipe_says():
+    saved = vars(Config("Q1_1", recipe="fast", lr=0.3, nesterov=True))
+    command = commands.parse(["--resume", "somewhere"])
+    assert command.config(saved) == Config("Q1_1", recipe="fast", lr=0.3, nesterov=True)
+
+
 def test_a_source_of_data_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("CIFAR10_URL", "http://there")
     assert commands.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
@@ -55,9 +80,10 @@ def test_the_run_name_tells_model_shuffle_seed_and_what_differs():
 
 @pytest.mark.parametrize("field", [name for name, field in config.FIELDS.items() if field.metadata["names_run"]])
 def test_settings_that_change_a_result_change_the_name(field):
-    other = {"val": "holdout", "train_fraction": 0.5, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.5}.get(field, 77)
-    extra = {"val": "holdout"} if field == "holdout" else {}
-    assert Config("Q1_1", **extra, **{field: other}).run_name != Config("Q1_1", **extra).run_name
+    about = config.FIELDS[field]
+    values = {"int": 77, "float": 0.5, "bool": not about.default, "str": (about.metadata["choices"] or [""])[-1]}
+    extra = {"holdout": {"val": "holdout"}, "warmup": {"schedule": "one-cycle"}}.get(field, {})
+    assert Config("Q1_1", **extra, **{field: values[about.type]}).run_name != Config("Q1_1", **extra).run_name
 
 
 @pytest.mark.parametrize(

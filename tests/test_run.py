@@ -304,7 +304,7 @@ def test_memory_stays_under_1_gb_above_torch(real, tmp_path):
 
 
 def test_devices_are_picked_and_refused(monkeypatch):
-    place = lambda device: ex1.set_up_machine(config.Config("Q1_1", device=device, threads=1))
+    place = lambda device: ex1.pick_device(config.Config("Q1_1", device=device))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert place("auto") == torch.device("cpu")

@@ -11,8 +11,10 @@ from torchvision import transforms
 import data
 import ex1
 import models
-from config import RunnerError
+import steps
+from config import Config, RunnerError
 from data import TRAIN, Images, Loader
+from steps import Step
 
 
 def make_images(n, seed=0):
@@ -47,13 +49,13 @@ def textbook_losses(network, images, order, batch_size, epochs):
 
 def our_losses(network, images, order, batch_size, epochs):
     """The same from ``train_epoch``, by listening to the logits of every step; and the epochs' mean losses."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    optimizer = steps.make_optimizer(network, Config("Q1_1"))
     loader = Loader(images, TRAIN, batch_size, order_seed=0)
     logits, losses, means = [], [], []
     hook = network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach().clone()))
     for epoch in range(1, epochs + 1):
         logits.clear()
-        means.append(ex1.train_epoch(network, loader.epoch(epoch), batch_size, optimizer).loss)
+        means.append(ex1.train_epoch(Step(network, optimizer), loader.epoch(epoch), batch_size).loss)
         targets = images.labels[order(epoch)].split(batch_size)
         losses += [F.cross_entropy(output, target).item() for output, target in zip(logits, targets, strict=True)]
     hook.remove()
@@ -93,7 +95,7 @@ def test_training_accuracy_counts_what_was_right_before_each_step():
     network = models.build("Q1_1")
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
     loader = Loader(images, TRAIN, 7, order_seed=0)
-    tally = ex1.train_epoch(network, loader.epoch(1), 7, optimizer)
+    tally = ex1.train_epoch(Step(network, optimizer), loader.epoch(1), 7)
     logits = network(data.normalize(images.pixels))
     assert tally.accuracy == pytest.approx((logits.argmax(1) == images.labels).float().mean().item())
     assert tally.loss == pytest.approx(F.cross_entropy(logits, images.labels).item(), abs=1e-5)
@@ -106,10 +108,10 @@ def test_training_switches_dropout_on_and_validation_off():
     network.register_forward_hook(lambda module, inputs, output: modes.append(module.training))
     loader = Loader(images, TRAIN, 20)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
-    ex1.train_epoch(network, loader.epoch(1), 20, optimizer)
+    ex1.train_epoch(Step(network, optimizer), loader.epoch(1), 20)
     first = ex1.validate(network, loader.epoch(1), 10)
     second = ex1.validate(network, loader.epoch(1), 10)
-    ex1.train_epoch(network, loader.epoch(2), 20, optimizer)
+    ex1.train_epoch(Step(network, optimizer), loader.epoch(2), 20)
     assert modes == [True, True, False, False, True, True]
     assert first.loss == second.loss
 
@@ -142,7 +144,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
     network = models.build("Q1_1")
     loader = Loader(make_images(40), TRAIN, 4, order_seed=0)
     with pytest.raises(RunnerError, match="training loss is (nan|inf) at step [1-4]; the learning rate is 1e"):
-        ex1.train_epoch(network, loader.epoch(1), 4, torch.optim.SGD(network.parameters(), lr=1e30))
+        ex1.train_epoch(Step(network, torch.optim.SGD(network.parameters(), lr=1e30)), loader.epoch(1), 4)
 
 
 def test_a_validation_loss_that_is_no_number_stops_the_run():
@@ -161,7 +163,7 @@ def test_it_learns(small_synthetic):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     loader = Loader(images, TRAIN, 8, shuffle="per-image", order_seed=0)
     for epoch in range(1, 7):
-        ex1.train_epoch(network, loader.epoch(epoch), 8, optimizer)
+        ex1.train_epoch(Step(network, optimizer), loader.epoch(epoch), 8)
     assert ex1.validate(network, loader.epoch(7), 10).accuracy > 0.5
     grey = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).expand(-1, 3, -1, -1).to(torch.uint8))
     assert ex1.validate(network, Loader(grey, TRAIN, 8, "per-image").epoch(7), 10).accuracy < 0.2
