@@ -22,7 +22,7 @@ RECIPE_TABLE = {
     #                   classic     fast
     "epochs":          (10,         4),
     "batch_size":      (4,          64),
-    "lr":              (0.001,      0.05),
+    "lr":              (0.001,      0.04),
     "schedule":        ("constant", "one-cycle"),
     "warmup":          (0.0,        0.2),
     "momentum":        (0.9,        0.9),

@@ -368,7 +368,7 @@ def sample_rows(original: data.Images, loader: data.Loader, shuffle: str) -> tup
     chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
 
     def seen(epoch: int) -> Tensor:
-        network_input = torch.cat([pixels.cpu() for pixels, _ in loader.epoch(epoch)])[chosen]
+        network_input = torch.cat([pixels.cpu().clone() for pixels, _ in loader.epoch(epoch)])[chosen]
         return network_input.mul(127.5).add(127.5).round().to(torch.uint8)
 
     if shuffle == "none":
@@ -477,6 +477,7 @@ def make_loader(
         device,
         layout,
         flip=training and config.augment == "flip",
+        threads=0 if steps.cores() > torch.get_num_threads() else torch.get_num_threads(),
     )
 
 

@@ -134,6 +134,7 @@ class Step:
         warn: Callable[[str], None] = print,
     ):
         self.network = network
+        self.weights = list(network.parameters())
         self.optimizer = optimizer
         self.precision = precision
         self.label_smoothing = label_smoothing
@@ -156,7 +157,7 @@ class Step:
         return self.take(self.network, images, labels)
 
     def take(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        self.optimizer.zero_grad()
+        self.forget_gradients()
         if self.precision == "fp32":
             logits = forward(images)
         else:
@@ -166,6 +167,11 @@ class Step:
         F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing).backward()
         self.optimizer.step()
         return logits.detach()
+
+    def forget_gradients(self) -> None:
+        # What the optimiser's zero_grad() does too, in a tenth of the time.
+        for weight in self.weights:
+            weight.grad = None
 
     def set_learning_rate(self, value: float) -> None:
         """Sets the learning rate of the steps that follow."""
@@ -212,7 +218,7 @@ class GraphedStep(Step):
     def capture(self, images: Tensor, labels: Tensor) -> bool:
         """Captures the step for batches like this one, but doesn't take it; returns whether that worked."""
         self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
-        self.optimizer.zero_grad()
+        self.forget_gradients()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.side):

@@ -1,4 +1,6 @@
+import gc
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -16,8 +18,13 @@ def make_images(n, seed=0):
 
 
 def joined(loader, epoch):
-    pixels, labels = zip(*loader.epoch(epoch))
+    pixels, labels = zip(*chunks_of(loader, epoch))
     return torch.cat(pixels), torch.cat(labels)
+
+
+def chunks_of(loader, *which):
+    """The chunks of an epoch, copied, as their memory is used again."""
+    return [(pixels.clone(), labels) for pixels, labels in loader.epoch(*which)]
 
 
 def assert_uniform(counts):
@@ -35,7 +42,7 @@ def test_shuffles_follow_the_reference_on_real_images(real):
     sample = real.test.take(torch.arange(0, 10_000, 500))
     fixed = data.fixed_permutation(3)
     shuffled = data.permute_pixels(sample.pixels, fixed)
-    own = data.per_image_permutations(len(sample), 3, TEST, 1, 0)
+    own = data.per_image_permutations(len(sample), 3, TEST, 1, 0, 0)
     shuffled_each = data.permute_pixels(sample.pixels, own)
     for i, x in enumerate(sample.pixels):
         assert torch.equal(shuffled[i], x.view(3, 1024)[:, fixed].view(3, 32, 32))
@@ -67,12 +74,18 @@ def test_fixed_is_one_permutation_for_both_splits_all_images_and_epochs():
 
 def test_per_image_permutations_differ_between_images_epochs_chunks_and_splits():
     draw = lambda *key: data.per_image_permutations(50, *key)
-    first = draw(0, TRAIN, 1, 0)
-    assert torch.equal(first, draw(0, TRAIN, 1, 0))
+    first = draw(0, TRAIN, 1, 0, 0)
+    assert torch.equal(first, draw(0, TRAIN, 1, 0, 0))
     assert torch.equal(first.sort(1).values, torch.arange(1024).expand(50, -1))
     assert len({tuple(row) for row in first.tolist()}) == 50
-    for other in (draw(1, TRAIN, 1, 0), draw(0, TEST, 1, 0), draw(0, TRAIN, 2, 0), draw(0, TRAIN, 1, 1)):
-        assert not (first == other).all(1).any()
+    for other in (
+        (1, TRAIN, 1, 0, 0),
+        (0, TEST, 1, 0, 0),
+        (0, TRAIN, 2, 0, 0),
+        (0, TRAIN, 1, 1, 0),
+        (0, TRAIN, 1, 0, 1),
+    ):
+        assert not (first == draw(*other)).all(1).any()
 
 
 def test_the_loader_draws_per_image_anew_for_each_image_epoch_and_split():
@@ -85,19 +98,26 @@ def test_the_loader_draws_per_image_anew_for_each_image_epoch_and_split():
 def test_chunks_of_one_epoch_have_their_own_permutations():
     one = make_images(1)
     same = Images(one.pixels.expand(2100, -1, -1, -1), torch.zeros(2100, dtype=torch.int64))
-    chunks = [pixels for pixels, _ in Loader(same, TRAIN, 100, "per-image").epoch(1)]
+    chunks = [pixels for pixels, _ in chunks_of(Loader(same, TRAIN, 100, "per-image"), 1)]
     assert [len(chunk) for chunk in chunks] == [1000, 1000, 100]
     assert not (chunks[0][:100] == chunks[1][:100]).flatten(1).all(1).any()
 
 
 def test_permutations_are_uniform():
-    draws = torch.cat([data.per_image_permutations(2000, 0, TRAIN, epoch, 0) for epoch in range(1, 11)])
+    draws = torch.cat([data.per_image_permutations(2000, 0, TRAIN, epoch, 0, 0) for epoch in range(1, 11)])
     for position in (0, 500, 1023):
         assert_uniform(torch.bincount(draws[:, position], minlength=1024))
     # Neighbours stay independent: the difference of two positions, modulo 1024, takes every value but 0 alike.
     assert_uniform(torch.bincount((draws[:, 1] - draws[:, 0]) % 1024, minlength=1024)[1:])
     fixed = torch.stack([data.fixed_permutation(seed) for seed in range(3000)])
     assert_uniform(torch.bincount(fixed[:, 7], minlength=1024))
+
+
+def test_the_loader_permutes_each_image_as_the_reference_does():
+    sample = make_images(700)
+    loader = Loader(sample, TEST, 100, "per-image", shuffle_seed=3)
+    own = torch.cat([data.per_image_permutations(n, 3, TEST, 2, 0, part) for part, n in enumerate((256, 256, 188))])
+    assert torch.equal(joined(loader, 2)[0], data.normalize(data.permute_pixels(sample.pixels, own)))
 
 
 # ---- the loader ----
@@ -108,6 +128,38 @@ def test_pixels_are_normalised_exactly_as_torchvision_does_it():
     classic = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
     for raw, x in zip(sample.pixels, data.normalize(sample.pixels)):
         assert torch.equal(x, classic(transforms.ToPILImage()(raw)))
+
+
+@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image"])
+def test_a_chunk_is_the_same_whoever_prepares_it_and_however_it_lies_in_memory(shuffle):
+    sample = make_images(2500)
+    settings = dict(shuffle=shuffle, shuffle_seed=1, order_seed=0, flip=True)
+    expected = chunks_of(Loader(sample, TRAIN, 7, **settings), 1)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        for threads in (0, 1, 3):
+            loader = Loader(sample, TRAIN, 7, **settings, memory_format=layout, threads=threads)
+            for (pixels, labels), (same_pixels, same_labels) in zip(expected, loader.epoch(1), strict=True):
+                assert torch.equal(pixels, same_pixels)
+                assert torch.equal(labels, same_labels)
+                assert same_pixels.is_contiguous(memory_format=layout)
+
+
+def test_chunks_that_are_done_are_left_out():
+    loader = Loader(make_images(2500), TRAIN, 100, "per-image", order_seed=0)
+    whole = [pixels for pixels, _ in chunks_of(loader, 1)]
+    for done, chunks in ((0, 3), (1, 2), (1000, 2), (2000, 1), (2500, 0)):
+        left = [pixels for pixels, _ in chunks_of(loader, 1, done)]
+        assert len(left) == chunks
+        assert all(torch.equal(pixels, same) for pixels, same in zip(left, whole[3 - chunks :]))
+
+
+def test_an_epoch_that_is_broken_off_leaves_no_thread_behind():
+    before = threading.active_count()
+    for threads in (0, 2):
+        for _ in Loader(make_images(2500), TRAIN, 100, threads=threads).epoch(1):
+            break
+    gc.collect()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 128, 2000])

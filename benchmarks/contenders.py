@@ -1,0 +1,220 @@
+"""The contenders: each trains the same network on the same images, written as its users write it.
+
+Each is made for a model and a batch size, and called with a number of steps; it takes them and returns the seconds that
+one step took. Workers and the like are started before the clock is.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+import config
+import console
+import data
+import ex1
+import models
+import net
+import steps
+
+UNTIMED = 20
+"""Steps before the clock starts, in which workers start and libraries pick their kernels."""
+
+
+def build(model: str) -> nn.Module:
+    """The network with the same weights for every contender."""
+    torch.manual_seed(0)
+    return models.build(model)
+
+
+# ---- ours -----------------------------------------------------------------------------------------------------------
+
+
+class Ours:
+    """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks.
+
+    Args:
+        settings: that differ from the recipe's.
+    """
+
+    def __init__(self, model: str, dataset: data.Dataset, recipe: str = "classic", **settings: object):
+        self.config = config.Config(model, recipe=recipe, **(config.RECIPES[recipe] | settings))
+        self.name = "ours"
+        self.network = build(model)
+        self.device = torch.device("cpu")
+        self.precision = ex1.set_up_machine(self.config, self.network, self.device, None)
+        self.threads = torch.get_num_threads()
+        if self.config.init == "kaiming":
+            net.initialize_kaiming(self.network)
+        self.step = steps.Step(
+            self.network,
+            steps.make_optimizer(self.network, self.config),
+            self.precision,
+            self.config.label_smoothing,
+        )
+        self.images = dataset.train
+        self.epoch = 0
+
+    def loader(self, images: int) -> data.Loader:
+        layout = ex1.layout_of(self.network)
+        part = self.images.take(slice(images))
+        return ex1.make_loader(part, data.TRAIN, self.config, self.device, layout, self.config.batch_size)
+
+    def __call__(self, count: int) -> float:
+        loader = self.loader(count * self.config.batch_size)
+        torch.set_num_threads(self.threads)
+        self.epoch += 1
+        with console.progress_bar("", len(loader), 0, quiet=False) as progress:
+            began = time.perf_counter()
+            tally = ex1.train_epoch(
+                self.step,
+                loader.epoch(self.epoch),
+                self.config.batch_size,
+                after_step=lambda images: progress(images, tally_so_far),
+                tally=(tally_so_far := ex1.Tally()),
+            )
+            return (time.perf_counter() - began) / tally.steps
+
+
+class Limit:
+    """The same network, batch size and optimiser on one batch that is there already: the time without any data."""
+
+    def __init__(self, ours: Ours):
+        self.name = "bare limit"
+        self.threads = ours.threads
+        self.network = build(ours.config.model_name)
+        self.optimizer = steps.make_optimizer(self.network, ours.config)
+        self.precision = ours.precision
+        chunk, labels = next(iter(ours.loader(ours.config.batch_size).epoch(1)))
+        self.batch, self.labels = chunk, labels
+
+    def __call__(self, count: int) -> float:
+        torch.set_num_threads(self.threads)
+        self.network.train()
+        began = time.perf_counter()
+        for _ in range(count):
+            self.optimizer.zero_grad()
+            if self.precision == "fp32":
+                logits = self.network(self.batch)
+            else:
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = self.network(self.batch)
+            F.cross_entropy(logits.float(), self.labels).backward()
+            self.optimizer.step()
+        return (time.perf_counter() - began) / count
+
+
+# ---- the textbook ---------------------------------------------------------------------------------------------------
+
+
+def write_batches(dataset: data.Dataset, root: Path) -> None:
+    """Writes the images as the pickled files that torchvision's CIFAR10 reads."""
+    folder = root / datasets.CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    fifth = -(-len(dataset.train) // 5)
+    parts = {f"data_batch_{i + 1}": dataset.train.take(slice(i * fifth, (i + 1) * fifth)) for i in range(5)}
+    for name, images in (parts | {"test_batch": dataset.test}).items():
+        content = {"data": images.pixels.reshape(-1, 3072).numpy(), "labels": images.labels.tolist()}
+        (folder / name).write_bytes(pickle.dumps(content))
+
+
+class Cifar10(datasets.CIFAR10):
+    """torchvision's, for files of the same images that are not byte for byte the official ones."""
+
+    def _check_integrity(self) -> bool:
+        return True
+
+    def _load_meta(self) -> None:
+        self.classes = []
+
+
+def classic_images(root: Path, train: bool = True) -> Cifar10:
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+    return Cifar10(root, train=train, transform=transform)
+
+
+class Textbook:
+    """The loop of PyTorch's tutorial "Training a Classifier", with the default number of threads."""
+
+    def __init__(self, model: str, root: Path, num_workers: int, batch_size: int = 4):
+        self.name = f"textbook loop, num_workers={num_workers}"
+        self.threads = steps.cores()
+        self.trainset = classic_images(root)
+        self.trainloader = DataLoader(self.trainset, batch_size=batch_size, shuffle=True, num_workers=num_workers)
+        self.net = build(model).to(memory_format=torch.contiguous_format)
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = optim.SGD(self.net.parameters(), lr=0.001, momentum=0.9)
+
+    def losses(self, batches: Iterator[list[Tensor]]) -> Iterator[float]:
+        for inputs, labels in batches:
+            self.optimizer.zero_grad()
+            outputs = self.net(inputs)
+            loss = self.criterion(outputs, labels)
+            loss.backward()
+            self.optimizer.step()
+            yield loss.item()
+
+    def __call__(self, count: int) -> float:
+        torch.set_num_threads(self.threads)
+        losses = self.losses(iter(self.trainloader))
+        running_loss = sum(islice(losses, UNTIMED))
+        began = time.perf_counter()
+        for loss in islice(losses, count):
+            running_loss += loss
+        return (time.perf_counter() - began) / count
+
+
+class Lightning:
+    """Lightning's Trainer on the same data loader, with what it logs and saves by default switched off."""
+
+    def __init__(self, model: str, root: Path, num_workers: int):
+        import lightning
+
+        self.name = f"Lightning, num_workers={num_workers}"
+        textbook = Textbook(model, root, num_workers)
+        self.threads, self.loader = textbook.threads, textbook.trainloader
+
+        class Classifier(lightning.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.net = textbook.net
+
+            def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+                inputs, labels = batch
+                return F.cross_entropy(self.net(inputs), labels)
+
+            def configure_optimizers(self) -> optim.Optimizer:
+                return optim.SGD(self.parameters(), lr=0.001, momentum=0.9)
+
+        class Clock(lightning.Callback):
+            began = 0.0
+
+            def on_train_batch_end(self, *args: object) -> None:
+                if args[4] == UNTIMED - 1:
+                    self.began = time.perf_counter()
+
+        self.module, self.clock, self.trainer = Classifier(), Clock, lightning.Trainer
+
+    def __call__(self, count: int) -> float:
+        torch.set_num_threads(self.threads)
+        clock = self.clock()
+        trainer = self.trainer(
+            accelerator="cpu",
+            max_steps=UNTIMED + count,
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(self.module, self.loader)
+        return (time.perf_counter() - clock.began) / count
