@@ -2,13 +2,14 @@
 # make test       run the tests
 # make reproduce  train what results/reproduction holds and report on it (hours; stopped, it goes on)
 # make fuzz       feed 200,000 mutated inputs to everything that reads any (half an hour)
+# make bench      time everything against the textbook loop and the bare limit (a quarter of an hour)
 # All first make the virtual environment .venv, once.
 
 PYTHON = python3
 VENV = .venv
 ARGS = --model-name Q1_19 --epochs 15
 
-.PHONY: run test reproduce fuzz clean
+.PHONY: run test reproduce fuzz bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python ex1.py $(ARGS)
@@ -24,6 +25,9 @@ reproduce: $(VENV)/installed
 
 fuzz: $(VENV)/installed
 	$(VENV)/bin/python tests/fuzz.py 200000
+
+bench: $(VENV)/installed
+	$(VENV)/bin/python -m benchmarks
 
 # The tested versions where this machine can have them, else the newest that fit.
 $(VENV)/installed: requirements.txt requirements-dev.txt requirements-optional.txt constraints.txt
