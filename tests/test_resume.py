@@ -39,6 +39,7 @@ CASES = {
     "Q1_1 --shuffle per-image": 2000,
     "Q1_24 --shuffle per-image --batch-size 12": 1100,
     "Q1_4 --val holdout --holdout 300 --batch-size 5": 2000,
+    "Q1_24 --recipe fast --shuffle fixed --batch-size 12 --precision bf16": 1100,
 }
 
 
@@ -193,6 +194,17 @@ def test_before_the_training_a_signal_stops_at_once(place):
     assert process.exitcode == 130
     assert here.said().split() == ["ex1.py:", "stopped"]
     assert here.runs == []
+
+
+def test_a_run_whose_learning_rate_is_planned_is_not_made_longer(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "1") == 0
+    (run,) = tmp_path.glob("results/*/*/*")
+    before = (run / "last.pt").read_bytes()
+    assert ex1_main("--resume", str(run), "--epochs", "2") == 2
+    assert "is planned for its 1 epochs; more begin anew" in capsys.readouterr().err
+    assert ex1_main("--resume", str(run)) == 0
+    assert (run / "last.pt").read_bytes() == before
+    assert len(list(tmp_path.glob("results/*/*/*"))) == 1
 
 
 def test_a_finished_run_goes_on_to_more_epochs_in_a_folder_of_its_own(place):
