@@ -237,8 +237,9 @@ class Loader:
         if shuffle == "fixed":
             positions = fixed_permutation(shuffle_seed)
             pixels = pixels[:, positions]
-        self.pixels = torch.zeros((1 + self.flip) * len(images), PIXELS, columns, dtype=torch.uint8, device=device)
+        self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, columns, dtype=torch.uint8, device=device)
         self.pixels[: len(images), :, :3] = pixels.to(device)
+        self.pixels[:, :, 3:] = 0
         if self.flip:
             mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
             moved = positions.argsort()[mirror[positions]].to(device)

@@ -11,8 +11,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
 from config import DATA_URL_VARIABLE, RunnerError
@@ -34,6 +32,10 @@ def download(target: Path, url: str = "", notice: Callable[[str], None] = print)
     Raises:
         DownloadError: the source is down, or what it sends has another MD5.
     """
+    # It takes a second to import, and most runs find their images.
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import calculate_md5
+
     url = url or CIFAR10.url
     advice = (
         f"put {CIFAR10.filename}, {CIFAR10.base_folder}/ or image folders into {target.parent} yourself, or name "
@@ -109,7 +111,7 @@ def _fetch(url: str, part: Path) -> None:
                 initial=have if resumed else 0,
                 unit="B",
                 unit_scale=True,
-                desc=CIFAR10.filename,
+                desc=part.stem,
                 disable=None,
             ) as bar,
         ):

@@ -368,7 +368,11 @@ def sample_rows(original: data.Images, loader: data.Loader, shuffle: str) -> tup
     chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
 
     def seen(epoch: int) -> Tensor:
-        network_input = torch.cat([pixels.cpu().clone() for pixels, _ in loader.epoch(epoch)])[chosen]
+        network_input, start = torch.empty(len(chosen), 3, 32, 32), 0
+        for pixels, _ in loader.epoch(epoch):
+            here = (start <= chosen) & (chosen < start + len(pixels))
+            network_input[here] = pixels[(chosen[here] - start).to(pixels.device)].cpu()
+            start += len(pixels)
         return network_input.mul(127.5).add(127.5).round().to(torch.uint8)
 
     if shuffle == "none":

@@ -22,8 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
 from config import RunnerError, one_line
@@ -35,10 +33,17 @@ FOLDER_NAMES = {name: label for label, name in enumerate(CLASSES)} | {"airplane"
 
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
-BATCH_FOLDER = CIFAR10.base_folder
-ARCHIVE = CIFAR10.filename
-TRAIN_BATCHES = dict(CIFAR10.train_list)
-TEST_BATCHES = dict(CIFAR10.test_list)
+# As in torchvision.datasets.CIFAR10, which takes a second to import.
+ARCHIVE = "cifar-10-python.tar.gz"
+BATCH_FOLDER = "cifar-10-batches-py"
+TRAIN_BATCHES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+}
+TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
 
 # What Pillow decodes by itself: for others, such as EPS, it starts programs that interpret the file.
 SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -129,7 +134,7 @@ def _load_cifar10(data_dir: Path, url: str, notice: Callable[[str], None], warn:
         kind, path = found
         if kind == "folder":
             return _load_folder(path, notice, warn)
-        splits = _cached(path.parent, kind, _fingerprint([path]), lambda: _read_archive(path, notice), warn)
+        splits = _cached(path.parent, kind, _fingerprint([str(path)]), lambda: _read_archive(path, notice), warn)
         return _official(*splits, path)
 
 
@@ -187,7 +192,7 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
+def _check_regular(path: str | Path, status: os.stat_result) -> None:
     """Refuses what may have no end or block for ever, such as a pipe or a device. A link to a file is that file."""
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is not a regular file")
@@ -239,6 +244,9 @@ def _as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
 
 def _read_archive(path: Path, notice: Callable[[str], None]) -> tuple[Images, Images]:
     """Reads the batches out of the official archive; nothing is extracted to disk."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import calculate_md5
+
     found = calculate_md5(path)
     if found != CIFAR10.tgz_md5:
         raise DataError(
@@ -286,10 +294,13 @@ def _load_folder(folder: Path, notice: Callable[[str], None], warn: Callable[[st
     return Dataset(name, slug, str(folder), CLASSES, train, test, content)
 
 
-def _list_images(folder: Path) -> list[tuple[Path, int]]:
-    """The image files of one split with their labels, in the order of classes and file names."""
+def _list_images(folder: Path) -> list[tuple[str, int]]:
+    """The image files of one split with their labels, in the order of classes and file names.
+
+    Strings and not paths, whose making and comparing would take longer than all else that a cached folder needs.
+    """
     images = []
-    names = {entry.name: Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."}
+    names = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."}
     labels = {name: FOLDER_NAMES.get(name.lower()) for name in names}
     for name, label in labels.items():
         if label is None:
@@ -298,7 +309,7 @@ def _list_images(folder: Path) -> list[tuple[Path, int]]:
         raise DataError(f"{folder}: has {len(labels)} class folders, CIFAR-10 has 10: {', '.join(CLASSES)}")
     for name in sorted(labels, key=labels.get):
         found = [
-            Path(entry.path)
+            entry.path
             for entry in os.scandir(names[name])
             if os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS and entry.name[0] != "."
         ]
@@ -308,7 +319,7 @@ def _list_images(folder: Path) -> list[tuple[Path, int]]:
     return images
 
 
-def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], None]) -> Images:
+def _decode(files: list[tuple[str, int]], what: str, notice: Callable[[str], None]) -> Images:
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
 
     def read(index: int) -> None:
@@ -321,7 +332,7 @@ def _decode(files: list[tuple[Path, int]], what: str, notice: Callable[[str], No
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
 
-def _decode_image(path: Path) -> np.ndarray:
+def _decode_image(path: str) -> np.ndarray:
     """The pixels of an image of CIFAR-10, uint8 (3, 32, 32).
 
     Raises:
@@ -374,7 +385,7 @@ def read_any_image(path: str | Path) -> torch.Tensor:
 # ---- the cache ------------------------------------------------------------------------------------------------------
 
 
-def _fingerprint(paths: list[Path]) -> str:
+def _fingerprint(paths: list[str]) -> str:
     """Changes when a file is added, removed, renamed, or written to.
 
     Raises:
@@ -387,7 +398,8 @@ def _fingerprint(paths: list[Path]) -> str:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from error
         _check_regular(path, status)
-        total.update(f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        place = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])
+        total.update(f"{place} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import data
-from benchmarks import __main__ as benchmarks
-from benchmarks import contenders
+from benchmarks import contenders, sections
 from benchmarks.contenders import Limit, Ours, Textbook
 
 
@@ -61,7 +60,7 @@ def test_contenders_take_turns_and_the_first_turn_does_not_count():
     def contender(name):
         return lambda steps: (turns.append((name, steps)), float(len(turns)))[1]
 
-    times = benchmarks.alternate([contender("a"), contender("b")], 100, 2)
+    times = sections.alternate([contender("a"), contender("b")], 100, 2)
     assert turns == [("a", 20), ("b", 20), ("a", 100), ("b", 100), ("a", 100), ("b", 100)]
     assert times == [[3, 5], [4, 6]]
-    assert benchmarks.ratios([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == "2.000 (1.500 … 4.000)"
+    assert sections.ratios([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == "2.000 (1.500 … 4.000)"

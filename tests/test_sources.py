@@ -543,6 +543,12 @@ def test_a_source_that_is_not_there_fails_at_once_or_leaves_the_synthetic_set(so
 
 def test_the_known_archive_is_the_official_one():
     assert CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
+    assert (CIFAR10.filename, CIFAR10.base_folder) == (sources.ARCHIVE, sources.BATCH_FOLDER)
+
+
+def test_the_known_batches_are_the_official_ones():
+    assert dict(CIFAR10.train_list) == sources.TRAIN_BATCHES
+    assert dict(CIFAR10.test_list) == sources.TEST_BATCHES
 
 
 # ---- single images ----

@@ -1,0 +1,354 @@
+"""What is measured: each section times contenders side by side and returns a part of the page.
+
+In each round every contender takes its turn, so that whatever else the machine does meets them all alike. A ratio is
+the median of the rounds' own ratios; its spread is their lowest and highest.
+"""
+
+from __future__ import annotations
+
+import csv
+import gc
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+import models
+import pages
+import utils
+from benchmarks import contenders
+from benchmarks.contenders import Lightning, Limit, Ours, Textbook
+from data import Dataset
+from pages import Cell, Figure, Heading, Table, Text
+
+SHUFFLES = ("none", "fixed", "per-image")
+SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
+"""Model, batch size, and the steps of a turn."""
+
+
+def alternate(entries: Sequence[Callable[[int], float]], steps: int, rounds: int) -> list[list[float]]:
+    """The seconds of a step of each contender in each round, after one that does not count."""
+    times: list[list[float]] = [[] for _ in entries]
+    for number in range(rounds + 1):
+        for entry, own in zip(entries, times):
+            gc.collect()  # ends the workers of contenders before
+            seconds = entry(steps if number else min(steps, contenders.UNTIMED))
+            if number:
+                own.append(seconds)
+    return times
+
+
+def ratios(times: Sequence[float], base: Sequence[float]) -> str:
+    """``times`` over ``base``, round by round: the median, and the lowest and highest."""
+    each = [a / b for a, b in zip(times, base, strict=True)]
+    return f"{median(each):.3f} ({min(each):.3f} … {max(each):.3f})"
+
+
+def milliseconds(times: Sequence[float]) -> Cell:
+    value = 1e3 * median(times)
+    return Cell(f"{value:.3f}", value)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a section works with.
+
+    Attributes:
+        dataset: real images.
+        data_dir: where they are.
+        batches: a folder with the same images as torchvision reads them.
+        rounds: turns of each contender.
+        out: the folder of the page, which figures are written to.
+        classic: the results of classic runs, whose best epochs the fast recipe has to reach.
+    """
+
+    dataset: Dataset
+    data_dir: Path
+    batches: Path
+    rounds: int
+    out: Path
+    classic: Path
+
+
+def overhead(bench: Bench) -> list[pages.Block]:
+    """What our loop adds to the steps themselves."""
+    rows = []
+    for threads in (1, 0):
+        for model, batch_size, steps in SIZES:
+            ours = [
+                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads) for name in SHUFFLES
+            ]
+            if threads == 0 and ours[0].threads == 1:
+                continue  # the same as above
+            limit, *times = alternate([Limit(ours[0]), *ours], steps, bench.rounds)
+            for name, own in zip(SHUFFLES, times):
+                facts = [model, str(batch_size), name, str(ours[0].threads)]
+                rows.append([*facts, milliseconds(limit), milliseconds(own), ratios(own, limit)])
+    columns = ("model", "batch", "shuffle", "threads", "bare limit, ms/step", "ours, ms/step", "ours / limit")
+    return [
+        Heading("Overhead"),
+        Text(
+            "The bare limit is the same network, batch size, optimiser and number of threads on one batch that is "
+            "there already, so without any data."
+        ),
+        Table(columns, rows),
+    ]
+
+
+def classic(bench: Bench) -> list[pages.Block]:
+    """The classic recipe against the textbook loop and Lightning."""
+    rows, notes = [], []
+    for model, steps in (("Q1_1", 2000), ("Q1_19", 400)):
+        entries = [Ours(model, bench.dataset), Textbook(model, bench.batches, 2), Textbook(model, bench.batches, 0)]
+        try:
+            entries.append(Lightning(model, bench.batches, 2))
+        except ImportError:
+            notes = ["Lightning is not installed."]
+        times = alternate(entries, steps, bench.rounds)
+        for entry, own in zip(entries, times):
+            epoch = median(own) * len(bench.dataset.train) / 4
+            facts = [model, entry.name, str(entry.threads), milliseconds(own), Cell(f"{epoch:.1f}", epoch)]
+            rows.append([*facts, ratios(own, times[0])])
+    columns = ("model", "contender", "threads", "ms/step", "s/epoch", "time / ours")
+    return [
+        Heading("The classic recipe"),
+        Text(" ".join(["Batches of 4; an epoch is its steps' median time, workers being started already.", *notes])),
+        Table(columns, rows),
+    ]
+
+
+PROBE = """
+import os, resource, sys, time
+began = time.perf_counter()
+import torch
+imported, bare = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+import commands, ex1, steps
+def first(*args):
+    os.write(2, f"{time.perf_counter() - imported}".encode())
+    os._exit(0)
+if sys.argv.pop(1) == "start":
+    steps.Step.__call__ = first
+ex1.main(commands.parse())
+os.write(2, f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bare) / 1e3}".encode())
+"""
+
+
+def start(bench: Bench) -> list[pages.Block]:
+    """How long a command takes to begin, and how much memory a run takes."""
+
+    def seconds(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    def probe(what: str, *options: str) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", PROBE, what, "--model-name", "Q1_1", "--results-dir", folder, "--quiet"]
+            command += ["--data-dir", str(bench.data_dir.resolve()), *options]
+            done = subprocess.run(command, cwd=utils.PROJECT, check=True, capture_output=True, text=True)
+        return float(done.stderr)
+
+    entries = {
+        "python ex1.py -h": lambda: seconds("ex1.py", "-h"),
+        "python ex1.py --list-models": lambda: seconds("ex1.py", "--list-models"),
+        "python -c 'import torch'": lambda: seconds("-c", "import torch"),
+        "the first step of Q1_1, after import torch": lambda: probe("start"),
+    }
+    measured: dict[str, list[float]] = {what: [] for what in entries}
+    for _ in range(bench.rounds):
+        for what, entry in entries.items():
+            measured[what].append(entry())
+    rows = [
+        [what, Cell(f"{median(times):.2f}", median(times)), f"{min(times):.2f} … {max(times):.2f}"]
+        for what, times in measured.items()
+    ]
+    memory = []
+    for options in ("--shuffle none", "--shuffle fixed", "--shuffle per-image", "--val holdout", "--recipe fast"):
+        peak = probe("memory", *options.split(), "--epochs", "1", "--batch-size", "128")
+        memory.append([options, Cell(f"{peak:.0f}", peak)])
+    return [
+        Heading("Start"),
+        Table(("what", "median, s", "spread, s"), rows),
+        Heading("Memory"),
+        Text("The peak of a whole run of Q1_1, beyond that of Python with torch imported; batches of 128, one epoch."),
+        Table(("options", "MB"), memory),
+    ]
+
+
+TEXTBOOK_STEPS = 300
+"""Steps by which the textbook loop's time for an epoch is measured where it would take too long to train whole ones."""
+
+
+def textbook_epoch(bench: Bench, model: str, workers: int) -> float:
+    """Seconds of an epoch of the textbook loop, without its validation, from some of its steps."""
+    gc.collect()  # ends the workers of contenders before
+    return Textbook(model, bench.batches, workers)(TEXTBOOK_STEPS) * len(bench.dataset.train) / 4
+
+
+def run(bench: Bench, results: Path, *options: str) -> float:
+    """Has ``ex1.py`` train what ``options`` say, as a user would; returns the seconds of the whole command."""
+    began = time.perf_counter()
+    command = [sys.executable, "ex1.py", *options, "--quiet", "--results-dir", str(results)]
+    command += ["--data-dir", str(bench.data_dir.resolve())]
+    subprocess.run(command, cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def batch(bench: Bench) -> list[pages.Block]:
+    """All models, an epoch each: a batch of ours against the textbook loop, one model after another."""
+    names = [model.name for model in models.TABLE]
+    loops = {workers: [textbook_epoch(bench, name, workers) for name in names] for workers in (2, 0)}
+    with tempfile.TemporaryDirectory() as folder:
+        ours = run(bench, Path(folder), "--model-name", "all", "--epochs", "1")
+    again = {workers: [textbook_epoch(bench, name, workers) for name in names] for workers in (2, 0)}
+    rows = [["./run_all.sh --epochs 1, whole", Cell(f"{ours:.0f}", ours), "1.00"]]
+    for workers in (2, 0):
+        seconds = sum(fmean(pair) for pair in zip(loops[workers], again[workers]))
+        spread = sorted(sum(times) / ours for times in (loops[workers], again[workers]))
+        rows.append(
+            [
+                f"textbook loop, num_workers={workers}, training alone",
+                Cell(f"{seconds:.0f}", seconds),
+                f"{seconds / ours:.2f} ({spread[0]:.2f} … {spread[1]:.2f})",
+            ]
+        )
+    return [
+        Heading("A batch of runs"),
+        Text(
+            f"All {len(names)} models, one epoch of the classic recipe each. Ours is the whole command: start,"
+            " training, validation, figures and the report. The textbook loop's time is that of its steps alone, "
+            f"{TEXTBOOK_STEPS} of each model before and as many after, for as many as an epoch has."
+        ),
+        Table(("what", "s", "time / ours"), rows),
+    ]
+
+
+def history(folder: Path) -> tuple[list[float], list[float]]:
+    """The seconds of training and the validation accuracy after each epoch of a run."""
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [float(row["seconds"]) for row in rows], [float(row["val_accuracy"]) for row in rows]
+
+
+def fast(bench: Bench) -> list[pages.Block]:
+    """The fast recipe's time to the accuracy of the classic one's best epoch."""
+    rows = []
+    for model in ("Q1_1", "Q1_11", "Q1_19"):
+        found = sorted(bench.classic.glob(f"*/{bench.dataset.slug}/{model}/{model}__shuffle-none__*seed-[012]"))
+        longest = max((len(history(folder)[0]) for folder in found), default=0)
+        classic_runs = [history(folder)[1] for folder in found if len(history(folder)[0]) == longest]
+        best = fmean(max(accuracies) for accuracies in classic_runs)
+        epochs = fmean(accuracies.index(max(accuracies)) + 1 for accuracies in classic_runs)
+        loops: dict[int, list[float]] = {2: [], 0: []}
+        trained, commands, reached, last = [], [], [], []
+        for seed in range(3):
+            for workers, times in loops.items():
+                times.append(epochs * textbook_epoch(bench, model, workers))
+            with tempfile.TemporaryDirectory() as folder:
+                options = ("--model-name", model, "--recipe", "fast", "--seed", str(seed))
+                commands.append(run(bench, Path(folder), *options))
+                seconds, accuracies = history(next(Path(folder).glob(f"*/{model}/*")))
+            reached.append(next((i + 1 for i, value in enumerate(accuracies) if value >= best), None))
+            trained.append(sum(seconds[: reached[-1]]))
+            last.append(accuracies[-1])
+        for workers, times in loops.items():
+            rows.append(
+                [
+                    model,
+                    f"{100 * best:.1f} % after {epochs:.1f} of {longest} (n = {len(classic_runs)})",
+                    f"{100 * fmean(last):.1f} % ({100 * min(last):.1f} … {100 * max(last):.1f})",
+                    f"{sum(map(bool, reached))} of 3",
+                    f"num_workers={workers}: {median(times):.0f}",
+                    Cell(f"{median(trained):.1f}", median(trained)),
+                    Cell(f"{median(commands):.1f}", median(commands)),
+                    ratios(times, trained),
+                ]
+            )
+    columns = (
+        "model",
+        "classic: its best epoch",
+        "fast: last epoch, 3 seeds",
+        "reached by",
+        "textbook loop to that epoch, s",
+        "fast to it, s",
+        "fast, whole command, s",
+        "textbook / fast",
+    )
+    return [
+        Heading("The fast recipe"),
+        Text(
+            "Time to the mean accuracy of the best epochs of classic runs with seeds 0, 1 and 2, on the test images; "
+            "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
+            "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
+        ),
+        Table(columns, rows),
+    ]
+
+
+def growth(bench: Bench) -> list[pages.Block]:
+    """How the time of an epoch grows with images and with the network."""
+    counts = (1_000, 5_000, 20_000, 50_000)
+    ours = Ours("Q1_1", bench.dataset, threads=1)
+    times = alternate([lambda steps, count=count: ours(count // 4) for count in counts], 1, bench.rounds)
+    rows = [
+        [f"{count:,}", Cell(f"{median(own) * count / 4:.2f}", median(own) * count / 4), ratios(own, times[-1])]
+        for count, own in zip(counts, times)
+    ]
+    blocks: list[pages.Block] = [
+        Heading("Growth"),
+        Text("Q1_1, batches of 4, one thread: an epoch of so many images, and its time for an image."),
+        Table(("images", "s/epoch", "time for an image / that with 50,000"), rows),
+    ]
+    for batch_size in (4, 128):
+        entries, compared = [], []
+        for model in models.TABLE:
+            macs = sum(layer.macs for layer in model.layers())
+            own = Ours(model.name, bench.dataset, threads=1, batch_size=batch_size)
+            limit = Limit(own)
+            steps = max(8, round(1e9 / (macs * batch_size + 30e6)))
+            limits, owns = alternate([limit, own], steps, max(3, bench.rounds // 2))
+            epoch = len(bench.dataset.train) / batch_size
+            entries.append((model.name, macs, median(owns) * epoch, median(limits) * epoch))
+            figures = (f"{macs / 1e6:.2f}", macs / 1e6), *((f"{value:.1f}", value) for value in entries[-1][2:])
+            compared.append([model.name, *(Cell(*figure) for figure in figures), ratios(owns, limits)])
+        figure = bench.out / f"growth_batch_{batch_size}.png"
+        plot_growth(figure, entries, batch_size)
+        columns = ("model", "million MACs", "ours, s/epoch", "bare limit, s/epoch", "ours / limit")
+        blocks += [
+            Text(f"All models, batches of {batch_size}, one thread:"),
+            Table(columns, compared),
+            Figure(figure, f"Seconds per epoch against multiply-accumulates, batches of {batch_size}"),
+        ]
+    return blocks
+
+
+def plot_growth(path: Path, entries: Sequence[tuple[str, int, float, float]], batch_size: int) -> None:
+    """Seconds per epoch against multiply-accumulates, both logarithmic, with the bare limit's line.
+
+    Args:
+        entries: model, multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
+    """
+    figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")
+    axes = figure.subplots()
+    entries = sorted(entries, key=lambda entry: entry[1])
+    macs = [entry[1] / 1e6 for entry in entries]
+    axes.plot(macs, [entry[3] for entry in entries], color=utils.VERMILION, lw=1.2, label="bare limit, without data")
+    axes.plot(macs, [entry[2] for entry in entries], "o", color=utils.BLUE, label="ours")
+    axes.set(xscale="log", yscale="log", xlabel="million multiply-accumulates an image", ylabel="seconds per epoch")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    utils.save_figure(figure, path, 256)
+
+
+SECTIONS = {
+    "overhead": overhead,
+    "classic": classic,
+    "start": start,
+    "batch": batch,
+    "fast": fast,
+    "growth": growth,
+}
