@@ -28,17 +28,23 @@ class Net(nn.Module):
     def __init__(self, model: Model):
         super().__init__()
         self.relu = model.relu
+        kinds = [layer.kind for layer in model.layers()]
         self.layers = nn.ModuleList(_module(layer) for layer in model.layers())
+        # ReLU and a maximum can change places, and after a pool ReLU has a quarter to do.
+        self.rectified = [
+            model.relu and ((kind in ("conv", "linear") and after != "pool") or (before, kind) == ("conv", "pool"))
+            for before, kind, after in zip(["", *kinds], kinds, kinds[1:])
+        ]
         self.to(memory_format=self.memory_format)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, 10) of the images ``x`` (N, 3, 32, 32), float32."""
         *hidden, last = self.layers
-        for layer in hidden:
+        for layer, rectified in zip(hidden, self.rectified):
             if isinstance(layer, (nn.Linear, nn.Dropout)):
                 x = x.flatten(1)
             x = layer(x)
-            if self.relu and isinstance(layer, (nn.Conv2d, nn.Linear)):
+            if rectified:
                 x = F.relu(x)
         return last(x.flatten(1))
 

@@ -11,7 +11,8 @@ from torch import nn
 import models
 import utils
 from conftest import PROJECT
-from net import count_parameters
+from models import OWN, Model
+from net import Net, count_parameters
 
 PARAMETERS = {
     "Q1_1": 62_006, "Q1_2": 37_406, "Q1_3": 81_302, "Q1_4": 6_194, "Q1_5": 61_694, "Q1_6": 44_028, "Q1_7": 52_202,
@@ -81,6 +82,36 @@ def test_q1_1_computes_what_the_textbook_network_computes():
     h = F.max_pool2d(F.relu(F.conv2d(h, c2.weight, c2.bias)), 2).flatten(1)
     expected = l3(F.relu(l2(F.relu(l1(h)))))
     torch.testing.assert_close(network(x), expected)
+
+
+@pytest.mark.parametrize("name", ["Q1_1", "Q1_4", "Q1_19", "Q2_1"])
+def test_relu_after_a_pool_trains_bit_for_bit_as_relu_before_it(name):
+    torch.manual_seed(0)
+    network = models.build(name)
+    images = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+
+    def textbook(x):
+        *hidden, last = network.layers
+        for layer in hidden:
+            x = layer(x.flatten(1) if isinstance(layer, nn.Linear) else x)
+            if not name.startswith("Q2") and isinstance(layer, (nn.Conv2d, nn.Linear)):
+                x = torch.relu(x)
+        return last(x.flatten(1))
+
+    gradients = [
+        torch.autograd.grad(forward(images).square().sum(), list(network.parameters()))
+        for forward in (network, textbook)
+    ]
+    assert torch.equal(network(images), textbook(images))
+    assert all(map(torch.equal, *gradients))
+
+
+def test_a_pool_before_any_convolution_gets_no_relu():
+    network = Net(Model("Own", "P 4k3", "", None, OWN, ""))
+    seen = []
+    network.layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].min()))
+    network(-torch.ones(1, 3, 32, 32))
+    assert seen == [-1]
 
 
 @pytest.mark.parametrize(("name", "affine"), [("Q2_1", True), ("Q2_2", True), ("Q1_1", False)])
