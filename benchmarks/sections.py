@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import re
 import subprocess
 import sys
 import tempfile
@@ -234,11 +235,15 @@ def history(folder: Path) -> tuple[list[float], list[float]]:
     return [float(row["seconds"]) for row in rows], [float(row["val_accuracy"]) for row in rows]
 
 
+CLASSIC_RUN = r"{}__shuffle-none(__epochs-\d+)?__seed-[012]"
+
+
 def fast(bench: Bench) -> list[pages.Block]:
     """The fast recipe's time to the accuracy of the classic one's best epoch."""
     rows = []
     for model in ("Q1_1", "Q1_11", "Q1_19"):
-        found = sorted(bench.classic.glob(f"*/{bench.dataset.slug}/{model}/{model}__shuffle-none__*seed-[012]"))
+        folders = bench.classic.glob(f"**/{bench.dataset.slug}/{model}/*")
+        found = [folder for folder in folders if re.fullmatch(CLASSIC_RUN.format(model), folder.name)]
         longest = max((len(history(folder)[0]) for folder in found), default=0)
         classic_runs = [history(folder)[1] for folder in found if len(history(folder)[0]) == longest]
         best = fmean(max(accuracies) for accuracies in classic_runs)

@@ -64,3 +64,42 @@ def test_contenders_take_turns_and_the_first_turn_does_not_count():
     assert turns == [("a", 20), ("b", 20), ("a", 100), ("b", 100), ("a", 100), ("b", 100)]
     assert times == [[3, 5], [4, 6]]
     assert sections.ratios([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == "2.000 (1.500 … 4.000)"
+
+
+def test_time_to_accuracy_ends_with_the_first_epoch_that_reaches_the_classic_best(dataset, tmp_path, monkeypatch):
+    def write(folder, accuracies, seconds):
+        folder.mkdir(parents=True)
+        rows = [f"{value},{seconds}" for value in accuracies]
+        (folder / "history.csv").write_text("\n".join(["val_accuracy,seconds", *rows]))
+
+    def run(bench, results, *options):
+        write(results / "x" / options[1] / "run", (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5)
+        return 20.0
+
+    for model in ("Q1_1", "Q1_11", "Q1_19"):
+        for seed in range(2):
+            folder = tmp_path / "classic" / "any" / "x" / model
+            write(folder / f"{model}__shuffle-none__seed-{seed}", (0.5, 0.4 + 0.2 * seed), 100)
+        write(folder / f"{model}__shuffle-none__recipe-fast__seed-0", (0.9, 0.9), 1)
+    monkeypatch.setattr(sections, "run", run)
+    monkeypatch.setattr(sections, "textbook_epoch", lambda bench, model, workers: 40.0)
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path / "classic")
+    *_, table = sections.fast(bench)
+    shown = {row[0]: row[1:] for row in table.rows if row[4].startswith("num_workers=2")}
+    best, last, reached, loop, seconds, command, ratio = shown["Q1_19"]
+    assert (best, last) == ("55.0 % after 1.5 of 2 (n = 2)", "70.0 % (70.0 … 70.0)")
+    assert (reached, loop) == ("3 of 3", "num_workers=2: 60")
+    assert (seconds.value, command.value, ratio) == (10, 20, "6.000 (6.000 … 6.000)")
+    assert shown["Q1_1"][2] == "0 of 3"
+    assert shown["Q1_1"][4].value == 15
+
+
+def test_growth_times_every_model_beside_its_limit(dataset, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(sections, "alternate", lambda entries, steps, rounds: [[2.0] for _ in entries])
+    monkeypatch.setattr(sections, "plot_growth", lambda path, entries, size: plotted.append((size, entries)))
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
+    tables = [block for block in sections.growth(bench) if isinstance(block, sections.Table)]
+    assert [len(table.rows) for table in tables] == [4, 27, 27]
+    assert [(size, len(entries)) for size, entries in plotted] == [(4, 27), (128, 27)]
+    assert {entry[0]: entry[1] for entry in plotted[0][1]}["Q1_1"] == 651_720
