@@ -2,7 +2,7 @@
 # make test       run the tests
 # make reproduce  train what results/reproduction holds and report on it (hours; stopped, it goes on)
 # make fuzz       feed 200,000 mutated inputs to everything that reads any (half an hour)
-# make bench      time everything against the textbook loop and the bare limit (a quarter of an hour)
+# make bench      time everything against the textbook loop and the bare limit (three quarters of an hour)
 # All first make the virtual environment .venv, once.
 
 PYTHON = python3

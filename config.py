@@ -20,14 +20,14 @@ TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 # fmt: off
 RECIPE_TABLE = {
     #                   classic     fast
-    "epochs":          (10,         4),
+    "epochs":          (10,         3),
     "batch_size":      (4,          64),
-    "lr":              (0.001,      0.04),
+    "lr":              (0.001,      0.06),
     "schedule":        ("constant", "one-cycle"),
     "warmup":          (0.0,        0.2),
     "momentum":        (0.9,        0.9),
     "nesterov":        (False,      True),
-    "weight_decay":    (0.0,        0.0005),
+    "weight_decay":    (0.0,        0.002),
     "init":            ("torch",    "kaiming"),
     "label_smoothing": (0.0,        0.1),
     "augment":         ("none",     "flip"),

@@ -230,7 +230,8 @@ class Loader:
         # Mirroring changes nothing where every permutation is as likely as any other.
         self.flip = flip and not self.per_image
         self.flipped = torch.from_numpy(generator("flip", order_seed or 0).integers(2, size=len(images))).to(device)
-        # What never changes is done once, here: the fixed shuffle, and mirrored copies behind the images themselves.
+        # What never changes is done once: here the fixed shuffle, and before the first epoch mirrored copies behind the
+        # images themselves, as the memory of ``images`` may be free by then.
         columns = 4 if self.per_image and self.device.type == "cpu" else 3
         pixels = images.pixels.flatten(2).transpose(1, 2)
         positions = torch.arange(PIXELS)
@@ -239,12 +240,11 @@ class Loader:
             pixels = pixels[:, positions]
         self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, columns, dtype=torch.uint8, device=device)
         self.pixels[: len(images), :, :3] = pixels.to(device)
-        self.pixels[:, :, 3:] = 0
-        if self.flip:
-            mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
-            moved = positions.argsort()[mirror[positions]].to(device)
-            plain, mirrored = self.pixels.split(len(images))
-            torch.index_select(plain, 1, moved, out=mirrored)
+        if columns == 4:
+            self.pixels[:, :, 3] = 0
+        mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
+        self.mirror = positions.argsort()[mirror[positions]].to(device)
+        self.mirrored = False
         self.split = split
         self.shuffle_seed = shuffle_seed
         self.order_seed = order_seed
@@ -265,6 +265,10 @@ class Loader:
         The chunks of the first ``done`` images are left out. A chunk is there until the next one is asked for: its
         memory is used again, so only one epoch can be under way at a time.
         """
+        if self.flip and not self.mirrored:
+            plain, copies = self.pixels.split(len(self))
+            torch.index_select(plain, 1, self.mirror, out=copies)
+            self.mirrored = True
         order = torch.arange(len(self)) if self.order_seed is None else epoch_order(len(self), self.order_seed, epoch)
         chunks = list(enumerate(order.to(self.device).split(self.chunk_size)))[math.ceil(done / self.chunk_size) :]
         with ThreadPoolExecutor(self.threads or 1) as pool:

@@ -58,9 +58,8 @@ def main() -> None:
         for name in options.sections or SECTIONS:
             console.warn(f"{name} …")
             blocks += SECTIONS[name](bench)
-    text = pages.to_markdown(blocks, out.parent)
-    utils.write_file(out, text)
-    print(text)
+            utils.write_file(out, pages.to_markdown(blocks, out.parent))  # now, as the next may be stopped
+    print(out.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

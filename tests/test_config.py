@@ -28,7 +28,7 @@ def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
                 {True: "on", False: "off"}.get(field.default, field.default) if field.type == "bool" else field.default
             )
             assert re.search(rf"\(default: {re.escape(str(default))}[;)]", text)
-    assert "(default: 0.001; fast: 0.04)" in text
+    assert "(default: 0.001; fast: 0.06)" in text
 
 
 def test_options_become_settings():

@@ -59,7 +59,7 @@ def test_each_step_is_taken_at_its_own_learning_rate(ex1_main, monkeypatch):
         Step, "take", lambda self, *args: (seen.append(self.optimizer.param_groups[0]["lr"]), take(self, *args))[1]
     )
     assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "2", "--batch-size", "64") == 0
-    config = Config("Q1_1", schedule="one-cycle", lr=0.04, warmup=0.2)
+    config = Config("Q1_1", schedule="one-cycle", lr=0.06, warmup=0.2)
     assert seen == [steps.learning_rate(config, step, 8) for step in range(8)]  # 4 batches of 200 images, twice
 
 
