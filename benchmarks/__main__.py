@@ -24,7 +24,7 @@ from pages import Heading, Text
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each contender (default: 7)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
     parser.add_argument(
         "--classic", default="results", metavar="DIR", help="with folders of classic runs (default: %(default)s)"
@@ -42,7 +42,7 @@ def main() -> None:
         Heading("Benchmarks", 1),
         Text(
             items=(
-                f"Command: python -m benchmarks {' '.join(options.sections)} --rounds {options.rounds}",
+                f"Command: {' '.join(['python -m benchmarks', *options.sections, f'--rounds {options.rounds}'])}",
                 f"{machine['device_name']}, {os.cpu_count()} cores, {platform.system()}, "
                 f"PyTorch {torch.__version__}, {dataset.name}, commit {(machine['git_commit'] or 'unknown')[:9]}",
                 "Every contender takes its turn in each round. A ratio is the median of the rounds' ratios; in "
