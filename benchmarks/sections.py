@@ -317,7 +317,7 @@ def growth(bench: Bench) -> list[pages.Block]:
             macs = sum(layer.macs for layer in model.layers())
             own = Ours(model.name, bench.dataset, threads=1, batch_size=batch_size)
             limit = Limit(own)
-            steps = max(8, round(1e9 / (macs * batch_size + 30e6)))
+            steps = max(8, round(8e9 / (macs * batch_size + 30e6)))
             limits, owns = alternate([limit, own], steps, max(3, bench.rounds // 2))
             epoch = len(bench.dataset.train) / batch_size
             entries.append((model.name, macs, median(owns) * epoch, median(limits) * epoch))
