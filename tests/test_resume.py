@@ -180,15 +180,20 @@ def test_a_second_signal_stops_at_once(place):
 
 
 class SlowData:
+    def __init__(self, marker):
+        self.marker = marker
+
     def __call__(self):
-        synthetic.make_images = lambda *args: time.sleep(30)
+        synthetic.make_images = lambda *args: (self.marker.touch(), time.sleep(30))
 
 
-def test_before_the_training_a_signal_stops_at_once(place):
+def test_before_the_training_a_signal_stops_at_once(place, tmp_path):
     here = place()
     here.log.write_text("")
-    process = here.start("--model-name", "Q1_1", before=SlowData())
-    time.sleep(1)
+    marker = tmp_path / "making"
+    process = here.start("--model-name", "Q1_1", before=SlowData(marker))
+    while process.is_alive() and not marker.exists():
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 130
