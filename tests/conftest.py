@@ -60,7 +60,8 @@ def ex1_main(tmp_path, small_synthetic):
 @pytest.fixture
 def place(tmp_path):
     """Makes places where command lines run in processes of their own, see ``processes.Place``."""
-    processes.PROCESSES.set_forkserver_preload(["ex1", "synthetic", "torch.optim", "matplotlib.figure", "torchsummary"])
+    preload = ["ex1", "synthetic", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary"]
+    processes.PROCESSES.set_forkserver_preload(preload)
     places = []
 
     def make(name="place", **options):
