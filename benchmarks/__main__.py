@@ -27,7 +27,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
     parser.add_argument(
-        "--classic", default="results", metavar="DIR", help="with folders of classic runs (default: %(default)s)"
+        "--classic",
+        default="results/reproduction",
+        metavar="DIR",
+        help="results of classic runs (default: %(default)s)",
     )
     parser.add_argument("--out", default="results/benchmarks/README.md", metavar="FILE", help="(default: %(default)s)")
     options = parser.parse_args()

@@ -6,9 +6,8 @@ the median of the rounds' own ratios; its spread is their lowest and highest.
 
 from __future__ import annotations
 
-import csv
 import gc
-import re
+import math
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,18 @@ from pathlib import Path
 from statistics import fmean, median
 
 import models
+import outcomes
 import pages
 import utils
 from benchmarks import contenders
 from benchmarks.contenders import Lightning, Limit, Ours, Textbook
+from config import RunnerError
 from data import Dataset
+from figures import COLOURS_PER_FIGURE
+from net import count_macs
+from outcomes import SHUFFLES
 from pages import Cell, Figure, Heading, Table, Text
 
-SHUFFLES = ("none", "fixed", "per-image")
 SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
 """Model, batch size, and the steps of a turn."""
 
@@ -49,9 +52,12 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> str:
     return f"{median(each):.3f} ({min(each):.3f} … {max(each):.3f})"
 
 
+def number(value: float, digits: int) -> Cell:
+    return Cell(f"{value:.{digits}f}", value)
+
+
 def milliseconds(times: Sequence[float]) -> Cell:
-    value = 1e3 * median(times)
-    return Cell(f"{value:.3f}", value)
+    return number(1e3 * median(times), 3)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Bench:
         batches: a folder with the same images as torchvision reads them.
         rounds: turns of each contender.
         out: the folder of the page, which figures are written to.
-        classic: the results of classic runs, whose best epochs the fast recipe has to reach.
+        classic: a folder of results of the classic recipe, whose best epochs the fast one has to reach.
     """
 
     dataset: Dataset
@@ -112,7 +118,7 @@ def classic(bench: Bench) -> list[pages.Block]:
         times = alternate(entries, steps, bench.rounds)
         for entry, own in zip(entries, times):
             epoch = median(own) * len(bench.dataset.train) / 4
-            facts = [model, entry.name, str(entry.threads), milliseconds(own), Cell(f"{epoch:.1f}", epoch)]
+            facts = [model, entry.name, str(entry.threads), milliseconds(own), number(epoch, 1)]
             rows.append([*facts, ratios(own, times[0])])
     columns = ("model", "contender", "threads", "ms/step", "s/epoch", "time / ours")
     return [
@@ -122,17 +128,20 @@ def classic(bench: Bench) -> list[pages.Block]:
     ]
 
 
-PROBE = """
-import os, sys, time
+PEAK = """
 def peak():
     "In MB. What getrusage says would begin with the memory of the process that started this one."
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM"))
+"""
+
+PROBE = f"""{PEAK}
+import os, sys, time
 import torch
 imported, bare = time.perf_counter(), peak()
 import commands, ex1, steps
 def first(*args):
-    os.write(2, f"{time.perf_counter() - imported}".encode())
+    os.write(2, str(time.perf_counter() - imported).encode())
     os._exit(0)
 if sys.argv.pop(1) == "start":
     steps.Step.__call__ = first
@@ -141,13 +150,15 @@ os.write(2, str(peak() - bare).encode())
 """
 
 
+def seconds(*command: str) -> float:
+    """The seconds that a command of Python's takes, as a whole."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *command], cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
 def start(bench: Bench) -> list[pages.Block]:
     """How long a command takes to begin, and how much memory a run takes."""
-
-    def seconds(*command: str) -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *command], cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - began
 
     def probe(what: str, *options: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -167,13 +178,12 @@ def start(bench: Bench) -> list[pages.Block]:
         for what, entry in entries.items():
             measured[what].append(entry())
     rows = [
-        [what, Cell(f"{median(times):.2f}", median(times)), f"{min(times):.2f} … {max(times):.2f}"]
-        for what, times in measured.items()
+        [what, number(median(times), 2), f"{min(times):.2f} … {max(times):.2f}"] for what, times in measured.items()
     ]
     memory = []
     for options in ("--shuffle none", "--shuffle fixed", "--shuffle per-image", "--val holdout", "--recipe fast"):
         peak = probe("memory", *options.split(), "--epochs", "1", "--batch-size", "128")
-        memory.append([options, Cell(f"{peak:.0f}", peak)])
+        memory.append([options, number(peak, 0)])
     return [
         Heading("Start"),
         Table(("what", "median, s", "spread, s"), rows),
@@ -195,31 +205,26 @@ def textbook_epoch(bench: Bench, model: str, workers: int) -> float:
 
 def run(bench: Bench, results: Path, *options: str) -> float:
     """Has ``ex1.py`` train what ``options`` say, as a user would; returns the seconds of the whole command."""
-    began = time.perf_counter()
-    command = [sys.executable, "ex1.py", *options, "--quiet", "--results-dir", str(results)]
-    command += ["--data-dir", str(bench.data_dir.resolve())]
-    subprocess.run(command, cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    places = ("--results-dir", str(results), "--data-dir", str(bench.data_dir.resolve()))
+    return seconds("ex1.py", *options, "--quiet", *places)
 
 
 def batch(bench: Bench) -> list[pages.Block]:
     """All models, an epoch each: a batch of ours against the textbook loop, one model after another."""
     names = [model.name for model in models.TABLE]
-    loops = {workers: [textbook_epoch(bench, name, workers) for name in names] for workers in (2, 0)}
+
+    def one_after_another() -> dict[int, float]:
+        return {workers: sum(textbook_epoch(bench, name, workers) for name in names) for workers in (2, 0)}
+
+    before = one_after_another()
     with tempfile.TemporaryDirectory() as folder:
         ours = run(bench, Path(folder), "--model-name", "all", "--epochs", "1")
-    again = {workers: [textbook_epoch(bench, name, workers) for name in names] for workers in (2, 0)}
-    rows = [["./run_all.sh --epochs 1, whole", Cell(f"{ours:.0f}", ours), "1.00"]]
-    for workers in (2, 0):
-        seconds = sum(fmean(pair) for pair in zip(loops[workers], again[workers]))
-        spread = sorted(sum(times) / ours for times in (loops[workers], again[workers]))
-        rows.append(
-            [
-                f"textbook loop, num_workers={workers}, training alone",
-                Cell(f"{seconds:.0f}", seconds),
-                f"{seconds / ours:.2f} ({spread[0]:.2f} … {spread[1]:.2f})",
-            ]
-        )
+    after = one_after_another()
+    rows = [["./run_all.sh --epochs 1, whole", number(ours, 0), "1.000"]]
+    for workers in before:
+        both = before[workers], after[workers]
+        what = f"textbook loop, num_workers={workers}, training alone"
+        rows.append([what, number(fmean(both), 0), ratios(both, (ours, ours))])
     return [
         Heading("A batch of runs"),
         Text(
@@ -231,26 +236,20 @@ def batch(bench: Bench) -> list[pages.Block]:
     ]
 
 
-def history(folder: Path) -> tuple[list[float], list[float]]:
-    """The seconds of training and the validation accuracy after each epoch of a run."""
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [float(row["seconds"]) for row in rows], [float(row["val_accuracy"]) for row in rows]
-
-
-CLASSIC_RUN = r"{}__shuffle-none(__epochs-\d+)?__seed-[012]"
-
-
 def fast(bench: Bench) -> list[pages.Block]:
-    """The fast recipe's time to the accuracy of the classic one's best epoch."""
+    """The fast recipe's time to the accuracy of the classic one's best epoch.
+
+    Raises:
+        RunnerError: most of the runs to compare with are not classic.
+    """
+    study = outcomes.read(bench.classic / bench.dataset.slug)
+    if not study.is_classic:
+        raise RunnerError(f"most runs in {bench.classic} are not of the classic recipe")
     rows = []
     for model in ("Q1_1", "Q1_11", "Q1_19"):
-        folders = bench.classic.glob(f"**/{bench.dataset.slug}/{model}/*")
-        found = [folder for folder in folders if re.fullmatch(CLASSIC_RUN.format(model), folder.name)]
-        longest = max((len(history(folder)[0]) for folder in found), default=0)
-        classic_runs = [history(folder)[1] for folder in found if len(history(folder)[0]) == longest]
-        best = fmean(max(accuracies) for accuracies in classic_runs)
-        epochs = fmean(accuracies.index(max(accuracies)) + 1 for accuracies in classic_runs)
+        group = study.groups[model, "none"]
+        tops = [max(run.history, key=lambda row: row["val_accuracy"]) for run in group.runs.values()]
+        best, epochs = (fmean(top[column] for top in tops) for column in ("val_accuracy", "epoch"))
         loops: dict[int, list[float]] = {2: [], 0: []}
         trained, commands, reached, last = [], [], [], []
         for seed in range(3):
@@ -259,20 +258,20 @@ def fast(bench: Bench) -> list[pages.Block]:
             with tempfile.TemporaryDirectory() as folder:
                 options = ("--model-name", model, "--recipe", "fast", "--seed", str(seed))
                 commands.append(run(bench, Path(folder), *options))
-                seconds, accuracies = history(next(Path(folder).glob(f"*/{model}/*")))
-            reached.append(next((i + 1 for i, value in enumerate(accuracies) if value >= best), None))
-            trained.append(sum(seconds[: reached[-1]]))
-            last.append(accuracies[-1])
+                history = outcomes.read_run(next(Path(folder).glob(f"*/{model}/*"))).history
+            reached.append(next((row["epoch"] for row in history if row["val_accuracy"] >= best), math.inf))
+            trained.append(sum(row["seconds"] for row in history if row["epoch"] <= reached[-1]))
+            last.append(history[-1]["val_accuracy"])
         for workers, times in loops.items():
             rows.append(
                 [
                     model,
-                    f"{100 * best:.1f} % after {epochs:.1f} of {longest} (n = {len(classic_runs)})",
-                    f"{100 * fmean(last):.1f} % ({100 * min(last):.1f} … {100 * max(last):.1f})",
-                    f"{sum(map(bool, reached))} of 3",
+                    f"{best:.1f} % after {epochs:.1f} of {group.epochs} (n = {len(tops)})",
+                    f"{fmean(last):.1f} % ({min(last):.1f} … {max(last):.1f})",
+                    f"{sum(map(math.isfinite, reached))} of 3",
                     f"num_workers={workers}: {median(times):.0f}",
-                    Cell(f"{median(trained):.1f}", median(trained)),
-                    Cell(f"{median(commands):.1f}", median(commands)),
+                    number(median(trained), 1),
+                    number(median(commands), 1),
                     ratios(times, trained),
                 ]
             )
@@ -300,11 +299,11 @@ def fast(bench: Bench) -> list[pages.Block]:
 def growth(bench: Bench) -> list[pages.Block]:
     """How the time of an epoch grows with images and with the network."""
     counts = (1_000, 5_000, 20_000, 50_000)
+    rounds = max(3, bench.rounds // 2)
     ours = Ours("Q1_1", bench.dataset, threads=1)
-    times = alternate([lambda steps, count=count: ours(count // 4) for count in counts], 1, max(3, bench.rounds // 2))
+    times = alternate([lambda steps, count=count: ours(count // 4) for count in counts], 1, rounds)
     rows = [
-        [f"{count:,}", Cell(f"{median(own) * count / 4:.2f}", median(own) * count / 4), ratios(own, times[-1])]
-        for count, own in zip(counts, times)
+        [f"{count:,}", number(median(own) * count / 4, 2), ratios(own, times[-1])] for count, own in zip(counts, times)
     ]
     blocks: list[pages.Block] = [
         Heading("Growth"),
@@ -314,15 +313,15 @@ def growth(bench: Bench) -> list[pages.Block]:
     for batch_size in (4, 128):
         entries, compared = [], []
         for model in models.TABLE:
-            macs = sum(layer.macs for layer in model.layers())
             own = Ours(model.name, bench.dataset, threads=1, batch_size=batch_size)
-            limit = Limit(own)
+            limit, macs = Limit(own), count_macs(own.network)
             steps = max(8, round(8e9 / (macs * batch_size + 30e6)))
-            limits, owns = alternate([limit, own], steps, max(3, bench.rounds // 2))
+            limits, owns = alternate([limit, own], steps, rounds)
             epoch = len(bench.dataset.train) / batch_size
-            entries.append((model.name, macs, median(owns) * epoch, median(limits) * epoch))
-            figures = (f"{macs / 1e6:.2f}", macs / 1e6), *((f"{value:.1f}", value) for value in entries[-1][2:])
-            compared.append([model.name, *(Cell(*figure) for figure in figures), ratios(owns, limits)])
+            times = median(owns) * epoch, median(limits) * epoch
+            entries.append((macs, *times))
+            cells = number(macs / 1e6, 2), *(number(value, 1) for value in times)
+            compared.append([model.name, *cells, ratios(owns, limits)])
         figure = bench.out / f"growth_batch_{batch_size}.png"
         plot_growth(figure, entries, batch_size)
         columns = ("model", "million MACs", "ours, s/epoch", "bare limit, s/epoch", "ours / limit")
@@ -334,22 +333,22 @@ def growth(bench: Bench) -> list[pages.Block]:
     return blocks
 
 
-def plot_growth(path: Path, entries: Sequence[tuple[str, int, float, float]], batch_size: int) -> None:
+def plot_growth(path: Path, entries: Sequence[tuple[int, float, float]], batch_size: int) -> None:
     """Seconds per epoch against multiply-accumulates, both logarithmic, with the bare limit's line.
 
     Args:
-        entries: model, multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
+        entries: multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
     """
     figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")
     axes = figure.subplots()
-    entries = sorted(entries, key=lambda entry: entry[1])
-    macs = [entry[1] / 1e6 for entry in entries]
-    axes.plot(macs, [entry[3] for entry in entries], color=utils.VERMILION, lw=1.2, label="bare limit, without data")
-    axes.plot(macs, [entry[2] for entry in entries], "o", color=utils.BLUE, label="ours")
+    macs, ours, limits = zip(*sorted(entries))
+    millions = [value / 1e6 for value in macs]
+    axes.plot(millions, limits, color=utils.VERMILION, lw=1.2, label="bare limit, without data")
+    axes.plot(millions, ours, "o", color=utils.BLUE, label="ours")
     axes.set(xscale="log", yscale="log", xlabel="million multiply-accumulates an image", ylabel="seconds per epoch")
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
-    utils.save_figure(figure, path, 256)
+    utils.save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 SECTIONS = {

@@ -1,12 +1,18 @@
 """The benchmark's contenders train what they say they do."""
 
+import csv
+
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_runs import fake_run
 
 import data
+import models
+import utils
 from benchmarks import contenders, sections
 from benchmarks.contenders import Limit, Ours, Textbook
+from config import RunnerError
 
 
 @pytest.fixture
@@ -67,20 +73,22 @@ def test_contenders_take_turns_and_the_first_turn_does_not_count():
 
 
 def test_time_to_accuracy_ends_with_the_first_epoch_that_reaches_the_classic_best(dataset, tmp_path, monkeypatch):
-    def write(folder, accuracies, seconds):
-        folder.mkdir(parents=True)
-        rows = [f"{value},{seconds}" for value in accuracies]
-        (folder / "history.csv").write_text("\n".join(["val_accuracy,seconds", *rows]))
+    def write(results, model, accuracies, seconds, **settings):
+        folder = fake_run(results, model, slug="x", epochs=len(accuracies), **settings)
+        with open(folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row, accuracy in zip(rows, accuracies, strict=True):
+            row |= {"val_accuracy": accuracy, "seconds": seconds}
+        utils.write_history(folder / "history.csv", "X", rows)
 
     def run(bench, results, *options):
-        write(results / "x" / options[1] / "run", (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5)
+        write(results, options[1], (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5, recipe="fast")
         return 20.0
 
     for model in ("Q1_1", "Q1_11", "Q1_19"):
         for seed in range(2):
-            folder = tmp_path / "classic" / "any" / "x" / model
-            write(folder / f"{model}__shuffle-none__seed-{seed}", (0.5, 0.4 + 0.2 * seed), 100)
-        write(folder / f"{model}__shuffle-none__recipe-fast__seed-0", (0.9, 0.9), 1)
+            write(tmp_path / "classic", model, (0.5, 0.4 + 0.2 * seed), 100, seed=seed)
+        write(tmp_path / "classic", model, (0.9, 0.9), 1, recipe="fast")
     monkeypatch.setattr(sections, "run", run)
     monkeypatch.setattr(sections, "textbook_epoch", lambda bench, model, workers: 40.0)
     bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path / "classic")
@@ -102,4 +110,12 @@ def test_growth_times_every_model_beside_its_limit(dataset, tmp_path, monkeypatc
     tables = [block for block in sections.growth(bench) if isinstance(block, sections.Table)]
     assert [len(table.rows) for table in tables] == [4, 27, 27]
     assert [(size, len(entries)) for size, entries in plotted] == [(4, 27), (128, 27)]
-    assert {entry[0]: entry[1] for entry in plotted[0][1]}["Q1_1"] == 651_720
+    names = [model.name for model in models.TABLE]
+    assert {name: entry[0] for name, entry in zip(names, plotted[0][1])}["Q1_1"] == 651_720
+
+
+def test_runs_of_another_recipe_are_not_taken_for_classic_ones(dataset, tmp_path):
+    fake_run(tmp_path, slug="x", recipe="fast")
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
+    with pytest.raises(RunnerError, match="not of the classic recipe"):
+        sections.fast(bench)

@@ -18,6 +18,7 @@ import ex1
 import models
 import sources
 import utils
+from benchmarks.sections import PEAK
 from conftest import PROJECT
 
 FILES = {
@@ -279,12 +280,8 @@ def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
     assert "CIFAR-10" in json.loads((folder / "metrics.json").read_text())["dataset"]
 
 
-MEMORY = """
+MEMORY = f"""{PEAK}
 import sys
-def peak():
-    "In MB. What getrusage says would begin with the memory of the process that started this one."
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM"))
 import torch
 bare = peak()
 import commands, config, ex1
