@@ -240,11 +240,11 @@ class Loader:
             pixels = pixels[:, positions]
         self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, columns, dtype=torch.uint8, device=device)
         self.pixels[: len(images), :, :3] = pixels.to(device)
-        if columns == 4:
-            self.pixels[:, :, 3] = 0
-        mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
-        self.mirror = positions.argsort()[mirror[positions]].to(device)
-        self.mirrored = False
+        self.pixels[:, :, 3:] = 0
+        self.mirror = None
+        if self.flip:
+            mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
+            self.mirror = positions.argsort()[mirror[positions]].to(device)
         self.split = split
         self.shuffle_seed = shuffle_seed
         self.order_seed = order_seed
@@ -265,10 +265,10 @@ class Loader:
         The chunks of the first ``done`` images are left out. A chunk is there until the next one is asked for: its
         memory is used again, so only one epoch can be under way at a time.
         """
-        if self.flip and not self.mirrored:
+        if self.mirror is not None:
             plain, copies = self.pixels.split(len(self))
             torch.index_select(plain, 1, self.mirror, out=copies)
-            self.mirrored = True
+            self.mirror = None
         order = torch.arange(len(self)) if self.order_seed is None else epoch_order(len(self), self.order_seed, epoch)
         chunks = list(enumerate(order.to(self.device).split(self.chunk_size)))[math.ceil(done / self.chunk_size) :]
         with ThreadPoolExecutor(self.threads or 1) as pool:

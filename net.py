@@ -28,9 +28,10 @@ class Net(nn.Module):
     def __init__(self, model: Model):
         super().__init__()
         self.relu = model.relu
-        kinds = [layer.kind for layer in model.layers()]
-        self.layers = nn.ModuleList(_module(layer) for layer in model.layers())
+        layers = model.layers()
+        self.layers = nn.ModuleList(map(_module, layers))
         # ReLU and a maximum can change places, and after a pool ReLU has a quarter to do.
+        kinds = [layer.kind for layer in layers]
         self.rectified = [
             model.relu and ((kind in ("conv", "linear") and after != "pool") or (before, kind) == ("conv", "pool"))
             for before, kind, after in zip(["", *kinds], kinds, kinds[1:])
