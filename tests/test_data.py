@@ -113,6 +113,12 @@ def test_permutations_are_uniform():
     assert_uniform(torch.bincount(fixed[:, 7], minlength=1024))
 
 
+def test_no_two_positions_of_an_image_tie():
+    # One image in eight has a tie when first drawn, which its position would decide.
+    keys = data.per_image_keys(4000, 0, TRAIN, 1, 0, 0) >> 10
+    assert (keys[:, 1:] > keys[:, :-1]).all()
+
+
 def test_the_loader_permutes_each_image_as_the_reference_does():
     sample = make_images(700)
     loader = Loader(sample, TEST, 100, "per-image", shuffle_seed=3)
