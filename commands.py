@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
             type=TYPES[field.type],
             nargs="+" if about["several"] else None,
             choices=None if about["several"] else about["choices"],
-            metavar="{" + ",".join(about["choices"]) + "}" if about["several"] else about["metavar"],
+            metavar=about["metavar"],
             default=argparse.SUPPRESS,
             help=help,
         )
@@ -256,7 +256,7 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         return Command("train", given, resume=options["resume"] or "", **talk)
     asked = [name for name in FIELDS if name in given or len(several.get(name, ())) > 1]
     asked += ["seeds"] * bool(several["seed"]) + list(asks_for_batch)
-    extra = [flag_of(name) for name in asked if name not in PLACE_SETTINGS]
+    extra = [flag_of(name) for name in asked if name not in PLACE_SETTINGS | {"val_shuffle"}]
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(

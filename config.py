@@ -40,6 +40,20 @@ RECIPES = {
 }
 CLASSIC = RECIPES["classic"]
 
+SHUFFLES = ("none", "fixed", "per-image")
+"""The shuffles of the published study."""
+
+BLOCK_SIZES = (2, 4, 8, 16)
+"""Heights and widths in pixels of the blocks that ``block:K`` and ``within:K`` divide an image into."""
+
+DIALS = (*(f"{kind}:{size}" for kind in ("block", "within") for size in BLOCK_SIZES), "colour")
+"""The shuffles that take away a part of what ``fixed`` does, and the one that takes the colours."""
+
+SAME = "same"
+
+CUES = ("colour", "position", "texture")
+"""What carries the class in the synthetic images."""
+
 
 class RunnerError(Exception):
     """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``.
@@ -160,8 +174,13 @@ class Config:
 
     shuffle: str = _option("none", "pixel shuffle",
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
-        "per-image: a new permutation each time an image is shown. Several are a batch",
-        choices=("none", "fixed", "per-image"), several=True)
+        "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
+        "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
+        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
+        choices=(*SHUFFLES, *DIALS), several=True, metavar="SHUFFLE")
+    val_shuffle: str = _option(SAME, "pixel shuffle",
+        "another --shuffle for the images that are not trained on; may be given with --evaluate too",
+        choices=(SAME, *SHUFFLES, *DIALS), names_run=True, metavar="SHUFFLE")
     shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
         metavar="N")
 
@@ -175,6 +194,9 @@ class Config:
         f"another source for cifar-10-python.tar.gz, checked against the official MD5 (or set ${DATA_URL_VARIABLE})",
         metavar="URL")
     data_seed: int = _option(0, "data", "seed of the synthetic images", low=0, high=MAX_SEED, metavar="N")
+    cues: str = _option("", "data",
+        f"what carries the class of the synthetic images: any of {', '.join(CUES)}, each with how often it tells the "
+        "truth if not always, e.g. colour,texture:0.5 (default: all three, 0.7 each)", metavar="LIST")
     val: str = _option("test", "data",
         "what is measured after each epoch. test: the test images, as published; "
         "holdout: images held out from training, the test images only once, at the end",
@@ -218,6 +240,14 @@ class Config:
             raise UsageError("--nesterov needs a --momentum above 0")
         if self.data_seed and self.dataset == "cifar10":
             raise UsageError("--data-seed is for generated images: leave it out, or give --dataset synthetic")
+        if self.cues and self.dataset != "synthetic":
+            raise UsageError("--cues is for generated images: leave it out, or give --dataset synthetic")
+        cue_strengths(self.cues)
+
+    @property
+    def shuffle_of_others(self) -> str:
+        """The shuffle of the images that are not trained on."""
+        return self.shuffle if self.val_shuffle == SAME else self.val_shuffle
 
     @property
     def differing(self) -> dict[str, object]:
@@ -236,7 +266,8 @@ class Config:
     def run_name(self) -> str:
         """The run folder's name: model, shuffle, every setting that differs from the recipe's, seed."""
         different = [f"{name}-{value}" for name, value in self.differing.items()]
-        return "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
+        name = "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
+        return name.replace(":", "-")  # which no file's name may hold on Windows
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -260,6 +291,25 @@ def check(name: str, value: object) -> None:
         raise UsageError(f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}")
     if high is not None and value > high:
         raise UsageError(f"{flag} {value}: must be at most {high}")
+
+
+def cue_strengths(cues: str) -> dict[str, float]:
+    """How reliably each cue shows the class, in (0, 1], from ``--cues``; empty where that is.
+
+    Raises:
+        UsageError: it doesn't say that.
+    """
+    strengths: dict[str, float] = {}
+    for part in cues.split(",") if cues else ():
+        name, _, strength = part.partition(":")
+        try:
+            value = float(strength or 1)
+        except ValueError:
+            value = math.nan
+        if name not in CUES or not 0 < value <= 1 or name in strengths:
+            raise UsageError(f"--cues {cues}: {part!r} is not one of {', '.join(CUES)}, with a strength up to 1")
+        strengths[name] = value
+    return {name: strengths[name] for name in CUES if name in strengths}
 
 
 # What may be given together with --evaluate and --predict: where to find things, not what the run is.

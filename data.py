@@ -137,6 +137,32 @@ def fixed_permutation(seed: int) -> Tensor:
     return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
 
 
+def shuffle_permutation(shuffle: str, seed: int) -> Tensor:
+    """The permutation of the 32·32 positions that ``shuffle`` applies to every image, int64 (1024,).
+
+    ``block:K`` moves blocks of K×K pixels, ``within:K`` the pixels inside each, by a permutation of each block's own.
+    What moves no pixel, or each image's on their own, has the identity.
+    """
+    if shuffle == "fixed":
+        return fixed_permutation(seed)
+    positions = torch.arange(PIXELS)
+    kind, _, size = shuffle.partition(":")
+    if not size:
+        return positions
+    side, blocks = int(size), 32 // int(size)
+    tiles = positions.view(blocks, side, blocks, side).transpose(1, 2).reshape(blocks**2, side**2).numpy()
+    draws = generator(f"{kind} permutation", seed, side)
+    tiles = draws.permutation(tiles) if kind == "block" else draws.permuted(tiles, axis=1)
+    return torch.from_numpy(tiles).view(blocks, blocks, side, side).transpose(1, 2).flatten()
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """uint8 (..., 3) with the lightness of each pixel (ITU-R BT.601) in all its three channels, as Pillow rounds it."""
+    red, green, blue = pixels.int().unbind(-1)
+    lightness = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
+    return lightness.to(torch.uint8)[..., None].expand_as(pixels)
+
+
 def per_image_keys(n: int, *draw: int) -> np.ndarray:
     """An independent uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers.
 
@@ -200,7 +226,7 @@ class Loader:
         images: the split.
         split: ``TRAIN``, ``TEST`` or ``HOLDOUT``, which per-image permutations differ by.
         batch_size: images in a batch; chunks hold whole batches.
-        shuffle: ``"none"``, ``"fixed"`` or ``"per-image"``.
+        shuffle: a value of ``--shuffle``.
         shuffle_seed: the seed of the permutations.
         order_seed: the seed of the images' order; None keeps the order they have.
         memory_format: how a chunk lies in memory; convolutions are faster on ``torch.channels_last``.
@@ -228,15 +254,17 @@ class Loader:
         # Mirroring changes nothing where every permutation is as likely as any other.
         self.flip = flip and not self.per_image
         self.flipped = torch.from_numpy(generator("flip", order_seed or 0).integers(2, size=len(images))).to(device)
-        # What never changes is done once: here the fixed shuffle, and before the first epoch mirrored copies behind the
-        # images themselves, as the memory of ``images`` may be free by then.
+        # What never changes is done once: here the shuffles that are the same for all images, and before the first
+        # epoch mirrored copies behind the images themselves, as the memory of ``images`` may be free by then.
         pixels = images.pixels.flatten(2).transpose(1, 2)
-        positions = torch.arange(PIXELS)
-        if shuffle == "fixed":
-            positions = fixed_permutation(shuffle_seed)
+        positions = shuffle_permutation(shuffle, shuffle_seed)
+        if not torch.equal(positions, torch.arange(PIXELS)):
             pixels = pixels[:, positions]
         self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, 3, dtype=torch.uint8, device=device)
         self.pixels[: len(images)] = pixels.to(device)
+        if shuffle == "colour":
+            for some in self.pixels[: len(images)].split(CHUNK):
+                some.copy_(grey(some))
         self.mirror = None
         if self.flip:
             mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()

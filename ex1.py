@@ -208,7 +208,7 @@ def train(command: Command) -> Path:
         loader = make_loader(dataset.train, data.TRAIN, config, device, layout, config.batch_size)
         test_loader = make_loader(dataset.test, data.TEST, config, device, layout)
         val_loader = make_loader(held_out, data.HOLDOUT, config, device, layout) if held_out else test_loader
-        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle)
+        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle_of_others)
         utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
         dataset = replace(dataset, train=data.NO_IMAGES, test=data.NO_IMAGES)  # the loaders have them
 
@@ -377,10 +377,10 @@ def sample_rows(original: data.Images, loader: data.Loader, shuffle: str) -> tup
 
     if shuffle == "none":
         rows = {"no shuffle": seen(1)}
-    elif shuffle == "fixed":
-        rows = {"before": original.pixels[chosen], "every epoch": seen(1)}
-    else:
+    elif shuffle == "per-image":
         rows = {"before": original.pixels[chosen], "shown once": seen(1), "shown again": seen(2)}
+    else:
+        rows = {"before": original.pixels[chosen], "every epoch": seen(1)}
     return rows, original.labels[chosen]
 
 
@@ -421,7 +421,8 @@ def predict(command: Command) -> None:
     for path, row in zip(command.images, probabilities):
         top = row.topk(min(3, len(row)))
         likeliest = ", ".join(f"{about['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
-        shuffled = "" if config.shuffle == "none" else f", its pixels shuffled ({config.shuffle})"
+        shuffle = config.shuffle_of_others
+        shuffled = "" if shuffle == "none" else f", its pixels shuffled ({shuffle})"
         say(f"{config.model_name} sees in {path}{shuffled}: {likeliest}")
 
 
@@ -475,7 +476,7 @@ def make_loader(
         images,
         split,
         batch_size or VALIDATION_BATCH,
-        config.shuffle,
+        config.shuffle if training else config.shuffle_of_others,
         config.shuffle_seed,
         config.seed if training else None,
         device,
@@ -488,7 +489,8 @@ def make_loader(
 def load_data(config: Config, quiet: bool) -> data.Dataset:
     """The data set of a run, with a notice that can't be missed where it is not CIFAR-10."""
     notice = console.notices(quiet)
-    dataset = sources.load(config.dataset, config.data_dir, config.data_url, config.data_seed, notice, console.warn)
+    about = config.dataset, config.data_dir, config.data_url, config.data_seed, config.cues
+    dataset = sources.load(*about, notice, console.warn)
     if not dataset.is_cifar10:
         console.announce_generated_data()
     return dataset

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from matplotlib.transforms import Bbox
 
 import models
+from config import SHUFFLES
 from estimates import Estimate
-from outcomes import SHUFFLES, Group, Study
+from outcomes import Group, Study
 from utils import BLUE, GREY, VERMILION, new_figure, save_figure
 
 if TYPE_CHECKING:

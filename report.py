@@ -51,9 +51,9 @@ import estimates
 import figures
 import models
 import utils
-from config import RunnerError, UsageError, one_line
+from config import SHUFFLES, RunnerError, UsageError, one_line
 from estimates import Estimate
-from outcomes import SHUFFLES, Group, NoRuns, Study, read
+from outcomes import Group, NoRuns, Study, read
 from pages import Block, Cell, Code, Figure, Heading, Table, Text, to_html, to_markdown
 
 FOLDER = "report"  # of the figures

@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from config import RunnerError, one_line
+from config import RunnerError, cue_strengths, one_line
 from data import Dataset, Images, digest
 from download import DownloadError, download
 
@@ -59,6 +59,7 @@ def load(
     data_dir: str | Path,
     url: str = "",
     seed: int = 0,
+    cues: str = "",
     notice: Callable[[str], None] = print,
     warn: Callable[[str], None] = print,
 ) -> Dataset:
@@ -69,6 +70,7 @@ def load(
         data_dir: where CIFAR-10 is or goes; see :func:`find`.
         url: a source of the official archive in place of the official one.
         seed: the seed of synthetic images.
+        cues: what carries their class; see :func:`config.cue_strengths`.
         notice: is told what takes time.
         warn: is told why the synthetic set steps in, what a folder of images lacks, and what can't be cached.
 
@@ -83,9 +85,9 @@ def load(
             if dataset == "cifar10":
                 raise
             warn(f"CIFAR-10 is not in {data_dir} and could not be downloaded: {error}")
-    from synthetic import make_dataset
+    from synthetic import STRENGTHS, make_dataset
 
-    return make_dataset(seed)
+    return make_dataset(seed, cue_strengths(cues) or STRENGTHS)
 
 
 def find(data_dir: Path) -> tuple[str, Path] | None:

@@ -20,11 +20,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from config import CUES
 from data import Dataset, Images, digest, generator
 
 CLASSES = tuple(f"syn{i}" for i in range(10))
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
-STRENGTHS = {"colour": 0.7, "position": 0.7, "texture": 0.7}
+STRENGTHS = dict.fromkeys(CUES, 0.7)
 
 SIZE = 32
 BLOB_RADIUS = 3.0  # pixels, standard deviation
@@ -35,19 +36,19 @@ SATURATION = 0.22
 PIXEL_NOISE = 12.0  # grey levels, standard deviation, independent in each channel
 
 
-def make_dataset(seed: int = 0, strengths: dict[str, float] | None = None) -> Dataset:
+def make_dataset(seed: int = 0, strengths: dict[str, float] = STRENGTHS) -> Dataset:
     """The synthetic data set: 10,000 training and 2,000 test images, the same number of each class.
 
     Args:
         seed: all images are a pure function of it and of ``strengths``.
         strengths: how reliably each cue shows the class, in [0, 1]; a cue left out has strength 0.
     """
-    strengths = STRENGTHS if strengths is None else strengths
+    cues = "" if strengths == STRENGTHS else "".join(f" {cue} {value:g}" for cue, value in strengths.items())
     train = make_images(TRAIN_IMAGES, generator("synthetic", seed, 0), strengths)
     test = make_images(TEST_IMAGES, generator("synthetic", seed, 1), strengths)
     return Dataset(
-        name="SYNTHETIC (not CIFAR-10)" + (f" seed {seed}" if seed else ""),
-        slug="synthetic" + (f"-seed-{seed}" if seed else ""),
+        name="SYNTHETIC (not CIFAR-10)" + cues + (f" seed {seed}" if seed else ""),
+        slug="synthetic" + cues.replace(" ", "-") + (f"-seed-{seed}" if seed else ""),
         source=f"generated, data seed {seed}",
         classes=CLASSES,
         train=train,

@@ -23,11 +23,10 @@ import pages
 import utils
 from benchmarks import contenders
 from benchmarks.contenders import Lightning, Limit, Ours, Textbook
-from config import RunnerError
+from config import SHUFFLES, RunnerError
 from data import Dataset
 from figures import COLOURS_PER_FIGURE
 from net import count_macs
-from outcomes import SHUFFLES
 from pages import Cell, Figure, Heading, Table, Text
 
 SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))

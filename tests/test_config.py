@@ -35,14 +35,41 @@ def test_options_become_settings():
     command = commands.parse(
         "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 "
         "--shuffle fixed --shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 "
-        "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u --quiet".split()
+        "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u "
+        "--val-shuffle block:4 --cues colour:0.5 --quiet".split()
     )
     assert command.quiet
     assert command.config() == Config(
         model_name="Q1_19", epochs=3, batch_size=8, lr=0.1, momentum=0.5, weight_decay=0.01, seed=7, shuffle="fixed",
         shuffle_seed=2, dataset="synthetic", data_dir="d", results_dir="r", device="cpu", threads=1, val="holdout",
-        holdout=100, train_fraction=0.5, limit=50, data_seed=4, data_url="u",
+        holdout=100, train_fraction=0.5, limit=50, data_seed=4, data_url="u", val_shuffle="block:4", cues="colour:0.5",
     )  # fmt: skip
+
+
+def test_cues_have_the_strengths_that_are_given_in_any_order():
+    assert config.cue_strengths("") == {}
+    assert list(config.cue_strengths("texture,colour:0.25").items()) == [("colour", 0.25), ("texture", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "cues", ["smell", "colour:0", "colour:1.1", "colour:x", "colour:nan", "colour,colour", "colour,", ":1"]
+)
+def test_cues_that_are_none_are_refused(cues):
+    with pytest.raises(UsageError, match="--cues"):
+        Config("Q1_1", dataset="synthetic", cues=cues)
+
+
+def test_cues_are_for_generated_images_alone():
+    for dataset in ("auto", "cifar10"):
+        with pytest.raises(UsageError, match="--dataset synthetic"):
+            Config("Q1_1", dataset=dataset, cues="colour")
+
+
+def test_the_images_not_trained_on_have_the_shuffle_of_training_or_their_own():
+    assert Config("Q1_1", shuffle="fixed").shuffle_of_others == "fixed"
+    other = Config("Q1_1", shuffle="fixed", val_shuffle="block:4")
+    assert other.shuffle_of_others == "block:4"
+    assert other.run_name == "Q1_1__shuffle-fixed__val-shuffle-block-4__seed-0"
 
 
 def test_a_recipe_gives_the_settings_that_are_not_given():

@@ -8,7 +8,7 @@ import torch
 from torchvision import transforms
 
 import data
-from config import Config, UsageError
+from config import BLOCK_SIZES, Config, UsageError
 from data import TEST, TRAIN, Images, Loader
 
 
@@ -70,6 +70,67 @@ def test_fixed_is_one_permutation_for_both_splits_all_images_and_epochs():
             assert torch.equal(joined(loader, epoch)[0], expected)
     assert not torch.equal(data.fixed_permutation(5), data.fixed_permutation(6))
     assert sorted(data.fixed_permutation(5).tolist()) == list(range(1024))
+
+
+def tiles(permutation, side):
+    """The blocks of a permutation of 32·32 positions, row by row, each as a row of its own."""
+    blocks = 32 // side
+    return permutation.view(blocks, side, blocks, side).transpose(1, 2).reshape(blocks**2, side**2)
+
+
+@pytest.mark.parametrize("side", BLOCK_SIZES)
+def test_block_moves_whole_blocks_and_within_moves_pixels_inside_them(side):
+    places = tiles(torch.arange(1024), side)
+    moved = tiles(data.shuffle_permutation(f"block:{side}", 0), side)
+    order = [places.tolist().index(block) for block in moved.tolist()]  # the inside of each is as it was
+    assert sorted(order) == list(range(len(places))) != order
+    stirred = tiles(data.shuffle_permutation(f"within:{side}", 0), side)
+    assert torch.equal(stirred.sort(1).values, places)
+    assert not (stirred == places).all(1).any() or side == 2
+    inside = [tuple(sorted(range(side**2), key=block.__getitem__)) for block in stirred.tolist()]
+    assert len(set(inside)) > 1  # each block has a permutation of its own
+
+
+@pytest.mark.parametrize("shuffle", ["block:4", "within:4"])
+def test_the_dials_are_one_permutation_for_both_splits_that_a_seed_gives(shuffle):
+    sample = make_images(20)
+    expected = data.normalize(data.permute_pixels(sample.pixels, data.shuffle_permutation(shuffle, 5)))
+    for split in (TRAIN, TEST):
+        assert torch.equal(joined(Loader(sample, split, 4, shuffle, shuffle_seed=5), 1)[0], expected)
+    assert not torch.equal(data.shuffle_permutation(shuffle, 5), data.shuffle_permutation(shuffle, 6))
+
+
+def test_block_and_within_are_uniform():
+    draws = torch.stack([tiles(data.shuffle_permutation("block:8", seed), 8)[:, 0] for seed in range(1600)])
+    for place in (0, 9):
+        assert_uniform(torch.bincount(draws[:, place])[tiles(torch.arange(1024), 8)[:, 0]])
+    draws = torch.stack([tiles(data.shuffle_permutation("within:4", seed), 4)[5] for seed in range(1600)])
+    assert_uniform(torch.bincount(draws[:, 0])[tiles(torch.arange(1024), 4)[5]])
+
+
+def test_shuffles_that_move_no_pixel_or_each_image_by_itself_have_the_identity():
+    for shuffle in ("none", "per-image", "colour"):
+        assert torch.equal(data.shuffle_permutation(shuffle, 0), torch.arange(1024))
+
+
+def test_colour_leaves_the_lightness_that_pillow_gives():
+    sample = make_images(1100)
+    pixels, _ = joined(Loader(sample, TEST, 4, "colour"), 1)
+    for raw, seen in zip(sample.pixels[::100], pixels[::100]):
+        lightness = torch.from_numpy(np.array(transforms.ToPILImage()(raw).convert("L")))
+        assert torch.equal(seen, data.normalize(lightness).expand(3, -1, -1))
+
+
+def test_flip_mirrors_the_image_and_not_its_shuffle():
+    sample = make_images(40)
+    mirrored = Images(sample.pixels.flip(3), sample.labels)
+    for shuffle in ("none", "fixed", "block:8", "within:4", "colour"):
+        plain, other = (joined(Loader(images, TRAIN, 4, shuffle), 1)[0] for images in (sample, mirrored))
+        flipped = [joined(Loader(sample, TRAIN, 4, shuffle, flip=True), epoch)[0] for epoch in (1, 2)]
+        first = (flipped[0] == plain).flatten(1).all(1)
+        assert 5 < first.sum() < 35
+        assert torch.equal(flipped[0], torch.where(first[:, None, None, None], plain, other))
+        assert torch.equal(flipped[1], torch.where(first[:, None, None, None], other, plain))
 
 
 def test_per_image_permutations_differ_between_images_epochs_chunks_and_splits():

@@ -173,7 +173,7 @@ def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, t
     assert metrics["epochs"] == 4
 
 
-@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image"])
+@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image", "block:4", "within:8", "colour"])
 def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, capsys, shuffle):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")
     folder = run_folder(tmp_path)
@@ -185,6 +185,47 @@ def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, cap
     assert len(lines) == 11
     assert lines == [line for line in again.splitlines() if "Accuracy of" in line]
     assert before == {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def accuracies(output):
+    return [line for line in output.splitlines() if "Accuracy of" in line]
+
+
+def test_a_run_is_validated_and_evaluated_with_another_shuffle_where_that_is_asked_for(ex1_main, tmp_path, capsys):
+    common = ("--model-name", "Q2_1", "--epochs", "4", "--lr", "0.005", "--cues", "position")
+    ex1_main(*common, "--shuffle", "fixed", "--val-shuffle", "per-image")
+    crossed = accuracies(capsys.readouterr().out)
+    (cross,) = tmp_path.glob("results/*/*/*val-shuffle-per-image*")
+    ex1_main(*common, "--shuffle", "fixed")
+    straight = accuracies(capsys.readouterr().out)
+    (plain,) = set(tmp_path.glob("results/*/Q2_1/*__seed-0")) - {cross}
+    assert same(weights(plain), weights(cross))  # it is trained alike
+    assert crossed != straight
+    for run, shuffle, expected in [
+        (plain, "per-image", crossed),
+        (cross, "same", straight),
+        (cross, "fixed", straight),
+    ]:
+        assert ex1_main("--evaluate", str(run), "--val-shuffle", shuffle) == 0
+        assert accuracies(capsys.readouterr().out) == expected
+    assert ex1_main("--evaluate", str(cross)) == 0
+    assert accuracies(capsys.readouterr().out) == crossed
+
+
+def test_cues_make_another_data_set_with_a_folder_and_a_name_of_its_own(ex1_main, tmp_path, capsys):
+    common = ("--model-name", "Q1_1", "--epochs", "1")
+    assert ex1_main(*common, "--cues", "position,colour:0.5") == 0
+    folder = run_folder(tmp_path)
+    assert folder.parents[1].name == "synthetic-colour-0.5-position-1"
+    assert json.loads((folder / "config.json").read_text())["dataset"].endswith("colour 0.5 position 1")
+    first = accuracies(capsys.readouterr().out)
+    assert ex1_main("--evaluate", str(folder)) == 0
+    assert accuracies(capsys.readouterr().out) == first
+    assert ex1_main("--resume", str(folder), "--cues", "texture") == 1
+    assert "was trained on" in capsys.readouterr().err
+    # All three at 0.7 is the set that is there without a word.
+    assert ex1_main(*common, "--cues", "colour:0.7,position:0.7,texture:0.7") == 0
+    assert (tmp_path / "results/synthetic").is_dir()
 
 
 def test_a_run_is_not_evaluated_on_other_data(ex1_main, tmp_path, capsys, monkeypatch):
