@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         usage="ex1.py --model-name NAME [options]\n       ex1.py --model-name all [--seeds 0-4] [options]\n"
         "       ex1.py --resume RUN [--epochs N]\n"
         "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
-        "       ex1.py --predict IMAGE... --from RUN\n       ex1.py -h",
+        "       ex1.py --predict IMAGE... --from RUN\n       ex1.py --collapse RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
@@ -51,6 +51,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     actions.add_argument("--list-models", action="store_true", help="show the models and exit")
     actions.add_argument("--evaluate", metavar="RUN", help="report a saved run again, given its folder")
+    actions.add_argument(
+        "--collapse",
+        metavar="RUN",
+        help="make one matrix of a saved run's affine network, check that it computes the same, and write it and its "
+        "class templates, as pictures, into the run's folder",
+    )
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
     actions.add_argument("--from", dest="from_run", metavar="RUN", help="the folder of the run that predicts")
     actions.add_argument(
@@ -142,7 +148,7 @@ class Batch:
 class Command:
     """A parsed command line: what to do, and the settings that were given for it."""
 
-    action: str  # "train", "batch", "evaluate", "predict" or "list"
+    action: str  # "train", "batch", "evaluate", "predict", "collapse" or "list"
     given: dict
     run: str = ""
     images: tuple[str, ...] = ()
@@ -233,19 +239,19 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         given |= {name: values[0] for name, values in several.items() if values}
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
-    empty = [flag for flag in ("evaluate", "from_run", "resume") if options[flag] in ("", [])]
+    empty = [flag for flag in ("evaluate", "collapse", "from_run", "resume") if options[flag] in ("", [])]
     if empty:
         raise UsageError(f"--{empty[0].removesuffix('_run')} names no run")
-    asked = [flag_of(name) for name in ("list_models", "evaluate", "predict", "resume") if options[name]]
+    asked = [flag_of(name) for name in ("list_models", "evaluate", "collapse", "predict", "resume") if options[name]]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different things: give one of them")
     if options["list_models"]:
         return Command("list", given)
     talk = {"quiet": options["quiet"], "debug": options["debug"]}
-    run = options["evaluate"] or options["from_run"]
+    run = options["evaluate"] or options["collapse"] or options["from_run"]
     if not run:
         if options["weights"]:
-            raise UsageError("--weights goes with --evaluate or --predict")
+            raise UsageError("--weights goes with --evaluate, --collapse or --predict")
         if options["resume"] not in (None, AUTO):
             if is_batch:
                 raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
@@ -260,7 +266,7 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(
-        action="evaluate" if options["evaluate"] else "predict",
+        action=next(action for action in ("evaluate", "collapse", "predict") if options[action]),
         given=given,
         run=run,
         images=tuple(options["predict"] or ()),

@@ -3,6 +3,7 @@
 python ex1.py --model-name Q1_19 --epochs 15
 python ex1.py --evaluate results/cifar10/Q1_19/...
 python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
+python ex1.py --collapse results/cifar10/Q2_1/...
 """
 
 from __future__ import annotations
@@ -403,6 +404,32 @@ def evaluate(command: Command) -> Evaluation:
     return test
 
 
+def collapse(command: Command) -> None:
+    """Writes the matrix that the affine network of a saved run comes to, and its templates, into the run's folder.
+
+    Raises:
+        affine.NotAffine: the network has other logits than the matrix, on the test images.
+        RunnerError: the run or its data can't be read, or the data is not what it was trained on.
+    """
+    import affine
+
+    config, network, saved, device, _ = restore(command)
+    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
+    images = data.subset(dataset.test, limit=config.limit)
+    chunks = make_loader(images, data.TEST, config, device, layout_of(network)).epoch(len(saved["history"]))
+    matrix = affine.collapse(network)
+    difference = max(affine.check(config.model_name, network, matrix, pixels) for pixels, _ in chunks)
+    facts = affine.facts(matrix, network) | {"images": len(images), "largest_difference": difference}
+    folder = Path(command.run)
+    affine.save(folder / affine.MATRIX, matrix)
+    affine.plot_templates(folder / affine.TEMPLATES, utils.run_title(config, dataset), matrix, dataset.classes)
+    utils.write_json(folder / affine.FACTS, facts)
+    say = console.speaker(dataset.name, command.quiet)
+    say(f"{config.model_name}'s {facts['network_parameters']:,} parameters come to {facts['parameters']:,} numbers")
+    say(f"their logits differ by {difference:.1g} at most, on {len(images):,} test images")
+    say(f"in {folder}: {affine.MATRIX}, {affine.TEMPLATES}, {affine.FACTS}")
+
+
 def predict(command: Command) -> None:
     """Classifies the image files of ``command``, and prints the three likeliest classes of each.
 
@@ -549,6 +576,8 @@ def main(command: Command) -> int:
             evaluate(command)
         elif command.action == "predict":
             predict(command)
+        elif command.action == "collapse":
+            collapse(command)
         elif command.action == "batch":
             import batch
 

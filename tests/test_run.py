@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -239,6 +240,33 @@ def test_the_best_weights_of_a_holdout_run_can_be_used(ex1_main, tmp_path, capsy
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--val", "holdout", "--holdout", "20")
     assert ex1_main("--evaluate", str(run_folder(tmp_path)), "--weights", "best") == 0
     assert "best checkpoint" in capsys.readouterr().out
+
+
+def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q2_1", "--epochs", "1", "--shuffle", "per-image")
+    folder = run_folder(tmp_path)
+    assert ex1_main("--collapse", str(folder)) == 0
+    assert "1,119,926 parameters come to 30,730 numbers" in capsys.readouterr().out
+    facts = json.loads((folder / "matrix.json").read_text())
+    assert 0 < facts["largest_difference"] < 1e-4
+    assert facts["images"] == 100
+    with np.load(folder / "matrix.npz") as matrix:
+        weight, bias = torch.from_numpy(matrix["weight"]), torch.from_numpy(matrix["bias"])
+    network = models.build("Q2_1").eval()
+    network.load_state_dict(weights(folder))
+    images = torch.rand(5, 3, 32, 32)
+    expected = images.double().flatten(1) @ weight.flatten(1).T + bias
+    torch.testing.assert_close(network(images).detach().double(), expected, rtol=0, atol=1e-4)
+    assert (folder / "templates.png").exists()
+
+
+def test_a_network_that_is_not_affine_does_not_collapse(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1")
+    folder = run_folder(tmp_path)
+    before = set(folder.iterdir())
+    assert ex1_main("--collapse", str(folder)) == 1
+    assert "Q1_1 is not affine" in capsys.readouterr().err
+    assert set(folder.iterdir()) == before
 
 
 def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):

@@ -1,0 +1,172 @@
+"""Networks that are one affine function of the image: the matrix they come to, and its templates as pictures.
+
+Without ReLU and pools a network is logits = W x + b, however many layers it has. A row of W is the template of a
+class: its product with an image, pixel by pixel, is what the image scores for the class.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from config import RunnerError
+from models import IMAGE_SHAPE
+from net import count_parameters
+from utils import new_figure, save_figure, write_file
+
+MATRIX, TEMPLATES, FACTS = "matrix.npz", "templates.png", "matrix.json"
+"""The files in the folder of a run."""
+
+BATCH = 32
+"""Images at once: a float64 convolution unfolds its whole batch, which has to fit into the processor's cache."""
+
+TOLERANCE = 1e-4
+"""The most by which a logit of an affine network may be off: some thirty times what rounding to float32 comes to."""
+
+
+class NotAffine(RunnerError):
+    """A network that is not an affine function of the image."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """logits = ``weight`` · image + ``bias``, for images in [-1, 1] as :func:`data.normalize` makes them.
+
+    Attributes:
+        weight: the ten templates, float64 (10, 3, 32, 32).
+        bias: float64 (10,); the logits of the image that is mid-grey all over.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits float64 (N, 10) of ``images`` (N, 3, 32, 32) of any floating-point type."""
+        return images.double().flatten(1) @ self.weight.flatten(1).T + self.bias
+
+    @property
+    def parameters(self) -> int:
+        return self.weight.numel() + self.bias.numel()
+
+    @property
+    def centred(self) -> Tensor:
+        """The templates without their mean, float64 (10, 3, 32, 32).
+
+        What all templates share moves all logits alike, and so changes no probability.
+        """
+        return self.weight - self.weight.mean(0)
+
+    @property
+    def singular_values(self) -> Tensor:
+        """Those of the matrix (10, 3072), float64 (10,), the largest first."""
+        return torch.linalg.svdvals(self.weight.flatten(1))
+
+    @property
+    def effective_rank(self) -> float:
+        """How many directions in the space of images the logits depend on, from 1 to 10; 0 where they are constant.
+
+        The exponential of the entropy of the normalised singular values; see Roy and Vetterli, 2007, "The effective
+        rank: a measure of effective dimensionality".
+        """
+        values = self.singular_values
+        return torch.special.entr(values / values.sum()).sum().exp().item() if values.any() else 0.0
+
+
+@torch.no_grad()
+def collapse(network: nn.Module) -> Affine:
+    """The matrix and the bias of ``network``, which stays as it is: what it makes of each unit image, and of zero.
+
+    A float64 copy in evaluation mode computes them, on the CPU, as not every device has float64. They are of the only
+    affine function that ``network`` could be; :func:`check` finds out whether it is.
+    """
+    exact = copy.deepcopy(network).to("cpu", torch.float64).eval()
+    bias = exact(torch.zeros(1, *IMAGE_SHAPE, dtype=torch.float64))[0]
+    units = torch.eye(math.prod(IMAGE_SHAPE)).view(-1, *IMAGE_SHAPE)
+    columns = torch.cat([exact(batch.double()) - bias for batch in units.split(BATCH)])
+    return Affine(columns.T.reshape(-1, *IMAGE_SHAPE), bias)
+
+
+@torch.no_grad()
+def largest_difference(network: nn.Module, affine: Affine, images: Tensor) -> float:
+    """The largest absolute difference between the logits of ``network``, as it computes them, and those of ``affine``.
+
+    Args:
+        network: in evaluation mode.
+        images: float (N, 3, 32, 32) in [-1, 1], of the type, on the device and in the memory format that ``network``
+            takes.
+
+    Returns:
+        The difference; not a number where a logit is none.
+    """
+    differences = [(network(batch).cpu().double() - affine.logits(batch.cpu())).abs() for batch in images.split(BATCH)]
+    return torch.cat(differences).max().item()
+
+
+def check(name: str, network: nn.Module, affine: Affine, images: Tensor, tolerance: float = TOLERANCE) -> float:
+    """Checks that ``network``, called ``name``, gives the logits of ``affine`` on ``images``.
+
+    Returns:
+        Their largest difference; see :func:`largest_difference`.
+
+    Raises:
+        NotAffine: it exceeds ``tolerance``.
+    """
+    difference = largest_difference(network, affine, images)
+    if not difference <= tolerance:
+        raise NotAffine(
+            f"{name} is not affine: its logits are off by up to {difference:.2g} from those of the only affine "
+            f"function that it could be ({tolerance:g} is allowed)"
+        )
+    return difference
+
+
+def facts(affine: Affine, network: nn.Module) -> dict:
+    """What files say about the matrix of ``network``."""
+    return {
+        "parameters": affine.parameters,
+        "network_parameters": count_parameters(network),
+        "singular_values": affine.singular_values.tolist(),
+        "effective_rank": affine.effective_rank,
+    }
+
+
+def save(path: Path, affine: Affine) -> None:
+    """Writes ``weight`` and ``bias`` as a NumPy archive (.npz), whole or not at all.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, weight=affine.weight.numpy(), bias=affine.bias.numpy())
+    write_file(path, buffer.getvalue())
+
+
+def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
+    """The ten templates, centred, as pictures on one scale that has its zero at mid-grey.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    templates = affine.centred
+    largest = templates.abs().max().item()
+    pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()
+    figure = new_figure(9, 4.9, title)
+    for axes, picture, name in zip(figure.subplots(2, 5).flat, pictures, classes):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize=9)
+    figure.supxlabel(
+        "Bright in a colour: that colour there speaks for the class. Dark: against it. Mid-grey: neither.\n"
+        f"In each channel, full is a weight of {largest:.3g} and none of −{largest:.3g}, "
+        "with the mean over the classes subtracted.",
+        fontsize=9,
+    )
+    save_figure(figure, path)
