@@ -37,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         usage="ex1.py --model-name NAME [options]\n       ex1.py --model-name all [--seeds 0-4] [options]\n"
         "       ex1.py --resume RUN [--epochs N]\n"
         "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
-        "       ex1.py --predict IMAGE... --from RUN\n       ex1.py --collapse RUN\n       ex1.py -h",
+        "       ex1.py --predict IMAGE... --from RUN\n"
+        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
@@ -51,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     actions.add_argument("--list-models", action="store_true", help="show the models and exit")
     actions.add_argument("--evaluate", metavar="RUN", help="report a saved run again, given its folder")
+    actions.add_argument(
+        "--transfer", metavar="RUN", help="measure a saved run with each shuffle, and write that into the run's folder"
+    )
     actions.add_argument(
         "--collapse",
         metavar="RUN",
@@ -148,7 +152,7 @@ class Batch:
 class Command:
     """A parsed command line: what to do, and the settings that were given for it."""
 
-    action: str  # "train", "batch", "evaluate", "predict", "collapse" or "list"
+    action: str  # "train", "batch", "evaluate", "predict", "transfer", "collapse" or "list"
     given: dict
     run: str = ""
     images: tuple[str, ...] = ()
@@ -239,19 +243,23 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         given |= {name: values[0] for name, values in several.items() if values}
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
-    empty = [flag for flag in ("evaluate", "collapse", "from_run", "resume") if options[flag] in ("", [])]
+    empty = [flag for flag in ("evaluate", "transfer", "collapse", "from_run", "resume") if options[flag] in ("", [])]
     if empty:
         raise UsageError(f"--{empty[0].removesuffix('_run')} names no run")
-    asked = [flag_of(name) for name in ("list_models", "evaluate", "collapse", "predict", "resume") if options[name]]
+    asked = [
+        flag_of(name)
+        for name in ("list_models", "evaluate", "transfer", "collapse", "predict", "resume")
+        if options[name]
+    ]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different things: give one of them")
     if options["list_models"]:
         return Command("list", given)
     talk = {"quiet": options["quiet"], "debug": options["debug"]}
-    run = options["evaluate"] or options["collapse"] or options["from_run"]
+    run = options["evaluate"] or options["transfer"] or options["collapse"] or options["from_run"]
     if not run:
         if options["weights"]:
-            raise UsageError("--weights goes with --evaluate, --collapse or --predict")
+            raise UsageError("--weights goes with --evaluate, --transfer, --collapse or --predict")
         if options["resume"] not in (None, AUTO):
             if is_batch:
                 raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
@@ -266,7 +274,7 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(
-        action=next(action for action in ("evaluate", "collapse", "predict") if options[action]),
+        action=next(action for action in ("evaluate", "transfer", "collapse", "predict") if options[action]),
         given=given,
         run=run,
         images=tuple(options["predict"] or ()),

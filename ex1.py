@@ -39,7 +39,7 @@ import sources
 import steps
 import utils
 from commands import Command
-from config import AUTO, Config, RunnerError, UsageError, one_line
+from config import AUTO, DIALS, SHUFFLES, Config, RunnerError, UsageError, one_line
 from net import count_macs, count_parameters, initialize_kaiming
 from shell import AfterStep, Stopped
 from steps import Step
@@ -404,6 +404,27 @@ def evaluate(command: Command) -> Evaluation:
     return test
 
 
+def transfer(command: Command) -> None:
+    """Measures a saved run on the test images with each shuffle, and writes its accuracies into the run's folder.
+
+    Raises:
+        RunnerError: the run or its data can't be read, or the data is not what it was trained on.
+    """
+    config, network, saved, device, precision = restore(command)
+    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
+    images = data.subset(dataset.test, limit=config.limit)
+    epoch, say = len(saved["history"]), console.speaker(dataset.name, command.quiet)
+    found = {}
+    for shuffle in (*SHUFFLES, *DIALS):
+        loader = make_loader(images, data.TEST, replace(config, val_shuffle=shuffle), device, layout_of(network))
+        with checkpoints.own_generators(config.seed, epoch, device):
+            test = validate(network, loader.epoch(epoch), len(dataset.classes), precision)
+        found[shuffle] = test.accuracy
+        say(f"{config.model_name}, trained with shuffle {config.shuffle}, tested with {shuffle}: {test.accuracy:.1%}")
+    about = {"trained_with": config.shuffle, "epoch": epoch, "weights": command.weights, "images": len(images)}
+    utils.write_json(Path(command.run) / runs.TRANSFER, about | {"test_accuracy": found})
+
+
 def collapse(command: Command) -> None:
     """Writes the matrix that the affine network of a saved run comes to, and its templates, into the run's folder.
 
@@ -576,6 +597,8 @@ def main(command: Command) -> int:
             evaluate(command)
         elif command.action == "predict":
             predict(command)
+        elif command.action == "transfer":
+            transfer(command)
         elif command.action == "collapse":
             collapse(command)
         elif command.action == "batch":

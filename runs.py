@@ -25,7 +25,7 @@ from commands import Command
 from config import AUTO, FIELDS, IDENTITY, BusyError, Config, RunnerError, UsageError, flag_of, one_line
 from utils import Tally
 
-CONFIG, METRICS = "config.json", "metrics.json"
+CONFIG, METRICS, TRANSFER = "config.json", "metrics.json", "transfer.json"
 
 
 # ---- settings of saved runs -----------------------------------------------------------------------------------------

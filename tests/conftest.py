@@ -50,7 +50,7 @@ def ex1_main(tmp_path, small_synthetic):
     """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
 
     def run(*argv):
-        new = not {"--evaluate", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
+        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
         place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
         return ex1.main(commands.parse([*argv, *place, "--threads", "1"]))
 

@@ -242,6 +242,22 @@ def test_the_best_weights_of_a_holdout_run_can_be_used(ex1_main, tmp_path, capsy
     assert "best checkpoint" in capsys.readouterr().out
 
 
+def test_a_run_is_measured_with_every_shuffle(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "2", "--lr", "0.01", "--shuffle", "fixed", "--cues", "colour,position")
+    folder = run_folder(tmp_path)
+    assert ex1_main("--transfer", str(folder)) == 0
+    transfer = json.loads((folder / "transfer.json").read_text())
+    assert transfer["trained_with"] == "fixed"
+    own = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    assert transfer["test_accuracy"]["fixed"] == own
+    assert set(transfer["test_accuracy"]) == {*config.SHUFFLES, *config.DIALS}
+    capsys.readouterr()
+    for shuffle in ("colour", "within:4"):
+        ex1_main("--evaluate", str(folder), "--val-shuffle", shuffle)
+        accuracy = transfer["test_accuracy"][shuffle]
+        assert f"on 100 test images: {100 * accuracy:.1f} %" in capsys.readouterr().out
+
+
 def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q2_1", "--epochs", "1", "--shuffle", "per-image")
     folder = run_folder(tmp_path)

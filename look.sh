@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What do the networks look at? Trains what results/look holds, and shows it in its gallery: first on images whose answer
+# is known, then on CIFAR-10 with shuffles between the extremes. Hours; stopped, the same command goes on.
+set -eu
+cd "$(dirname "$0")"
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+results=results/look
+
+train() {
+    "$python" ex1.py --recipe fast --results-dir "$results" "$@"
+}
+
+for cues in colour position texture colour,position colour,texture position,texture colour,position,texture; do
+    train --model-name Q1_1,Q2_1 --seeds 0-2 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
+        --augment none --lr 0.01 --epochs 6
+    train --model-name Q1_19 --seeds 0 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
+        --augment none --lr 0.01 --epochs 6
+done
+train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle none fixed per-image colour \
+    block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16
+for run in "$results"/cifar10*/Q1_*/*/; do
+    [ -e "$run/transfer.json" ] || "$python" ex1.py --transfer "$run"
+done
+"$python" baselines.py --results-dir "$results"
+"$python" report.py "$results"/cifar10*
