@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -226,4 +226,119 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")
+    save_figure(figure, path, COLOURS_PER_FIGURE)
+
+
+def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> None:
+    """Accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
+    figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
+    panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False).flat
+    labels = [" +\n".join(cues) for cues in studies]
+    width = 0.8 / len(SHUFFLES)
+    for axes, name in zip(panels, names):
+        for i, shuffle in enumerate(SHUFFLES):
+            places, bars = [], []
+            for x, study in enumerate(studies.values()):
+                if group := study.group(name, shuffle):
+                    places.append(x + (i - 1) * width)
+                    bars.append(group.mean("val_accuracy"))
+            axes.bar(
+                places,
+                [bar.mean for bar in bars],
+                width,
+                yerr=[bar.half or 0 for bar in bars],
+                error_kw=dict(lw=0.8, capsize=2),
+                color=SHUFFLE_STYLE[shuffle][0],
+                label=shuffle,
+            )
+        axes.axhline(10, color=GREY, ls=":", lw=1)
+        axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
+        _grid(axes)
+    axes.set_xticks(range(len(labels)), labels, fontsize=9)
+    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
+
+
+def plot_neighbourhoods(
+    path: Path, study: Study, names: Sequence[str], sizes: Sequence[int], histogram: float | None
+) -> None:
+    """Accuracy against the size of the blocks: a panel for each model, with 95 % intervals over seeds.
+
+    Args:
+        sizes: of the blocks, in pixels; one pixel and the whole image are the ends of each curve.
+        histogram: accuracy in percent of a classifier that sees the colour histogram alone.
+    """
+    figure = new_figure(5.2 * len(names) + 0.6, 4.8, f"How large a neighbourhood? {study.data['name']}")
+    curves = (
+        ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in sizes), "none"], BLUE, "o"),
+        ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in sizes), "fixed"], VERMILION, "s"),
+    )
+    lines = (("colour", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
+    for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
+        for label, shuffles, colour, marker in curves:
+            points = [
+                (size, group.mean("val_accuracy"))
+                for size, shuffle in zip((1, *sizes, 32), shuffles)
+                if (group := study.group(name, shuffle))
+            ]
+            axes.errorbar(
+                [size for size, _ in points],
+                [estimate.mean for _, estimate in points],
+                yerr=[estimate.half or 0 for _, estimate in points],
+                color=colour,
+                marker=marker,
+                capsize=3,
+                label=label,
+            )
+        for shuffle, label, colour in lines:
+            if group := study.group(name, shuffle):
+                axes.axhline(group.mean("val_accuracy").mean, color=colour, ls="--", lw=1.2, label=label)
+        if histogram is not None:
+            axes.axhline(histogram, color=COLOURS[4], ls="-.", lw=1.2, label="colour histogram alone")
+        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
+        axes.set(xscale="log", xlabel="K (pixels)", ylim=(0, None))
+        axes.set_xticks((1, *sizes, 32), map(str, (1, *sizes, 32)))
+        axes.minorticks_off()
+        axes.set_title(name, fontsize=10)
+        _grid(axes)
+    figure.axes[0].set_ylabel("validation accuracy after the last epoch (%)")
+    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
+
+
+def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
+    """Accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
+    rows, columns = list(table), list(next(iter(table.values())))
+    values = [[table[row][column] for column in columns] for row in rows]
+    figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, title)
+    axes = figure.subplots()
+    axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            own = rows[y] == columns[x]
+            style = dict(fontsize=9, fontweight="bold" if own else "normal", color="black" if value > 55 else "white")
+            axes.text(x, y, f"{value:.0f}", ha="center", va="center", **style)
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set(xlabel="shuffle of the test images", ylabel="shuffle of training")
+    save_figure(figure, path, COLOURS_PER_FIGURE)
+
+
+def plot_by_class(path: Path, title: str, own: Mapping[str, Estimate], known: Mapping[str, Estimate]) -> None:
+    """A network's accuracy in each class against the colour histogram's, with 95 % intervals.
+
+    Args:
+        own: the network's, in percent, by class.
+        known: the colour histogram's.
+    """
+    figure = new_figure(6, 5.4, title)
+    axes = figure.subplots()
+    for name, estimate in own.items():
+        x = known[name]
+        axes.errorbar(x.mean, estimate.mean, xerr=x.half, yerr=estimate.half, color=BLUE, marker="o", ms=5, capsize=2)
+        axes.annotate(name, (x.mean, estimate.mean), (6, 5), textcoords="offset points", fontsize=9)
+    axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1)
+    axes.set(xlabel="colour histogram alone, accuracy (%)", ylabel="network, accuracy (%)", xlim=(0, None))
+    axes.set_ylim(0, None)
+    _grid(axes)
     save_figure(figure, path, COLOURS_PER_FIGURE)

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import estimates
+from estimates import Estimate
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -53,7 +56,36 @@ class Figure:
     alt: str
 
 
-Block = Heading | Text | Code | Table | Figure
+@dataclass(frozen=True)
+class Link:
+    """A paragraph that leads to the page ``name`` beside this one, which is written in the same two ways."""
+
+    text: str
+    name: str
+
+
+Block = Heading | Text | Code | Table | Figure | Link
+
+
+def spread(values: Sequence[float], form: str = ".1f") -> Cell:
+    """Mean, standard deviation and 95 % interval of values by seed, for a table."""
+    estimate = estimates.mean(list(values))
+    text = format(estimate.mean, form)
+    if estimate.sd is not None:
+        text += f" ± {estimate.sd:{form}}\n({estimate.low:{form}} … {estimate.high:{form}})"
+    return Cell(text, estimate.mean)
+
+
+def apart(estimate: Estimate, form: str = "+.1f") -> Cell:
+    """A difference and its 95 % interval, for a table."""
+    text = format(estimate.mean, form)
+    if estimate.half is not None:
+        text += f"\n({estimate.low:{form}} … {estimate.high:{form}})"
+    return Cell(text, estimate.mean)
+
+
+def count(n: int) -> Cell:
+    return Cell(f"{n:,}", n)
 
 
 def to_markdown(blocks: Sequence[Block], root: Path) -> str:
@@ -73,6 +105,8 @@ def to_markdown(blocks: Sequence[Block], root: Path) -> str:
                 parts.append("\n".join(f"- {safe(item)}" for item in items) or safe(text))
             case Code(text):
                 parts.append(f"```sh\n{text}\n```")
+            case Link(text, name):
+                parts.append(f"[{safe(text)}]({name}.md)")
             case Figure(path, alt):
                 parts.append(f"![{safe(alt)}]({path.relative_to(root).as_posix()})")
             case Table(columns, rows):
@@ -162,6 +196,8 @@ def to_html(blocks: Sequence[Block]) -> str:
                 parts.append(f"<ul>{inner}</ul>" if items else f"<p>{safe(text)}</p>")
             case Code(text):
                 parts.append(f"<pre>{safe(text)}</pre>")
+            case Link(text, name):
+                parts.append(f'<p><a href="{safe(name)}.html">{safe(text)}</a></p>')
             case Figure(path, alt):
                 picture = base64.b64encode(path.read_bytes()).decode()
                 parts.append(f'<p><img src="data:image/png;base64,{picture}" alt="{safe(alt)}"></p>')

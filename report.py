@@ -47,41 +47,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import claims
-import estimates
 import figures
+import gallery
 import models
 import utils
 from config import SHUFFLES, RunnerError, UsageError, one_line
-from estimates import Estimate
 from outcomes import Group, NoRuns, Study, read
-from pages import Block, Cell, Code, Figure, Heading, Table, Text, to_html, to_markdown
+from pages import Block, Cell, Code, Figure, Heading, Link, Table, Text, apart, count, spread, to_html, to_markdown
 
 FOLDER = "report"  # of the figures
 CALIBRATION_PANELS = 5
+LINK = (Link("What the networks look at: the gallery", "gallery"),)
 
 
 # ---- what the report says -------------------------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float], form: str = ".1f") -> Cell:
-    """Mean, standard deviation and 95 % interval of values by seed, for a table."""
-    estimate = estimates.mean(list(values))
-    text = format(estimate.mean, form)
-    if estimate.sd is not None:
-        text += f" ± {estimate.sd:{form}}\n({estimate.low:{form}} … {estimate.high:{form}})"
-    return Cell(text, estimate.mean)
-
-
-def apart(estimate: Estimate, form: str = "+.1f") -> Cell:
-    """A difference and its 95 % interval, for a table."""
-    text = format(estimate.mean, form)
-    if estimate.half is not None:
-        text += f"\n({estimate.low:{form}} … {estimate.high:{form}})"
-    return Cell(text, estimate.mean)
-
-
-def count(n: int) -> Cell:
-    return Cell(f"{n:,}", n)
 
 
 def in_words(settings: Sequence[tuple[str, object]]) -> str:
@@ -314,10 +293,11 @@ def rest_blocks(study: Study) -> list[Block]:
     return blocks
 
 
-def compose(study: Study, folder: Path, compare: Sequence[str], command: str) -> list[Block]:
-    """The report on ``study``, with its figures written to ``folder``."""
+def compose(study: Study, folder: Path, compare: Sequence[str], command: str, more: Sequence[Block]) -> list[Block]:
+    """The report on ``study``, with its figures written to ``folder``; ``more`` follows its head."""
     return [
         *head(study, command),
+        *more,
         *claim_blocks(study),
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),
@@ -380,9 +360,12 @@ def write(
     folder = study.folder
     command = ["python", "report.py", str(folder), *(["--compare", *compare] if compare else [])]
     utils.make_folder(folder / FOLDER)
-    blocks = compose(study, folder / FOLDER, compare, shlex.join(command))
-    utils.write_file(folder / "report.md", to_markdown(blocks, folder))
-    utils.write_file(folder / "report.html", to_html(blocks))
+    shown = gallery.compose(study, folder / FOLDER) if study.is_cifar10 else []
+    blocks = compose(study, folder / FOLDER, compare, shlex.join(command), LINK if shown else ())
+    for name, page in (("gallery", shown), ("report", blocks)):
+        if page:
+            utils.write_file(folder / f"{name}.md", to_markdown(page, folder))
+            utils.write_file(folder / f"{name}.html", to_html(page))
     for note in study.notes:
         say(note)
     if tensorboard:

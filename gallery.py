@@ -1,0 +1,347 @@
+"""What the networks look at: the part of a report that shuffles, cues, baselines and collapsed networks tell of.
+
+It is made of what is there: runs with the shuffles between the extremes, ``transfer.json`` and ``matrix.json`` in the
+folders of runs, ``baselines.json`` in that of the data set, and beside that the folders of synthetic images, whose cues
+are known.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import affine
+import baselines
+import claims
+import estimates
+import figures
+import runs
+from config import BLOCK_SIZES, CUES, DIALS, SHUFFLES, cue_strengths, one_line
+from estimates import Estimate
+from outcomes import Group, NoRuns, Outcome, Study, read
+from pages import Block, Cell, Figure, Heading, Table, Text, apart, count, spread
+
+MARGIN = 5.0
+"""Points of accuracy within which a cue has survived a shuffle, and a network is at chance."""
+
+
+def compose(study: Study, folder: Path) -> list[Block]:
+    """The gallery of ``study``, with its figures written to ``folder``; empty where there is nothing for one."""
+    found = baselines.read(study.folder)
+    sections = [
+        *known_cues(study.folder.parent, folder, study.notes),
+        *neighbourhoods(study, folder, found),
+        *transfers(study, folder),
+        *colours(study, folder, found),
+        *affine_networks(study, found),
+    ]
+    return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
+
+
+def versus(study: Study, group: Group, value: float) -> Estimate:
+    """How far the accuracy of ``group`` is from ``value``, in points."""
+    own = group.at("val_accuracy")
+    return estimates.difference(own, dict.fromkeys(own, value), study.pooled("val_accuracy"))
+
+
+# ---- cues that are known --------------------------------------------------------------------------------------------
+
+
+def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
+    """Accuracy by cue, shuffle and model on the synthetic images in ``root``, and whether it is as expected."""
+    studies: dict[tuple[str, ...], Study] = {}
+    for path in sorted(root.glob("synthetic*")):
+        try:
+            study = read(path)
+        except NoRuns:
+            continue
+        cues = tuple(cue_strengths(study.runs[0].config.cues))
+        if cues:
+            studies[cues] = study
+    if not studies:
+        return []
+    studies = dict(sorted(studies.items(), key=lambda item: (len(item[0]), [CUES.index(cue) for cue in item[0]])))
+    names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
+    path = folder / "cues.png"
+    figures.plot_cues(path, studies, names)
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for name in names:
+            groups = [study.group(name, shuffle) for shuffle in SHUFFLES]
+            if any(groups):
+                cells = [spread(list(group.at("val_accuracy").values())) if group else "" for group in groups]
+                rows.append([" + ".join(cues), name, count(max(len(group.runs) for group in groups if group)), *cells])
+    example = next(iter(studies.values())).runs[0]
+    settings = ", ".join(f"{name} {value}" for name, value in example.settings)
+    return [
+        Heading("Calibration: images whose answer is known"),
+        Text(
+            "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
+            "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
+            f"here is what the shuffle takes away. Settings: {settings}; accuracy on 2,000 test images, chance 10 %."
+        ),
+        Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
+        Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in SHUFFLES)), rows),
+        Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
+        Table(("expected", "model", "verdict", "measured"), list(expectations(studies, names, notes)), sortable=False),
+    ]
+
+
+def expectations(
+    studies: dict[tuple[str, ...], Study], names: list[str], notes: list[str]
+) -> Iterator[list[str | Cell]]:
+    """What is expected of a cue alone, for each model: in words, the verdict, and the figures it rests on."""
+    rules = (
+        ("colour", "colour survives a per-image shuffle", "per-image", -MARGIN, True),
+        ("position", "position survives a fixed shuffle", "fixed", -MARGIN, True),
+        ("position", "position falls to chance in a per-image shuffle", "per-image", None, False),
+        ("texture", "texture falls in a fixed shuffle, for a convolutional network", "fixed", -MARGIN, False),
+        ("texture", "texture falls to chance in a per-image shuffle", "per-image", None, False),
+    )
+    for cue, statement, shuffle, limit, above in rules:
+        study = studies.get((cue,))
+        for name in names if study else ():
+            plain, group = study.group(name), study.group(name, shuffle)
+            if not plain or not group:
+                continue
+            if limit is None:
+                estimate, limit_here, what = versus(study, group, claims.CHANCE), MARGIN, "from chance"
+            else:
+                estimate, limit_here, what = study.difference(group, plain), limit, "from no shuffle"
+            reason = f"{claims.percent(group.mean('val_accuracy'))}, {claims.points(estimate)} {what}"
+            yield [statement, name, claims.decide(estimate, limit_here, above), reason]
+
+
+# ---- shuffles between the extremes ----------------------------------------------------------------------------------
+
+
+def with_dials(study: Study) -> list[str]:
+    """The models that have runs with a shuffle between the extremes."""
+    return list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in DIALS))
+
+
+def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block]:
+    """Accuracy against the size of the blocks that are moved, or moved in."""
+    names = with_dials(study)
+    if not names:
+        return []
+    path = folder / "neighbourhoods.png"
+    histogram = 100 * found["baselines"][baselines.COLOUR]["accuracy"] if found else None
+    figures.plot_neighbourhoods(path, study, names, BLOCK_SIZES, histogram)
+    shuffles = [shuffle for shuffle in (*SHUFFLES, *DIALS) if any(study.group(name, shuffle) for name in names)]
+    rows: list[list[str | Cell]] = []
+    for shuffle in shuffles:
+        row: list[str | Cell] = [shuffle]
+        for name in names:
+            group, plain = study.group(name, shuffle), study.group(name)
+            row += [spread(list(group.at("val_accuracy").values())) if group else ""]
+            row += [apart(study.difference(group, plain)) if group and plain and group is not plain else ""]
+        rows.append(row)
+    columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
+    return [
+        Heading("How large a neighbourhood does the network need?"),
+        Text(
+            "block:K moves blocks of K×K pixels and leaves their inside: what is next to what survives, within K "
+            "pixels. within:K moves the pixels inside each block and leaves the blocks: where things are survives, to "
+            "K pixels. Both are one permutation for all images, as fixed is; with blocks of one pixel, or pixels moved "
+            "within all of the image, they are fixed. colour takes the colours and moves nothing."
+        ),
+        Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
+        Table(("shuffle", *columns), rows),
+        Text(items=tuple(text for name in names if (text := enough(study, name)))),
+    ]
+
+
+def enough(study: Study, name: str) -> str:
+    """From which block size on more than half of what a fixed shuffle costs is kept."""
+    plain, fixed = study.group(name), study.group(name, "fixed")
+    sizes = [size for size in BLOCK_SIZES if study.group(name, f"block:{size}")]
+    if not plain or not fixed or not sizes:
+        return ""
+    middle = (plain.mean("val_accuracy").mean + fixed.mean("val_accuracy").mean) / 2
+    for size in sizes:
+        if study.group(name, f"block:{size}").mean("val_accuracy").mean > middle:
+            where = f"blocks of {size}×{size} pixels, kept whole wherever they are moved"
+            return f"{name}: {where}, leave more than half of what a fixed shuffle takes."
+    return f"{name}: not even blocks of {sizes[-1]}×{sizes[-1]} pixels leave half of what a fixed shuffle takes."
+
+
+# ---- trained on one, tested on another ------------------------------------------------------------------------------
+
+
+def transfers(study: Study, folder: Path) -> list[Block]:
+    """Accuracy of runs with one shuffle on images with another."""
+    blocks: list[Block] = []
+    for name in dict.fromkeys(model for model, _ in study.groups):
+        table = {}
+        for shuffle in (*SHUFFLES, *DIALS):
+            group = study.group(name, shuffle)
+            measured = [found for run in group.runs.values() if (found := transfer(run, study.notes))] if group else []
+            if measured:
+                table[shuffle] = {other: fmean(run[other] for run in measured) for other in measured[0]}
+        if table:
+            path = folder / f"transfer_{name}.png"
+            figures.plot_transfer(path, f"{name} on {study.data['name']}", table)
+            blocks.append(Figure(path, f"Accuracy of {name} by the shuffle of training and that of the test"))
+    if not blocks:
+        return []
+    about = (
+        "Each row is a network trained with one shuffle, each column the test images with another; means over the "
+        "seeds, in percent. A row that stays bright says that what the network has learnt survives that shuffle."
+    )
+    return [Heading("Trained on one shuffle, tested on another"), Text(about), *blocks]
+
+
+def transfer(run: Outcome, notes: list[str]) -> dict[str, float] | None:
+    """The accuracies in a run's ``transfer.json``, in percent, by shuffle; None where there is none."""
+    path = run.folder / runs.TRANSFER
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["test_accuracy"]
+        return {shuffle: 100 * float(found[shuffle]) for shuffle in (*SHUFFLES, *DIALS)}
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
+        return None
+
+
+# ---- baselines ------------------------------------------------------------------------------------------------------
+
+
+def proportion(accuracy: float, images: int) -> Estimate:
+    """An accuracy in percent, measured on so many images, with its interval by the normal distribution."""
+    sd = 100 * math.sqrt(accuracy / 100 * (1 - accuracy / 100))
+    return Estimate(accuracy, images, sd, 1.96 * sd / math.sqrt(images))
+
+
+def less(a: Estimate, b: Estimate) -> Estimate:
+    """The difference of two independent estimates; its interval is wide enough for those of both."""
+    half = None if a.half is None or b.half is None else math.hypot(a.half, b.half)
+    return Estimate(a.mean - b.mean, a.n, half=half)
+
+
+def colours(study: Study, folder: Path, found: dict | None) -> list[Block]:
+    """Whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
+    if not found or found["data"]["sha256"] != study.data["sha256"]:
+        return []
+    histogram = found["baselines"][baselines.COLOUR]
+    bar = proportion(100 * histogram["accuracy"], histogram["images"])
+    rows: list[list[str | Cell]] = [
+        [f"{name}: {result['about']}", Cell(f"{100 * result['accuracy']:.1f}", 100 * result["accuracy"]), ""]
+        for name, result in found["baselines"].items()
+    ]
+    groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
+    verdicts = []
+    for group in groups:
+        values = group.mean("val_accuracy")
+        ahead = less(values, bar)
+        rows.append([f"{group.model}, per-image", spread(list(group.at("val_accuracy").values())), apart(ahead)])
+        verdict = claims.decide(ahead)
+        verdicts.append(
+            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: {verdict}, "
+            f"{claims.points(ahead)}."
+        )
+    blocks: list[Block] = [
+        Heading("Is it the colours?"),
+        Text(
+            "A per-image shuffle leaves which colours there are, and nothing else. How much that is, a classifier "
+            "tells that sees the colour histogram alone: gradient boosting or logistic regression (scikit-learn), "
+            "chosen on images held out from training."
+        ),
+        Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
+        Text(items=tuple(verdicts)),
+    ]
+    return blocks + [block for group in groups for block in by_class(study, group, folder, histogram)]
+
+
+def by_class(study: Study, group: Group, folder: Path, histogram: dict) -> list[Block]:
+    """A network's accuracy in each class beside the colour histogram's, and how the two go together."""
+    names = study.data["classes"]
+    told = {name: histogram["per_class_accuracy"].get(name) for name in names}
+    own = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
+    if any(value is None for value in told.values()) or any(math.isnan(value.mean) for value in own.values()):
+        return []
+    each = histogram["images"] // len(names)
+    known = {name: proportion(100 * value, each) for name, value in told.items()}
+    path = folder / f"colours_{group.model}.png"
+    figures.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", own, known)
+    rows: list[list[str | Cell]] = []
+    for name in names:
+        plain = study.group(group.model)
+        cells = [spread(list(plain.at(f"val_accuracy_of_{name}").values()))] if plain else []
+        told_cell = Cell(f"{known[name].mean:.1f}\n({known[name].low:.1f} … {known[name].high:.1f})", known[name].mean)
+        rows.append([name, spread(list(group.at(f"val_accuracy_of_{name}").values())), told_cell, *cells])
+    shuffled, plain = [own[name].mean for name in names], study.group(group.model)
+    items = [related("With a per-image shuffle", shuffled, [known[name].mean for name in names])]
+    if plain:
+        unshuffled = [plain.mean(f"val_accuracy_of_{name}").mean for name in names]
+        items.append(related("Without a shuffle", unshuffled, [known[name].mean for name in names]))
+    ranked = sorted(names, key=lambda name: -known[name].mean)
+    items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
+    if group.model == "Q1_1":
+        try:
+            items += [f"“{part.statement}”: {part.verdict}. {part.reason}" for part in claims.c4(study)]
+        except claims.NotEnough as error:
+            items.append(f"“Planes and deer best, cats worst”: {claims.OPEN}, {error}.")
+    columns = ["class", f"{group.model}, per-image (n = {len(group.runs)})", "colour histogram"]
+    columns += [f"{group.model}, none (n = {len(plain.runs)})"] if plain else []
+    return [
+        Heading(f"{group.model} and the colours of each class", 3),
+        Figure(path, f"Accuracy of {group.model} in each class against the colour histogram's"),
+        Table(tuple(columns), rows),
+        Text(items=tuple(items)),
+    ]
+
+
+def related(when: str, own: list[float], known: list[float]) -> str:
+    """How a network's accuracies by class go with the colour histogram's, in words."""
+    r, low, high = baselines.correlation(own, known)
+    verdict = "with it" if low > 0 else "against it" if high < 0 else "neither with it nor against it, for sure"
+    return (
+        f"{when} the network's accuracy by class goes {verdict}: correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) with "
+        "the colour histogram's over the classes."
+    )
+
+
+# ---- affine networks ------------------------------------------------------------------------------------------------
+
+
+def affine_networks(study: Study, found: dict | None) -> list[Block]:
+    """The networks that were collapsed into one matrix, beside a logistic regression that was trained as one."""
+    rows, pictures = [], []
+    everything = [*study.groups.values(), *study.others]
+    for run in (run for group in everything for run in group.runs.values()):
+        path = run.folder / affine.FACTS
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            row: list[str | Cell] = [run.config.run_name, count(int(facts["network_parameters"]))]
+            row += [Cell(f"{facts['largest_difference']:.1e}", facts["largest_difference"])]
+            row += [Cell(f"{facts['effective_rank']:.1f}", facts["effective_rank"]), Cell(f"{run.test:.1f}", run.test)]
+        except FileNotFoundError:
+            continue
+        except Exception as error:
+            study.notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
+            continue
+        rows.append(row)
+        if (run.folder / affine.TEMPLATES).exists():
+            pictures.append(Figure(run.folder / affine.TEMPLATES, f"Templates of the classes of {run.config.run_name}"))
+    if not rows:
+        return []
+    if found:
+        accuracy = 100 * found["baselines"][baselines.PIXELS]["accuracy"]
+        rows.append(["logistic regression, trained directly", count(30_730), "", "", Cell(f"{accuracy:.1f}", accuracy)])
+    columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
+    return [
+        Heading("Affine networks are one matrix"),
+        Text(
+            "Without ReLU and pools, all layers together are one affine function of the image: 3,072 weights and a "
+            "bias for each class, 30,730 numbers, whatever the width of the layers in between. So width adds "
+            "parameters but no function that a logistic regression on the pixels doesn't have. The pictures are the "
+            "rows of that matrix: what speaks for a class, and what against it."
+        ),
+        Table(columns, rows),
+        *pictures,
+    ]
