@@ -298,7 +298,10 @@ def by_class(study: Study, group: Group, folder: Path, histogram: dict) -> list[
 
 def related(when: str, own: list[float], known: list[float]) -> str:
     """How a network's accuracies by class go with the colour histogram's, in words."""
-    r, low, high = baselines.correlation(own, known)
+    try:
+        r, low, high = baselines.correlation(own, known)
+    except ValueError as error:
+        return f"{when} the network's accuracy by class can't be compared with the colour histogram's: {error}."
     verdict = "with it" if low > 0 else "against it" if high < 0 else "neither with it nor against it, for sure"
     return (
         f"{when} the network's accuracy by class goes {verdict}: correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) with "

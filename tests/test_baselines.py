@@ -160,14 +160,23 @@ def test_held_out_images_are_not_trained_on(few_iterations, monkeypatch):
 
 def test_the_same_again_to_the_last_digit(few_iterations):
     dataset = dataset_of(300, colour=0.5, position=0.5)
+    for baseline in baselines.baselines().values():
+        for candidate in baseline.candidates:
+            first, again = (baselines.evaluate(candidate, dataset) for _ in range(2))
+            assert first.loss == again.loss, candidate.settings
+            assert torch.equal(first.confusion, again.confusion)
 
-    def untimed():
-        found = baselines.measure(dataset, say=lambda text: None)["baselines"]
-        for row in [*found.values(), *(row for result in found.values() for row in result["candidates"])]:
-            del row["seconds"]
-        return found
 
-    assert untimed() == untimed()
+def test_chance_is_the_most_frequent_class_of_the_training_images():
+    pytest.importorskip("sklearn")
+    dataset = dataset_of()
+    labels = torch.arange(10).repeat_interleave(torch.arange(1, 11))  # so many of each class as its number plus 1
+    dataset = replace(dataset, train=Images(dataset.train.pixels[: len(labels)], labels))
+    found = baselines.evaluate(baselines.baselines()[baselines.CHANCE].candidates[0], dataset)
+    assert found.confusion[:, 9].tolist() == [50] * 10
+    assert found.accuracy == 0.1
+    assert found.confidence == pytest.approx(10 / 55)
+    assert found.loss == pytest.approx(-np.log(np.arange(1, 11) / 55).mean())
 
 
 def test_too_few_images_and_classes_without_any_are_refused():
