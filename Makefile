@@ -1,6 +1,7 @@
 # make run        train Q1_19 for 15 epochs, or: make run ARGS="--model-name Q1_1 --epochs 2"
 # make test       run the tests
 # make reproduce  train what results/reproduction holds and report on it (hours; stopped, it goes on)
+# make look       train what results/look holds, and show what the networks look at (hours; stopped, it goes on)
 # make fuzz       feed 200,000 mutated inputs to everything that reads any (half an hour)
 # make bench      time everything against the textbook loop and the bare limit (three quarters of an hour)
 # All first make the virtual environment .venv, once.
@@ -9,7 +10,7 @@ PYTHON = python3
 VENV = .venv
 ARGS = --model-name Q1_19 --epochs 15
 
-.PHONY: run test reproduce fuzz bench clean
+.PHONY: run test reproduce look fuzz bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python ex1.py $(ARGS)
@@ -22,6 +23,9 @@ reproduce: $(VENV)/installed
 	$(REPRODUCTION)
 	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_11,Q1_17,Q1_18,Q1_19,Q2_1,Q2_2 --seeds 0-2
 	$(REPRODUCTION) --model-name Q1_1 --shuffle none fixed per-image --seeds 0-2
+
+look: $(VENV)/installed
+	./look.sh
 
 fuzz: $(VENV)/installed
 	$(VENV)/bin/python tests/fuzz.py 200000

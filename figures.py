@@ -268,7 +268,7 @@ def plot_neighbourhoods(
         sizes: of the blocks, in pixels; one pixel and the whole image are the ends of each curve.
         histogram: accuracy in percent of a classifier that sees the colour histogram alone.
     """
-    figure = new_figure(5.2 * len(names) + 0.6, 4.8, f"How large a neighbourhood? {study.data['name']}")
+    figure = new_figure(max(7.5, 5.2 * len(names) + 0.6), 4.8, f"How large a neighbourhood? {study.data['name']}")
     curves = (
         ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in sizes), "none"], BLUE, "o"),
         ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in sizes), "fixed"], VERMILION, "s"),

@@ -19,7 +19,7 @@ import claims
 import estimates
 import figures
 import runs
-from config import BLOCK_SIZES, CUES, DIALS, SHUFFLES, cue_strengths, one_line
+from config import BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
 from estimates import Estimate
 from outcomes import Group, NoRuns, Outcome, Study, read
 from pages import Block, Cell, Figure, Heading, Table, Text, apart, count, spread
@@ -30,7 +30,11 @@ MARGIN = 5.0
 
 def compose(study: Study, folder: Path) -> list[Block]:
     """The gallery of ``study``, with its figures written to ``folder``; empty where there is nothing for one."""
-    found = baselines.read(study.folder)
+    try:
+        found = baselines.read(study.folder)
+    except RunnerError as error:
+        found = None
+        study.notes.append(str(error))
     sections = [
         *known_cues(study.folder.parent, folder, study.notes),
         *neighbourhoods(study, folder, found),

@@ -22,5 +22,9 @@ train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle
 for run in "$results"/cifar10*/Q1_*/*/; do
     [ -e "$run/transfer.json" ] || "$python" ex1.py --transfer "$run"
 done
+"$python" ex1.py --model-name Q2_1,Q2_2 --epochs 3 --dataset cifar10 --results-dir "$results"
+for run in "$results"/cifar10*/Q2_*/*/; do
+    [ -e "$run/matrix.json" ] || "$python" ex1.py --collapse "$run"
+done
 "$python" baselines.py --results-dir "$results"
 "$python" report.py "$results"/cifar10*

@@ -165,6 +165,12 @@ def test_classes_are_compared_with_the_colours_of_each(tmp_path, sign, told):
     assert "“planes and deer best”: holds" in page
 
 
+def test_baselines_that_cannot_be_read_are_told(tmp_path):
+    seeds(tmp_path, "Q1_1", "per-image")
+    (tmp_path / "cifar10/baselines.json").write_text("{")
+    assert gallery_of(tmp_path, notes=["baselines.json can't be read"]) == ""
+
+
 def test_baselines_on_other_images_are_not_compared(tmp_path):
     seeds(tmp_path, "Q1_1", "per-image")
     fake_baselines(tmp_path / "cifar10")
