@@ -270,11 +270,13 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         return Command("train", given, resume=options["resume"] or "", **talk)
     asked = [name for name in FIELDS if name in given or len(several.get(name, ())) > 1]
     asked += ["seeds"] * bool(several["seed"]) + list(asks_for_batch)
-    extra = [flag_of(name) for name in asked if name not in PLACE_SETTINGS | {"val_shuffle"}]
+    action = next(action for action in ("evaluate", "transfer", "collapse", "predict") if options[action])
+    allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
+    extra = [flag_of(name) for name in asked if name not in allowed]
     if extra:
         raise UsageError(f"a saved run brings its own settings: leave out {', '.join(extra)}")
     return Command(
-        action=next(action for action in ("evaluate", "transfer", "collapse", "predict") if options[action]),
+        action=action,
         given=given,
         run=run,
         images=tuple(options["predict"] or ()),

@@ -179,7 +179,7 @@ class Config:
         f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
         choices=(*SHUFFLES, *DIALS), several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
-        "another --shuffle for the images that are not trained on; may be given with --evaluate too",
+        "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
         choices=(SAME, *SHUFFLES, *DIALS), names_run=True, metavar="SHUFFLE")
     shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
         metavar="N")

@@ -146,6 +146,10 @@ def test_settings_that_change_a_result_change_the_name(field):
         ("--evaluate run --predict a.png --from run", "give one of them"),
         ("--evaluate run --lr 3 --model-name Q1_1", "leave out --model-name, --lr"),
         ("--evaluate run --results-dir there", "leave out --results-dir"),
+        ("--transfer run --val-shuffle fixed", "leave out --val-shuffle"),
+        ("--collapse run --transfer run", "give one of them"),
+        ("--collapse= --model-name Q1_1", "--collapse names no run"),
+        ("--model-name Q1_1 --shuffle block:3", "--shuffle block:3"),
     ],
 )
 def test_a_mistake_exits_with_2_and_its_reason(arguments, reason, capsys):
