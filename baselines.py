@@ -298,6 +298,7 @@ def measure(dataset: Dataset, say: Callable[[str], None] = print) -> dict:
     everything = baselines()
     if len(dataset.train) < LEAST_IMAGES or len(dataset.train.labels.unique()) < len(dataset.classes):
         raise RunnerError(f"baselines need {LEAST_IMAGES} training images or more, some of each class")
+    machine = utils.describe_machine(torch.device("cpu"), "fp32")  # first, as it says when this started
     results = {}
     for name, baseline in everything.items():
         say(f"{name}: {baseline.about}")
@@ -313,7 +314,7 @@ def measure(dataset: Dataset, say: Callable[[str], None] = print) -> dict:
         }
     return {
         "data": utils.describe_dataset(dataset),
-        "machine": utils.describe_machine(torch.device("cpu"), "fp32"),
+        "machine": machine,
         "sklearn": importlib.metadata.version("scikit-learn"),
         "seed": SEED,
         "baselines": results,
