@@ -151,7 +151,8 @@ def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block
             "block:K moves blocks of K×K pixels and leaves their inside: what is next to what survives, within K "
             "pixels. within:K moves the pixels inside each block and leaves the blocks: where things are survives, to "
             "K pixels. Both are one permutation for all images, as fixed is; with blocks of one pixel, or pixels moved "
-            "within all of the image, they are fixed. colour takes the colours and moves nothing."
+            "within all of the image, they are fixed. colour takes the colours and moves nothing. Intervals are over "
+            "seeds of the weights and of the order; all runs of a shuffle have the same permutation."
         ),
         Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
         Table(("shuffle", *columns), rows),
@@ -301,16 +302,14 @@ def by_class(study: Study, group: Group, folder: Path, histogram: dict) -> list[
 
 
 def related(when: str, own: list[float], known: list[float]) -> str:
-    """How a network's accuracies by class go with the colour histogram's, in words."""
+    """Whether a network's accuracies by class go with the colour histogram's, in words."""
+    what = f"{when} the network's accuracy by class goes with the colour histogram's"
     try:
         r, low, high = baselines.correlation(own, known)
     except ValueError as error:
-        return f"{when} the network's accuracy by class can't be compared with the colour histogram's: {error}."
-    verdict = "with it" if low > 0 else "against it" if high < 0 else "neither with it nor against it, for sure"
-    return (
-        f"{when} the network's accuracy by class goes {verdict}: correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) with "
-        "the colour histogram's over the classes."
-    )
+        return f"{what}: {claims.OPEN}, {error}."
+    verdict = claims.HOLDS if low > 0 else claims.FAILS if high < 0 else claims.OPEN
+    return f"{what}: {verdict}, correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) over {len(own)} classes."
 
 
 # ---- affine networks ------------------------------------------------------------------------------------------------
