@@ -13,16 +13,16 @@ train() {
 
 for cues in colour position texture colour,position colour,texture position,texture colour,position,texture; do
     train --model-name Q1_1,Q2_1 --seeds 0-2 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
-        --augment none --lr 0.01 --epochs 6
+        --augment none --lr 0.01 --epochs 4
     train --model-name Q1_19 --seeds 0 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
-        --augment none --lr 0.01 --epochs 6
+        --augment none --lr 0.01 --epochs 4
 done
 train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle none fixed per-image colour \
     block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16
 for run in "$results"/cifar10*/Q1_*/*/; do
     [ -e "$run/transfer.json" ] || "$python" ex1.py --transfer "$run"
 done
-"$python" ex1.py --model-name Q2_1,Q2_2 --epochs 3 --dataset cifar10 --results-dir "$results"
+"$python" ex1.py --model-name Q2_1,Q2_2 --epochs 1 --dataset cifar10 --results-dir "$results"
 for run in "$results"/cifar10*/Q2_*/*/; do
     [ -e "$run/matrix.json" ] || "$python" ex1.py --collapse "$run"
 done
