@@ -335,7 +335,9 @@ def plot_by_class(path: Path, title: str, own: Mapping[str, Estimate], known: Ma
     axes = figure.subplots()
     for name, estimate in own.items():
         x = known[name]
-        axes.errorbar(x.mean, estimate.mean, xerr=x.half, yerr=estimate.half, color=BLUE, marker="o", ms=5, elinewidth=0.7)
+        axes.errorbar(
+            x.mean, estimate.mean, xerr=x.half, yerr=estimate.half, color=BLUE, marker="o", ms=5, elinewidth=0.7
+        )
         axes.annotate(name, (x.mean, estimate.mean), (6, 5), textcoords="offset points", fontsize=9)
     axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1)
     axes.set(xlabel="colour histogram alone, accuracy (%)", ylabel="network, accuracy (%)", xlim=(0, None))
