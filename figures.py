@@ -296,12 +296,12 @@ def plot_neighbourhoods(
         if histogram is not None:
             axes.axhline(histogram, color=COLOURS[4], ls="-.", lw=1.2, label="colour histogram alone")
         axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
-        axes.set(xscale="log", xlabel="K (pixels)", ylim=(0, None))
+        axes.set(xscale="log", xlabel="K (pixels)")
         axes.set_xticks((1, *sizes, 32), map(str, (1, *sizes, 32)))
         axes.minorticks_off()
         axes.set_title(name, fontsize=10)
         _grid(axes)
-    figure.axes[0].set_ylabel("validation accuracy after the last epoch (%)")
+    figure.axes[0].set(ylabel="validation accuracy after the last epoch (%)", ylim=(0, 100))
     figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
