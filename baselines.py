@@ -49,11 +49,10 @@ if __name__ == "__main__":
 
 import importlib.metadata
 import json
-import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -350,29 +349,6 @@ def per_class(found: dict, baseline: str) -> dict[str, float | None]:
         baseline: one of ``CHANCE``, ``COLOUR`` and ``PIXELS``.
     """
     return found["baselines"][baseline]["per_class_accuracy"]
-
-
-def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
-    """Pearson's r of two lists of the same n values each, and the ends of its 95 % interval.
-
-    The interval is Fisher's: atanh(r) is about normal with standard deviation 1/√(n − 3); see Fisher, 1921, "On the
-    'Probable Error' of a Coefficient of Correlation Deduced from a Small Sample". It takes the pairs for independent
-    draws of a bivariate normal distribution, which ten classes hardly are: it is a guide.
-
-    Raises:
-        ValueError: the lists differ in length, have fewer than four values, or all values of one are equal.
-    """
-    n = len(x)
-    if n != len(y) or n < 4:
-        raise ValueError(f"{n} and {len(y)} values: a correlation with an interval takes two lists of at least 4")
-    if min(x) == max(x) or min(y) == max(y):
-        raise ValueError("all values of a list are equal: there is no correlation")
-    x, y = (np.asarray(values, dtype=np.float64) - np.mean(values) for values in (x, y))
-    r = max(-1.0, min(1.0, float(x @ y) / math.sqrt(x @ x) / math.sqrt(y @ y)))
-    if abs(r) == 1:
-        return r, r, r
-    half = 1.959964 / math.sqrt(n - 3)
-    return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
 def table(found: dict) -> str:

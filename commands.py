@@ -29,6 +29,9 @@ from config import (
     one_line,
 )
 
+ON_A_RUN = ("evaluate", "transfer", "collapse", "predict")
+"""The options, and actions, that take a saved run."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line. Settings that are not given are absent from the parsed namespace."""
@@ -243,21 +246,17 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         given |= {name: values[0] for name, values in several.items() if values}
     if bool(options["predict"]) != bool(options["from_run"]):
         raise UsageError("--predict IMAGE... and --from RUN go together")
-    empty = [flag for flag in ("evaluate", "transfer", "collapse", "from_run", "resume") if options[flag] in ("", [])]
+    empty = [flag for flag in (*ON_A_RUN, "from_run", "resume") if options[flag] in ("", [])]
     if empty:
         raise UsageError(f"--{empty[0].removesuffix('_run')} names no run")
-    asked = [
-        flag_of(name)
-        for name in ("list_models", "evaluate", "transfer", "collapse", "predict", "resume")
-        if options[name]
-    ]
+    asked = [flag_of(name) for name in ("list_models", *ON_A_RUN, "resume") if options[name]]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different things: give one of them")
     if options["list_models"]:
         return Command("list", given)
     talk = {"quiet": options["quiet"], "debug": options["debug"]}
-    run = options["evaluate"] or options["transfer"] or options["collapse"] or options["from_run"]
-    if not run:
+    action = next((action for action in ON_A_RUN if options[action]), None)
+    if not action:
         if options["weights"]:
             raise UsageError("--weights goes with --evaluate, --transfer, --collapse or --predict")
         if options["resume"] not in (None, AUTO):
@@ -270,7 +269,6 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
         return Command("train", given, resume=options["resume"] or "", **talk)
     asked = [name for name in FIELDS if name in given or len(several.get(name, ())) > 1]
     asked += ["seeds"] * bool(several["seed"]) + list(asks_for_batch)
-    action = next(action for action in ("evaluate", "transfer", "collapse", "predict") if options[action])
     allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
     extra = [flag_of(name) for name in asked if name not in allowed]
     if extra:
@@ -278,7 +276,7 @@ def _command(options: dict, given: dict, several: dict[str, tuple]) -> Command:
     return Command(
         action=action,
         given=given,
-        run=run,
+        run=options["from_run"] or options[action],
         images=tuple(options["predict"] or ()),
         weights=options["weights"] or "last",
         **talk,

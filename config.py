@@ -49,6 +49,8 @@ BLOCK_SIZES = (2, 4, 8, 16)
 DIALS = (*(f"{kind}:{size}" for kind in ("block", "within") for size in BLOCK_SIZES), "colour")
 """The shuffles that take away a part of what ``fixed`` does, and the one that takes the colours."""
 
+ALL_SHUFFLES = (*SHUFFLES, *DIALS)
+
 SAME = "same"
 
 CUES = ("colour", "position", "texture")
@@ -177,10 +179,10 @@ class Config:
         "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
         f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
-        choices=(*SHUFFLES, *DIALS), several=True, metavar="SHUFFLE")
+        choices=ALL_SHUFFLES, several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
-        choices=(SAME, *SHUFFLES, *DIALS), names_run=True, metavar="SHUFFLE")
+        choices=(SAME, *ALL_SHUFFLES), names_run=True, metavar="SHUFFLE")
     shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
         metavar="N")
 

@@ -20,6 +20,10 @@ T_975 = (
 T_975_BEYOND = ((30, 2.042), (40, 2.021), (60, 2.000), (120, 1.980))
 
 
+Z_975 = 1.959964
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
 def t_quantile(degrees: int) -> float:
     """The 97.5 % quantile of Student's t; between the rows of the table that of the fewer degrees, which is wider."""
     if degrees <= len(T_975):
@@ -95,3 +99,37 @@ def difference(a: Mapping[int, float], b: Mapping[int, float], pooled: Pooled | 
         return Estimate(apart, n)
     half = t_quantile(pooled.degrees) * pooled.sd * math.sqrt(1 / len(a) + 1 / len(b))
     return Estimate(apart, n, pooled.sd, half, "pooled")
+
+
+def proportion(percent: float, n: int) -> Estimate:
+    """A share of ``n`` images in percent, with its interval by the normal distribution."""
+    sd = math.sqrt(percent * (100 - percent))
+    return Estimate(percent, n, sd, Z_975 * sd / math.sqrt(n))
+
+
+def less(a: Estimate, b: Estimate) -> Estimate:
+    """The difference of two independent estimates, with the interval that follows from theirs."""
+    half = None if a.half is None or b.half is None else math.hypot(a.half, b.half)
+    return Estimate(a.mean - b.mean, a.n, half=half)
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
+    """Pearson's r of two lists of the same n values each, and the ends of its 95 % interval.
+
+    The interval is Fisher's: atanh(r) is about normal with standard deviation 1/√(n − 3); see Fisher, 1921, "On the
+    'Probable Error' of a Coefficient of Correlation Deduced from a Small Sample". It takes the pairs for independent
+    draws of a bivariate normal distribution, which ten classes hardly are: it is a guide.
+
+    Raises:
+        ValueError: the lists differ in length, have fewer than four values, or all values of one are equal.
+    """
+    n = len(x)
+    if n != len(y) or n < 4:
+        raise ValueError(f"{n} and {len(y)} values: a correlation with an interval takes two lists of at least 4")
+    if min(x) == max(x) or min(y) == max(y):
+        raise ValueError("all values of a list are equal: there is no correlation")
+    r = max(-1.0, min(1.0, statistics.correlation(x, y)))
+    if abs(r) == 1:
+        return r, r, r
+    half = Z_975 / math.sqrt(n - 3)
+    return r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)

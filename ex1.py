@@ -39,7 +39,7 @@ import sources
 import steps
 import utils
 from commands import Command
-from config import AUTO, DIALS, SHUFFLES, Config, RunnerError, UsageError, one_line
+from config import ALL_SHUFFLES, AUTO, Config, RunnerError, UsageError, one_line
 from net import count_macs, count_parameters, initialize_kaiming
 from shell import AfterStep, Stopped
 from steps import Step
@@ -393,11 +393,8 @@ def evaluate(command: Command) -> Evaluation:
     """
     config, network, saved, device, precision = restore(command)
     dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
-    epoch = len(saved["history"])
     images = data.subset(dataset.test, limit=config.limit)
-    loader = make_loader(images, data.TEST, config, device, layout_of(network))
-    with checkpoints.own_generators(config.seed, epoch, device):
-        test = validate(network, loader.epoch(epoch), len(dataset.classes), precision)
+    test = measure_again(config, network, images, saved, device, precision)
     say = console.speaker(dataset.name, command.quiet)
     say(f"{command.run}: {command.weights} checkpoint, {checkpoints.position(saved)}, of {config.epochs} epochs")
     console.report(test, dataset, config, command.run, command.quiet)
@@ -413,16 +410,24 @@ def transfer(command: Command) -> None:
     config, network, saved, device, precision = restore(command)
     dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
     images = data.subset(dataset.test, limit=config.limit)
-    epoch, say = len(saved["history"]), console.speaker(dataset.name, command.quiet)
+    say = console.speaker(dataset.name, command.quiet)
     found = {}
-    for shuffle in (*SHUFFLES, *DIALS):
-        loader = make_loader(images, data.TEST, replace(config, val_shuffle=shuffle), device, layout_of(network))
-        with checkpoints.own_generators(config.seed, epoch, device):
-            test = validate(network, loader.epoch(epoch), len(dataset.classes), precision)
+    for shuffle in ALL_SHUFFLES:
+        test = measure_again(replace(config, val_shuffle=shuffle), network, images, saved, device, precision)
         found[shuffle] = test.accuracy
         say(f"{config.model_name}, trained with shuffle {config.shuffle}, tested with {shuffle}: {test.accuracy:.1%}")
-    about = {"trained_with": config.shuffle, "epoch": epoch, "weights": command.weights, "images": len(images)}
-    utils.write_json(Path(command.run) / runs.TRANSFER, about | {"test_accuracy": found})
+    about = {"trained_with": config.shuffle, "epoch": len(saved["history"]), "weights": command.weights}
+    utils.write_json(Path(command.run) / runs.TRANSFER, about | {"images": len(images), "test_accuracy": found})
+
+
+def measure_again(
+    config: Config, network: nn.Module, images: data.Images, saved: dict, device: torch.device, precision: str
+) -> Evaluation:
+    """A saved run on ``images``, with the random numbers of its last epoch."""
+    epoch = len(saved["history"])
+    loader = make_loader(images, data.TEST, config, device, layout_of(network))
+    with checkpoints.own_generators(config.seed, epoch, device):
+        return validate(network, loader.epoch(epoch), len(saved["dataset"]["classes"]), precision)
 
 
 def collapse(command: Command) -> None:
@@ -593,20 +598,13 @@ def set_up_machine(config: Config, network: nn.Module, device: torch.device, sav
 def main(command: Command) -> int:
     """Does what the command line asks for and returns the exit code."""
     try:
-        if command.action == "evaluate":
-            evaluate(command)
-        elif command.action == "predict":
-            predict(command)
-        elif command.action == "transfer":
-            transfer(command)
-        elif command.action == "collapse":
-            collapse(command)
-        elif command.action == "batch":
+        if command.action == "batch":
             import batch
 
             batch.run(command)
         else:
-            train(command)
+            what = dict(train=train, evaluate=evaluate, transfer=transfer, collapse=collapse, predict=predict)
+            what[command.action](command)
     except Stopped as stopped:
         console.warn(f"ex1.py: {stopped}")
         return stopped.exit_code

@@ -7,9 +7,8 @@ are known.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -20,14 +19,13 @@ import estimates
 import figures
 import models
 import runs
-from config import BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
+from config import ALL_SHUFFLES, BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
 from estimates import Estimate
 from outcomes import Group, NoRuns, Outcome, Study, read
-from pages import Block, Cell, Figure, Heading, Table, Text, apart, count, spread
+from pages import Block, Cell, Figure, Heading, Table, Text, apart, count, number, spread
 
 MARGIN = 5.0
 """Points of accuracy within which a cue has survived a shuffle, and a network is at chance."""
-
 
 TEXTURE_FALLS = "texture falls in a fixed shuffle"
 """Expected of what has convolutions and ReLU alone; an affine network knows of no neighbourhood to begin with."""
@@ -40,14 +38,28 @@ def compose(study: Study, folder: Path) -> list[Block]:
     except RunnerError as error:
         found = None
         study.notes.append(str(error))
+    if found and found["data"]["sha256"] != study.data["sha256"]:
+        found = None
     sections = [
-        *known_cues(study.folder.parent, folder, study.notes),
+        *known_cues(study.folder.parent, folder),
         *neighbourhoods(study, folder, found),
         *transfers(study, folder),
         *colours(study, folder, found),
         *affine_networks(study, found),
     ]
     return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
+
+
+def beside(run: Outcome, name: str, parse: Callable[[dict], object], notes: list[str]) -> object:
+    """What ``parse`` makes of the JSON file ``name`` in a run's folder; None where there is none, or it is damaged."""
+    path = run.folder / name
+    if not path.exists():
+        return None
+    try:
+        return parse(runs.read_json(path))
+    except Exception as error:
+        notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
+        return None
 
 
 def versus(study: Study, group: Group, value: float) -> Estimate:
@@ -59,7 +71,7 @@ def versus(study: Study, group: Group, value: float) -> Estimate:
 # ---- cues that are known --------------------------------------------------------------------------------------------
 
 
-def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
+def known_cues(root: Path, folder: Path) -> list[Block]:
     """Accuracy by cue, shuffle and model on the synthetic images in ``root``, and whether it is as expected."""
     studies: dict[tuple[str, ...], Study] = {}
     for path in sorted(root.glob("synthetic*")):
@@ -95,13 +107,11 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
-        Table(("expected", "model", "verdict", "measured"), list(expectations(studies, names, notes)), sortable=False),
+        Table(("expected", "model", "verdict", "measured"), list(expectations(studies, names)), sortable=False),
     ]
 
 
-def expectations(
-    studies: dict[tuple[str, ...], Study], names: list[str], notes: list[str]
-) -> Iterator[list[str | Cell]]:
+def expectations(studies: dict[tuple[str, ...], Study], names: list[str]) -> Iterator[list[str | Cell]]:
     """What is expected of a cue alone, for each model: in words, the verdict, and the figures it rests on."""
     rules = (
         ("colour", "colour survives a per-image shuffle", "per-image", -MARGIN, True),
@@ -127,20 +137,15 @@ def expectations(
 # ---- shuffles between the extremes ----------------------------------------------------------------------------------
 
 
-def with_dials(study: Study) -> list[str]:
-    """The models that have runs with a shuffle between the extremes."""
-    return list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in DIALS))
-
-
 def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block]:
     """Accuracy against the size of the blocks that are moved, or moved in."""
-    names = with_dials(study)
+    names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in DIALS))
     if not names:
         return []
     path = folder / "neighbourhoods.png"
     histogram = 100 * found["baselines"][baselines.COLOUR]["accuracy"] if found else None
     figures.plot_neighbourhoods(path, study, names, BLOCK_SIZES, histogram)
-    shuffles = [shuffle for shuffle in (*SHUFFLES, *DIALS) if any(study.group(name, shuffle) for name in names)]
+    shuffles = [shuffle for shuffle in ALL_SHUFFLES if any(study.group(name, shuffle) for name in names)]
     rows: list[list[str | Cell]] = []
     for shuffle in shuffles:
         row: list[str | Cell] = [shuffle]
@@ -187,10 +192,12 @@ def transfers(study: Study, folder: Path) -> list[Block]:
     blocks: list[Block] = []
     for name in dict.fromkeys(model for model, _ in study.groups):
         table = {}
-        for shuffle in (*SHUFFLES, *DIALS):
+        for shuffle in ALL_SHUFFLES:
             group = study.group(name, shuffle)
-            measured = [found for run in group.runs.values() if (found := transfer(run, study.notes))] if group else []
-            if measured:
+            found = (
+                [beside(run, runs.TRANSFER, in_percent, study.notes) for run in group.runs.values()] if group else []
+            )
+            if measured := [one for one in found if one]:
                 table[shuffle] = {other: fmean(run[other] for run in measured) for other in measured[0]}
         if table:
             path = folder / f"transfer_{name}.png"
@@ -205,56 +212,34 @@ def transfers(study: Study, folder: Path) -> list[Block]:
     return [Heading("Trained on one shuffle, tested on another"), Text(about), *blocks]
 
 
-def transfer(run: Outcome, notes: list[str]) -> dict[str, float] | None:
-    """The accuracies in a run's ``transfer.json``, in percent, by shuffle; None where there is none."""
-    path = run.folder / runs.TRANSFER
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["test_accuracy"]
-        return {shuffle: 100 * float(found[shuffle]) for shuffle in (*SHUFFLES, *DIALS)}
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
-        return None
+def in_percent(transfer: dict) -> dict[str, float]:
+    """The accuracies of a ``transfer.json`` in percent, by shuffle."""
+    return {shuffle: 100 * float(transfer["test_accuracy"][shuffle]) for shuffle in ALL_SHUFFLES}
 
 
 # ---- baselines ------------------------------------------------------------------------------------------------------
 
 
-def proportion(accuracy: float, images: int) -> Estimate:
-    """An accuracy in percent, measured on so many images, with its interval by the normal distribution."""
-    sd = 100 * math.sqrt(accuracy / 100 * (1 - accuracy / 100))
-    return Estimate(accuracy, images, sd, 1.96 * sd / math.sqrt(images))
-
-
-def less(a: Estimate, b: Estimate) -> Estimate:
-    """The difference of two independent estimates; its interval is wide enough for those of both."""
-    half = None if a.half is None or b.half is None else math.hypot(a.half, b.half)
-    return Estimate(a.mean - b.mean, a.n, half=half)
-
-
 def colours(study: Study, folder: Path, found: dict | None) -> list[Block]:
     """Whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
-    if not found or found["data"]["sha256"] != study.data["sha256"]:
+    if not found:
         return []
     histogram = found["baselines"][baselines.COLOUR]
-    bar = proportion(100 * histogram["accuracy"], histogram["images"])
+    bar = estimates.proportion(100 * histogram["accuracy"], histogram["images"])
     rows: list[list[str | Cell]] = [
-        [f"{name}: {result['about']}", Cell(f"{100 * result['accuracy']:.1f}", 100 * result["accuracy"]), ""]
+        [f"{name}: {result['about']}", number(100 * result["accuracy"], 1), ""]
         for name, result in found["baselines"].items()
     ]
     groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
     verdicts = []
     for group in groups:
-        values = group.mean("val_accuracy")
-        ahead = less(values, bar)
+        ahead = estimates.less(group.mean("val_accuracy"), bar)
         rows.append([f"{group.model}, per-image", spread(list(group.at("val_accuracy").values())), apart(ahead)])
-        verdict = claims.decide(ahead)
         verdicts.append(
-            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: {verdict}, "
-            f"{claims.points(ahead)}."
+            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
+            f"{claims.decide(ahead)}, {claims.points(ahead)}."
         )
-    blocks: list[Block] = [
+    return [
         Heading("Is it the colours?"),
         Text(
             "A per-image shuffle leaves which colours there are, and nothing else. How much that is, a classifier "
@@ -263,32 +248,34 @@ def colours(study: Study, folder: Path, found: dict | None) -> list[Block]:
         ),
         Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
         Text(items=tuple(verdicts)),
+        *(block for group in groups for block in by_class(study, group, folder, found)),
     ]
-    return blocks + [block for group in groups for block in by_class(study, group, folder, histogram)]
 
 
-def by_class(study: Study, group: Group, folder: Path, histogram: dict) -> list[Block]:
+def by_class(study: Study, group: Group, folder: Path, found: dict) -> list[Block]:
     """A network's accuracy in each class beside the colour histogram's, and how the two go together."""
-    names = study.data["classes"]
-    told = {name: histogram["per_class_accuracy"].get(name) for name in names}
+    names, plain = study.data["classes"], study.group(group.model)
+    told = baselines.per_class(found, baselines.COLOUR)
     own = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
-    if any(value is None for value in told.values()) or any(math.isnan(value.mean) for value in own.values()):
+    if any(told.get(name) is None or math.isnan(own[name].mean) for name in names):
         return []
-    each = histogram["images"] // len(names)
-    known = {name: proportion(100 * value, each) for name, value in told.items()}
+    each = found["baselines"][baselines.COLOUR]["images"] // len(names)
+    known = {name: estimates.proportion(100 * told[name], each) for name in names}
     path = folder / f"colours_{group.model}.png"
     figures.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", own, known)
-    rows: list[list[str | Cell]] = []
-    for name in names:
-        plain = study.group(group.model)
-        cells = [spread(list(plain.at(f"val_accuracy_of_{name}").values()))] if plain else []
-        told_cell = Cell(f"{known[name].mean:.1f}\n({known[name].low:.1f} … {known[name].high:.1f})", known[name].mean)
-        rows.append([name, spread(list(group.at(f"val_accuracy_of_{name}").values())), told_cell, *cells])
-    shuffled, plain = [own[name].mean for name in names], study.group(group.model)
-    items = [related("With a per-image shuffle", shuffled, [known[name].mean for name in names])]
+
+    def accuracies(group: Group, name: str) -> Cell:
+        return spread(list(group.at(f"val_accuracy_of_{name}").values()))
+
+    rows: list[list[str | Cell]] = [
+        [name, accuracies(group, name), apart(known[name], ".1f"), *([accuracies(plain, name)] if plain else [])]
+        for name in names
+    ]
+    by_colour = [known[name].mean for name in names]
+    items = [related("With a per-image shuffle", [own[name].mean for name in names], by_colour)]
     if plain:
         unshuffled = [plain.mean(f"val_accuracy_of_{name}").mean for name in names]
-        items.append(related("Without a shuffle", unshuffled, [known[name].mean for name in names]))
+        items.append(related("Without a shuffle", unshuffled, by_colour))
     ranked = sorted(names, key=lambda name: -known[name].mean)
     items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
     if group.model == "Q1_1":
@@ -310,7 +297,7 @@ def related(when: str, own: list[float], known: list[float]) -> str:
     """Whether a network's accuracies by class go with the colour histogram's, in words."""
     what = f"{when} the network's accuracy by class goes with the colour histogram's"
     try:
-        r, low, high = baselines.correlation(own, known)
+        r, low, high = estimates.correlation(own, known)
     except ValueError as error:
         return f"{what}: {claims.OPEN}, {error}."
     verdict = claims.HOLDS if low > 0 else claims.FAILS if high < 0 else claims.OPEN
@@ -325,25 +312,16 @@ def affine_networks(study: Study, found: dict | None) -> list[Block]:
     rows, pictures = [], []
     everything = [*study.groups.values(), *study.others]
     for run in (run for group in everything for run in group.runs.values()):
-        path = run.folder / affine.FACTS
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            row: list[str | Cell] = [run.config.run_name, count(int(facts["network_parameters"]))]
-            row += [Cell(f"{facts['largest_difference']:.1e}", facts["largest_difference"])]
-            row += [Cell(f"{facts['effective_rank']:.1f}", facts["effective_rank"]), Cell(f"{run.test:.1f}", run.test)]
-        except FileNotFoundError:
-            continue
-        except Exception as error:
-            study.notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
-            continue
-        rows.append(row)
-        if (run.folder / affine.TEMPLATES).exists():
-            pictures.append(Figure(run.folder / affine.TEMPLATES, f"Templates of the classes of {run.config.run_name}"))
+        if facts := beside(run, affine.FACTS, matrix_cells, study.notes):
+            rows.append([run.config.run_name, *facts, number(run.test, 1)])
+            if (templates := run.folder / affine.TEMPLATES).exists():
+                pictures.append(Figure(templates, f"Templates of the classes of {run.config.run_name}"))
     if not rows:
         return []
     if found:
         accuracy = 100 * found["baselines"][baselines.PIXELS]["accuracy"]
-        rows.append(["logistic regression, trained directly", count(30_730), "", "", Cell(f"{accuracy:.1f}", accuracy)])
+        parameters = count((math.prod(models.IMAGE_SHAPE) + 1) * models.CLASSES)
+        rows.append(["logistic regression, trained directly", parameters, "", "", number(accuracy, 1)])
     columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
     return [
         Heading("Affine networks are one matrix"),
@@ -355,4 +333,14 @@ def affine_networks(study: Study, found: dict | None) -> list[Block]:
         ),
         Table(columns, rows),
         *pictures,
+    ]
+
+
+def matrix_cells(facts: dict) -> list[Cell]:
+    """What a table says of a ``matrix.json``."""
+    difference = facts["largest_difference"]
+    return [
+        count(int(facts["network_parameters"])),
+        Cell(f"{difference:.1e}", difference),
+        number(facts["effective_rank"], 1),
     ]

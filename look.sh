@@ -26,5 +26,5 @@ done
 for run in "$results"/cifar10*/Q2_*/*/; do
     [ -e "$run/matrix.json" ] || "$python" ex1.py --collapse "$run"
 done
-"$python" baselines.py --results-dir "$results"
+compgen -G "$results/cifar10*/baselines.json" > /dev/null || "$python" baselines.py --results-dir "$results"
 "$python" report.py "$results"/cifar10*

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import estimates
-from config import DIALS, SHUFFLES, Config, one_line
+from config import ALL_SHUFFLES, Config, one_line
 from estimates import Estimate
 
 COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
@@ -234,5 +234,5 @@ def _grouped(finished: Iterable[Outcome], note: Callable[[str], None]) -> list[G
             note(f"{run.folder} is left out: its {run.config.model_name} is another network than {group.any.folder}'s")
         else:
             group.runs[run.config.seed] = run
-    order = lambda group: (natural(group.model), (*SHUFFLES, *DIALS).index(group.shuffle), str(group.settings))
+    order = lambda group: (natural(group.model), ALL_SHUFFLES.index(group.shuffle), str(group.settings))
     return sorted(groups.values(), key=order)

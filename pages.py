@@ -88,6 +88,10 @@ def count(n: int) -> Cell:
     return Cell(f"{n:,}", n)
 
 
+def number(value: float, digits: int) -> Cell:
+    return Cell(f"{value:.{digits}f}", value)
+
+
 def to_markdown(blocks: Sequence[Block], root: Path) -> str:
     def safe(text: str) -> str:
         # An underscore inside a word is safe as it is.

@@ -53,7 +53,22 @@ import models
 import utils
 from config import SHUFFLES, RunnerError, UsageError, one_line
 from outcomes import Group, NoRuns, Study, read
-from pages import Block, Cell, Code, Figure, Heading, Link, Table, Text, apart, count, spread, to_html, to_markdown
+from pages import (
+    Block,
+    Cell,
+    Code,
+    Figure,
+    Heading,
+    Link,
+    Table,
+    Text,
+    apart,
+    count,
+    number,
+    spread,
+    to_html,
+    to_markdown,
+)
 
 FOLDER = "report"  # of the figures
 CALIBRATION_PANELS = 5
@@ -141,7 +156,7 @@ def model_row(group: Group, held_out: bool = False) -> list[str | Cell]:
         *([spread([run.test for run in group.runs.values()])] if held_out else []),
         spread(list(group.gap.values())),
         spread(losses, ".3f"),
-        Cell(f"{sum(seconds) / len(seconds):.0f}", sum(seconds) / len(seconds)),
+        number(sum(seconds) / len(seconds), 0),
     ]
 
 

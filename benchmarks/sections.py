@@ -27,7 +27,7 @@ from config import SHUFFLES, RunnerError
 from data import Dataset
 from figures import COLOURS_PER_FIGURE
 from net import count_macs
-from pages import Cell, Figure, Heading, Table, Text
+from pages import Cell, Figure, Heading, Table, Text, number
 
 SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
 """Model, batch size, and the steps of a turn."""
@@ -36,11 +36,11 @@ SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128
 def alternate(entries: Sequence[Callable[[int], float]], steps: int, rounds: int) -> list[list[float]]:
     """The seconds of a step of each contender in each round, after one that does not count."""
     times: list[list[float]] = [[] for _ in entries]
-    for number in range(rounds + 1):
+    for turn in range(rounds + 1):
         for entry, own in zip(entries, times):
             gc.collect()  # ends the workers of contenders before
-            seconds = entry(steps if number else min(steps, contenders.UNTIMED))
-            if number:
+            seconds = entry(steps if turn else min(steps, contenders.UNTIMED))
+            if turn:
                 own.append(seconds)
     return times
 
@@ -49,10 +49,6 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> str:
     """``times`` over ``base``, round by round: the median, and the lowest and highest."""
     each = [a / b for a, b in zip(times, base, strict=True)]
     return f"{median(each):.3f} ({min(each):.3f} … {max(each):.3f})"
-
-
-def number(value: float, digits: int) -> Cell:
-    return Cell(f"{value:.{digits}f}", value)
 
 
 def milliseconds(times: Sequence[float]) -> Cell:

@@ -67,6 +67,42 @@ def test_without_common_seeds_the_spread_of_all_groups_counts():
     assert estimates.difference({0: 5.0}, {1: 2.0}).half is None
 
 
+def test_correlation_of_known_values():
+    # Anscombe's first quartet; its r is 0.81642.
+    x = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
+    y = [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]
+    r, low, high = estimates.correlation(x, y)
+    assert r == pytest.approx(0.81642, abs=1e-5)
+    assert (low, high) == pytest.approx((0.4244, 0.9507), abs=1e-4)
+    assert estimates.correlation(y, x) == pytest.approx((r, low, high))
+    assert estimates.correlation(x, [-value for value in y]) == pytest.approx((-r, -high, -low))
+    assert estimates.correlation(x, [100 * value + 3 for value in y]) == pytest.approx((r, low, high))
+
+
+def test_correlation_agrees_with_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    draws = np.random.default_rng(0)
+    for n in (4, 10, 30):
+        x, y = draws.normal(size=(2, n))
+        found = stats.pearsonr(x, y)
+        interval = found.confidence_interval(0.95)
+        expected = (found.statistic, interval.low, interval.high)
+        assert estimates.correlation(x, y) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_perfect_correlation_has_an_interval_without_width():
+    assert estimates.correlation([1, 2, 3, 4], [2, 4, 6, 8]) == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4], [1, 2, 3]), ([1, 2, 3, 4], [5, 5, 5, 5]), ([0.1] * 6, [1, 2, 3, 4, 5, 6])],
+)
+def test_no_correlation_of_few_or_equal_values(x, y):
+    with pytest.raises(ValueError, match="correlation"):
+        estimates.correlation(x, y)
+
+
 # ---- claims ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import gallery
 import outcomes
 import report
 import utils
-from config import DIALS, SHUFFLES
+from config import ALL_SHUFFLES
 from pages import to_markdown
 
 EASY = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
@@ -84,7 +84,7 @@ def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_ta
 
 
 def test_transfers_are_shown_and_those_that_cannot_be_read_are_told(tmp_path):
-    measured = dict.fromkeys((*SHUFFLES, *DIALS), 0.5)
+    measured = dict.fromkeys(ALL_SHUFFLES, 0.5)
     for folder in seeds(tmp_path, "Q1_1"):
         utils.write_json(folder / "transfer.json", {"test_accuracy": measured})
     assert "report/transfer_Q1_1.png" in gallery_of(tmp_path)
