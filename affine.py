@@ -79,6 +79,15 @@ class Affine:
         values = self.singular_values
         return torch.special.entr(values / values.sum()).sum().exp().item() if values.any() else 0.0
 
+    @property
+    def uniform_share(self) -> float:
+        """How much of the centred templates is the same in all places, from 0 to 1, in squared weights.
+
+        1 is a network that sees an image's mean colour alone; 0 also stands for templates that are all alike.
+        """
+        everywhere, of_places = self.centred.square().sum(), self.centred.mean((2, 3)).square().sum()
+        return (of_places * math.prod(IMAGE_SHAPE[1:]) / everywhere).item() if everywhere else 0.0
+
 
 @torch.no_grad()
 def collapse(network: nn.Module) -> Affine:
@@ -128,6 +137,28 @@ def check(name: str, network: nn.Module, affine: Affine, images: Tensor, toleran
     return difference
 
 
+def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """What images score for their own class, beside what they score for the others.
+
+    A template that resembles its class gives it a high mean; one that resembles it up to the sign gives it a large
+    standard deviation, so that it is often the highest, and as often the lowest.
+
+    Args:
+        logits: floating-point (N, C), of which each row's mean is subtracted.
+        labels: int64 (N,) in [0, C).
+    """
+    centred = logits - logits.mean(1, keepdim=True)
+    of_own = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    own, others = centred[of_own], centred[~of_own]
+    return {
+        "own_mean": own.mean().item(),
+        "own_sd": own.std(correction=0).item(),
+        "others_sd": others.std(correction=0).item(),
+        "own_highest": (logits.argmax(1) == labels).float().mean().item(),
+        "own_lowest": (logits.argmin(1) == labels).float().mean().item(),
+    }
+
+
 def facts(affine: Affine, network: nn.Module) -> dict:
     """What files say about the matrix of ``network``."""
     return {
@@ -135,6 +166,7 @@ def facts(affine: Affine, network: nn.Module) -> dict:
         "network_parameters": count_parameters(network),
         "singular_values": affine.singular_values.tolist(),
         "effective_rank": affine.effective_rank,
+        "uniform_share": affine.uniform_share,
     }
 
 

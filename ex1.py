@@ -444,8 +444,13 @@ def collapse(command: Command) -> None:
     images = data.subset(dataset.test, limit=config.limit)
     chunks = make_loader(images, data.TEST, config, device, layout_of(network)).epoch(len(saved["history"]))
     matrix = affine.collapse(network)
-    difference = max(affine.check(config.model_name, network, matrix, pixels) for pixels, _ in chunks)
+    difference, logits, labels = 0.0, [], []
+    for pixels, classes in chunks:
+        difference = max(difference, affine.check(config.model_name, network, matrix, pixels))
+        logits.append(matrix.logits(pixels.cpu()))
+        labels.append(classes.cpu())
     facts = affine.facts(matrix, network) | {"images": len(images), "largest_difference": difference}
+    facts["scores"] = affine.scores(torch.cat(logits), torch.cat(labels))
     folder = Path(command.run)
     affine.save(folder / affine.MATRIX, matrix)
     affine.plot_templates(folder / affine.TEMPLATES, utils.run_title(config, dataset), matrix, dataset.classes)

@@ -41,7 +41,7 @@ def compose(study: Study, folder: Path) -> list[Block]:
     if found and found["data"]["sha256"] != study.data["sha256"]:
         found = None
     sections = [
-        *known_cues(study.folder.parent, folder),
+        *known_cues(study.folder.parent, folder, study.notes),
         *neighbourhoods(study, folder, found),
         *transfers(study, folder),
         *colours(study, folder, found),
@@ -71,7 +71,7 @@ def versus(study: Study, group: Group, value: float) -> Estimate:
 # ---- cues that are known --------------------------------------------------------------------------------------------
 
 
-def known_cues(root: Path, folder: Path) -> list[Block]:
+def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     """Accuracy by cue, shuffle and model on the synthetic images in ``root``, and whether it is as expected."""
     studies: dict[tuple[str, ...], Study] = {}
     for path in sorted(root.glob("synthetic*")):
@@ -108,6 +108,8 @@ def known_cues(root: Path, folder: Path) -> list[Block]:
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
         Table(("expected", "model", "verdict", "measured"), list(expectations(studies, names)), sortable=False),
+        *between_extremes(studies),
+        *templates_of_cues(studies, notes),
     ]
 
 
@@ -124,7 +126,7 @@ def expectations(studies: dict[tuple[str, ...], Study], names: list[str]) -> Ite
         study = studies.get((cue,))
         for name in names if study else ():
             plain, group = study.group(name), study.group(name, shuffle)
-            if not plain or not group or (statement == TEXTURE_FALLS and not models.find(name).relu):
+            if not plain or not group or (statement == TEXTURE_FALLS and not convolves(name)):
                 continue
             if limit is None:
                 estimate, limit_here, what = versus(study, group, claims.CHANCE), MARGIN, "from chance"
@@ -132,6 +134,76 @@ def expectations(studies: dict[tuple[str, ...], Study], names: list[str]) -> Ite
                 estimate, limit_here, what = study.difference(group, plain), limit, "from no shuffle"
             reason = f"{claims.percent(group.mean('val_accuracy'))}, {claims.points(estimate)} {what}"
             yield [statement, name, claims.decide(estimate, limit_here, above), reason]
+
+
+def convolves(name: str) -> bool:
+    """Whether the network is one of those that have both convolutions and ReLU; of own models that is not known."""
+    return any(model.name == name and model.relu for model in models.REGISTRY.values())
+
+
+def between_extremes(studies: dict[tuple[str, ...], Study]) -> list[Block]:
+    """What the shuffles between the extremes leave of cues."""
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for group in (group for group in study.groups.values() if group.shuffle in DIALS):
+            plain = study.group(group.model)
+            lost = apart(study.difference(group, plain)) if plain else ""
+            accuracy = spread(list(group.at("val_accuracy").values()))
+            rows.append([" + ".join(cues), group.model, group.shuffle, count(len(group.runs)), accuracy, lost])
+    if not rows:
+        return []
+    return [
+        Text("Between the extremes, where block:K moves blocks of K×K pixels and within:K the pixels inside each:"),
+        Table(("cues", "model", "shuffle", "runs", "accuracy (%)", "less none"), rows),
+    ]
+
+
+def templates_of_cues(studies: dict[tuple[str, ...], Study], notes: list[str]) -> list[Block]:
+    """What the templates of affine networks have learnt of cues: means over the seeds."""
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for group in study.groups.values():
+            found = [beside(run, affine.FACTS, of_template, notes) for run in group.runs.values()]
+            if found := [facts for facts in found if facts]:
+                cells = [number(fmean(values), 1) for values in zip(*found)]
+                rows.append([" + ".join(cues), group.model, group.shuffle, count(len(found)), *cells])
+    if not rows:
+        return []
+    return [
+        Text(
+            "What the templates of affine networks have learnt: how much of their squared weights is the same in all "
+            "places; and the scores (logits less their mean over the classes) of the test images, for their own class "
+            "and for the others."
+        ),
+        Table(
+            (
+                "cues",
+                "model",
+                "shuffle",
+                "runs",
+                "the same in all places (%)",
+                "own score: mean",
+                "standard deviation",
+                "others' standard deviation",
+                "own is highest (%)",
+                "own is lowest (%)",
+            ),
+            rows,
+        ),
+    ]
+
+
+def of_template(facts: dict) -> list[float]:
+    """What a table says of a ``matrix.json`` of a run on known cues."""
+    scores = facts["scores"]
+    return [
+        100 * facts["uniform_share"],
+        scores["own_mean"],
+        scores["own_sd"],
+        scores["others_sd"],
+        100 * scores["own_highest"],
+        100 * scores["own_lowest"],
+    ]
 
 
 # ---- shuffles between the extremes ----------------------------------------------------------------------------------

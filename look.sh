@@ -11,14 +11,26 @@ train() {
     "$python" ex1.py --recipe fast --results-dir "$results" "$@"
 }
 
+on_cues() {
+    train --dataset synthetic --augment none --lr 0.01 --epochs 4 --seeds 0-2 "$@"
+}
+
 for cues in colour position texture colour,position colour,texture position,texture colour,position,texture; do
-    train --model-name Q1_1,Q2_1 --seeds 0-2 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
-        --augment none --lr 0.01 --epochs 4
-    train --model-name Q1_19 --seeds 0 --shuffle none fixed per-image --dataset synthetic --cues "$cues" \
-        --augment none --lr 0.01 --epochs 4
+    on_cues --model-name Q1_1,Q1_19,Q2_1 --shuffle none fixed per-image --cues "$cues"
 done
-train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle none fixed per-image colour \
-    block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16
+# Why the outcomes are not all as expected.
+on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 --cues position
+for cue in position texture; do
+    on_cues --model-file docs/no_convolutions.py --model-name NoConv --shuffle none fixed per-image --cues "$cue"
+done
+for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
+    [ -e "$run/matrix.json" ] || "$python" ex1.py --collapse "$run"
+done
+
+dials=(none fixed per-image colour block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16)
+train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle "${dials[@]}"
+train --model-file docs/no_convolutions.py --model-name NoConv --seeds 0-2 --epochs 2 --dataset cifar10 \
+    --shuffle "${dials[@]}"
 for run in "$results"/cifar10*/Q1_*/*/; do
     [ -e "$run/transfer.json" ] || "$python" ex1.py --transfer "$run"
 done

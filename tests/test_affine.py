@@ -137,11 +137,37 @@ def test_the_facts_are_those_of_the_matrix():
     assert (facts["parameters"], facts["network_parameters"]) == (30_730, 4 * 3073 + 10 * 5)
 
 
+def test_templates_are_uniform_by_their_mean_over_places(red_for_the_first):
+    assert red_for_the_first.uniform_share == pytest.approx(0.5)  # one half of the places has it all
+    anywhere = torch.arange(30.0, dtype=torch.float64).view(10, 3, 1, 1).expand(10, 3, 32, 32)
+    everywhere = Affine(anywhere + red_for_the_first.weight[1], red_for_the_first.bias)
+    assert everywhere.uniform_share == pytest.approx(1)
+    balanced = red_for_the_first.weight.clone()
+    balanced[0, 0, :, 16:] -= 1
+    assert Affine(balanced, red_for_the_first.bias).uniform_share == pytest.approx(0)
+
+
+def test_scores_tell_a_template_that_knows_its_class_from_one_that_knows_it_up_to_the_sign():
+    labels = torch.arange(200) % 10
+    own = torch.eye(10)[labels] * 9
+    sure = affine.scores(own + torch.arange(200)[:, None], labels)
+    # 9 less the mean of 0.9 for the own class, and -0.9 for the others.
+    assert sure == pytest.approx(
+        {"own_mean": 8.1, "own_sd": 0, "others_sd": 0, "own_highest": 1, "own_lowest": 0}, abs=1e-4
+    )
+    signs = torch.tensor([1.0, 1.0, 1.0, -1.0]).repeat_interleave(50)[:, None]
+    either = affine.scores(own * signs, labels)
+    assert either["own_mean"] == pytest.approx(8.1 / 2)
+    assert either["own_sd"] == pytest.approx(8.1 * 0.75**0.5)
+    assert either["others_sd"] == pytest.approx(0.9 * 0.75**0.5)
+    assert (either["own_highest"], either["own_lowest"]) == (0.75, 0.25)
+
+
 def test_the_facts_of_a_constant_network_can_be_written(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     nn.init.zeros_(network[1].weight)
     matrix = affine.collapse(network)
-    assert affine.facts(matrix, network)["effective_rank"] == 0
+    assert affine.facts(matrix, network)["effective_rank"] == affine.facts(matrix, network)["uniform_share"] == 0
     utils.write_json(tmp_path / "facts.json", affine.facts(matrix, network))
     affine.plot_templates(tmp_path / "templates.png", "Constant", matrix, list("abcdefghij"))
     picture = np.asarray(Image.open(tmp_path / "templates.png").convert("RGB")).astype(int)

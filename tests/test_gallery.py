@@ -182,6 +182,37 @@ def test_baselines_on_other_images_are_not_compared(tmp_path):
     assert gallery_of(tmp_path) == ""
 
 
+def test_of_own_models_nothing_is_expected_of_texture():
+    assert gallery.convolves("Q1_1")
+    assert not gallery.convolves("Q2_1")
+    assert not gallery.convolves("NoConv")
+
+
+def test_shuffles_between_the_extremes_on_known_cues(tmp_path):
+    seeds(tmp_path, "Q1_1")
+    synthetic(tmp_path, "position", none=95, fixed=80, **{"block:4": 90})
+    synthetic(tmp_path, "texture", "Q1_19", **{"within:2": 70})
+    table, columns = rows(gallery_of(tmp_path), "cues | model | shuffle | runs | accuracy (%)")
+    assert columns[2:] == ["shuffle", "runs", "accuracy (%)", "less none"]
+    assert [cell.strip() for cell in table["position"][1:4]] == ["Q1_1", "block:4", "3"]
+    assert abs(float(table["position"][5].split("<br>")[0]) + 5) < 1.5
+    assert table["texture"][5].strip() == ""
+
+
+def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_path):
+    seeds(tmp_path, "Q1_1")
+    synthetic(tmp_path, "texture", "Q2_1", none=31, fixed=34)
+    folders = sorted((tmp_path / "synthetic-texture-1/Q2_1").glob("*none*"))
+    for share, folder in zip((0.1, 0.3), folders):
+        scores = dict(own_mean=0.01, own_sd=0.7, others_sd=0.3, own_highest=0.31, own_lowest=0.3)
+        utils.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
+    (folders[2] / "matrix.json").write_text("{}")
+    page = gallery_of(tmp_path, notes=[f"{folders[2] / 'matrix.json'} is left out"])
+    table, _ = rows(page, "cues | model | shuffle | runs | the same in all places (%)")
+    cells = [cell.strip() for cell in table["texture"]]
+    assert cells[1:] == ["Q2_1", "none", "2", "20.0", "0.0", "0.7", "0.3", "31.0", "30.0"]
+
+
 # ---- affine networks ------------------------------------------------------------------------------------------------
 
 

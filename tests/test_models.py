@@ -258,15 +258,15 @@ def test_a_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, r
         models.load_file(tmp_path / "README.md")
 
 
-def test_the_readmes_own_models_work(registry, tmp_path):
+def test_the_readmes_own_models_work(registry):
     readme = (PROJECT / "README.md").read_text()
     (line,) = re.findall(r'^    (Model\("Tiny".*\)),$', readme, re.MULTILINE)
     models._add(eval(line, vars(models)))
     assert models.build("Tiny")(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    (block,) = re.findall(r"# mine\.py\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "mine.py").write_text(block)
-    models.load_file(tmp_path / "mine.py")
-    assert count_parameters(models.build("Linear")) == 30_730
+    ((path, block),) = re.findall(r"```python\n# (docs/.*?\.py)\n(.*?)```", readme, re.DOTALL)
+    assert (PROJECT / path).read_text().endswith(f"\n{block}")
+    models.load_file(PROJECT / path)
+    assert count_parameters(models.build("NoConv")) == 3073 * 120 + 121 * 84 + 85 * 10
 
 
 def test_a_name_is_taken_once(registry):

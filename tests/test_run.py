@@ -266,6 +266,8 @@ def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_
     facts = json.loads((folder / "matrix.json").read_text())
     assert 0 < facts["largest_difference"] < 1e-4
     assert facts["images"] == 100
+    accuracy = json.loads((folder / "metrics.json").read_text())["validation"]["accuracy"]
+    assert facts["scores"]["own_highest"] == pytest.approx(accuracy, abs=1e-6)
     with np.load(folder / "matrix.npz") as matrix:
         weight, bias = torch.from_numpy(matrix["weight"]), torch.from_numpy(matrix["bias"])
     network = models.build("Q2_1").eval()

@@ -1,0 +1,13 @@
+"""A network that can't see what is next to what: fully connected layers alone, as wide as those of Q1_1."""
+
+from torch import nn
+
+from models import register
+
+
+@register("NoConv", change="no convolutions")
+class NoConv(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Flatten(), nn.Linear(3072, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)
+        )
