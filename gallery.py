@@ -22,7 +22,7 @@ import runs
 from config import ALL_SHUFFLES, BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
 from estimates import Estimate
 from outcomes import Group, NoRuns, Outcome, Study, read
-from pages import Block, Cell, Figure, Heading, Table, Text, apart, count, number, spread
+from pages import Block, Cell, Figure, Heading, Table, Text, accuracies, apart, count, number
 
 MARGIN = 5.0
 """Points of accuracy within which a cue has survived a shuffle, and a network is at chance."""
@@ -93,7 +93,7 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
         for name in names:
             groups = [study.group(name, shuffle) for shuffle in SHUFFLES]
             if any(groups):
-                cells = [spread(list(group.at("val_accuracy").values())) if group else "" for group in groups]
+                cells = [accuracies(group.at("val_accuracy").values()) if group else "" for group in groups]
                 rows.append([" + ".join(cues), name, count(max(len(group.runs) for group in groups if group)), *cells])
     example = next(iter(studies.values())).runs[0]
     settings = ", ".join(f"{name} {value}" for name, value in example.settings)
@@ -148,8 +148,8 @@ def between_extremes(studies: dict[tuple[str, ...], Study]) -> list[Block]:
         for group in (group for group in study.groups.values() if group.shuffle in DIALS):
             plain = study.group(group.model)
             lost = apart(study.difference(group, plain)) if plain else ""
-            accuracy = spread(list(group.at("val_accuracy").values()))
-            rows.append([" + ".join(cues), group.model, group.shuffle, count(len(group.runs)), accuracy, lost])
+            left = accuracies(group.at("val_accuracy").values())
+            rows.append([" + ".join(cues), group.model, group.shuffle, count(len(group.runs)), left, lost])
     if not rows:
         return []
     return [
@@ -223,7 +223,7 @@ def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block
         row: list[str | Cell] = [shuffle]
         for name in names:
             group, plain = study.group(name, shuffle), study.group(name)
-            row += [spread(list(group.at("val_accuracy").values())) if group else ""]
+            row += [accuracies(group.at("val_accuracy").values()) if group else ""]
             row += [apart(study.difference(group, plain)) if group and plain and group is not plain else ""]
         rows.append(row)
     columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
@@ -306,7 +306,7 @@ def colours(study: Study, folder: Path, found: dict | None) -> list[Block]:
     verdicts = []
     for group in groups:
         ahead = estimates.less(group.mean("val_accuracy"), bar)
-        rows.append([f"{group.model}, per-image", spread(list(group.at("val_accuracy").values())), apart(ahead)])
+        rows.append([f"{group.model}, per-image", accuracies(group.at("val_accuracy").values()), apart(ahead)])
         verdicts.append(
             f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
             f"{claims.decide(ahead)}, {claims.points(ahead)}."
@@ -336,11 +336,11 @@ def by_class(study: Study, group: Group, folder: Path, found: dict) -> list[Bloc
     path = folder / f"colours_{group.model}.png"
     figures.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", own, known)
 
-    def accuracies(group: Group, name: str) -> Cell:
-        return spread(list(group.at(f"val_accuracy_of_{name}").values()))
+    def of_class(name: str, group: Group) -> Cell:
+        return accuracies(group.at(f"val_accuracy_of_{name}").values())
 
     rows: list[list[str | Cell]] = [
-        [name, accuracies(group, name), apart(known[name], ".1f"), *([accuracies(plain, name)] if plain else [])]
+        [name, of_class(name, group), apart(known[name], ".1f"), *([of_class(name, plain)] if plain else [])]
         for name in names
     ]
     by_colour = [known[name].mean for name in names]

@@ -6,7 +6,7 @@ import base64
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +67,18 @@ class Link:
 Block = Heading | Text | Code | Table | Figure | Link
 
 
-def spread(values: Sequence[float], form: str = ".1f") -> Cell:
-    """Mean, standard deviation and 95 % interval of values by seed, for a table."""
+def spread(values: Iterable[float], form: str = ".1f", least: float = -math.inf, most: float = math.inf) -> Cell:
+    """Mean, standard deviation and 95 % interval of values by seed, for a table; the interval ends at the limits."""
     estimate = estimates.mean(list(values))
     text = format(estimate.mean, form)
     if estimate.sd is not None:
-        text += f" ± {estimate.sd:{form}}\n({estimate.low:{form}} … {estimate.high:{form}})"
+        text += f" ± {estimate.sd:{form}}\n({max(estimate.low, least):{form}} … {min(estimate.high, most):{form}})"
     return Cell(text, estimate.mean)
+
+
+def accuracies(values: Iterable[float]) -> Cell:
+    """The same of accuracies in percent."""
+    return spread(values, least=0.0, most=100.0)
 
 
 def apart(estimate: Estimate, form: str = "+.1f") -> Cell:

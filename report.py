@@ -62,6 +62,7 @@ from pages import (
     Link,
     Table,
     Text,
+    accuracies,
     apart,
     count,
     number,
@@ -150,11 +151,11 @@ def model_row(group: Group, held_out: bool = False) -> list[str | Cell]:
         count(group.any.macs),
         count(len(group.runs)),
         spread(last["train_loss"], ".3f"),
-        spread(last["train_accuracy"]),
+        accuracies(last["train_accuracy"]),
         spread(last["val_loss"], ".3f"),
-        spread(last["val_accuracy"]),
-        *([spread([run.test for run in group.runs.values()])] if held_out else []),
-        spread(list(group.gap.values())),
+        accuracies(last["val_accuracy"]),
+        *([accuracies(run.test for run in group.runs.values())] if held_out else []),
+        spread(group.gap.values()),
         spread(losses, ".3f"),
         number(sum(seconds) / len(seconds), 0),
     ]
@@ -285,7 +286,7 @@ def shuffle_table(study: Study, groups: Sequence[Group]) -> Table:
         ("all classes", "val_accuracy"),
         *((name, f"val_accuracy_of_{name}") for name in study.data["classes"]),
     ]:
-        row: list[str | Cell] = [name, *(spread(list(group.at(column).values())) for group in groups)]
+        row: list[str | Cell] = [name, *(accuracies(group.at(column).values()) for group in groups)]
         if plain:
             row += [apart(study.difference(group, plain, column)) for group in shuffled]
         rows.append(row)

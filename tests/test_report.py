@@ -14,6 +14,7 @@ import claims
 import figures
 import models
 import outcomes
+import pages
 import report
 from conftest import PROJECT
 
@@ -31,6 +32,12 @@ def rows(markdown, first_column):
     lines = markdown[markdown.index(f"| {first_column} |") :].split("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return {row[0].strip(): row for row in cells[2:]}, [name.strip() for name in cells[0]]
+
+
+def test_intervals_of_accuracies_end_where_accuracies_do():
+    assert pages.accuracies([1.0, 40.0]).text == "20.5 ± 27.6\n(0.0 … 100.0)"
+    assert pages.accuracies([40.0, 42.0]).text == "41.0 ± 1.4\n(28.3 … 53.7)"
+    assert pages.spread([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"
 
 
 # ---- what is read ---------------------------------------------------------------------------------------------------
