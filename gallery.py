@@ -243,17 +243,27 @@ def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block
 
 
 def enough(study: Study, name: str) -> str:
-    """From which block size on more than half of what a fixed shuffle costs is kept."""
+    """From which block size on more than half of what a fixed shuffle takes is decidedly there."""
     plain, fixed = study.group(name), study.group(name, "fixed")
     sizes = [size for size in BLOCK_SIZES if study.group(name, f"block:{size}")]
     if not plain or not fixed or not sizes:
         return ""
-    middle = (plain.mean("val_accuracy").mean + fixed.mean("val_accuracy").mean) / 2
+    takes = study.difference(fixed, plain)
+    if (verdict := claims.decide(takes, above=False)) != claims.HOLDS:
+        return f"{name}: that a fixed shuffle takes anything: {verdict}, {claims.points(takes)}."
+    below, above = fixed.at("val_accuracy"), plain.at("val_accuracy")
+    half = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
+    if not half:
+        return ""
     for size in sizes:
-        if study.group(name, f"block:{size}").mean("val_accuracy").mean > middle:
-            where = f"blocks of {size}×{size} pixels, kept whole wherever they are moved"
-            return f"{name}: {where}, leave more than half of what a fixed shuffle takes."
-    return f"{name}: not even blocks of {sizes[-1]}×{sizes[-1]} pixels leave half of what a fixed shuffle takes."
+        own = study.group(name, f"block:{size}").at("val_accuracy")
+        beyond = estimates.difference(own, half, study.pooled("val_accuracy"))
+        if claims.decide(beyond) == claims.HOLDS:
+            return (
+                f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
+                f"what a fixed shuffle takes: {claims.points(beyond)} from the middle."
+            )
+    return f"{name}: of no size up to {sizes[-1]}×{sizes[-1]} is it decided that its blocks leave half of that."
 
 
 # ---- trained on one, tested on another ------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ def test_the_dials_are_compared_with_no_shuffle(tmp_path):
     [
         ({2: 45, 4: 50, 8: 54, 16: 58}, "blocks of 8×8 pixels"),
         ({2: 53, 4: 50, 8: 54, 16: 58}, "blocks of 2×2 pixels"),
-        ({2: 45, 4: 46, 8: 47, 16: 48}, "not even blocks of 16×16 pixels"),
+        ({2: 45, 4: 46, 8: 47, 16: 48}, "of no size up to 16×16 is it decided"),
+        ({2: 45, 4: 52.1, 8: 54, 16: 58}, "blocks of 8×8 pixels"),  # 4: within the noise of the middle
     ],
 )
 def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_takes(tmp_path, accuracies, told):
@@ -81,6 +82,13 @@ def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_ta
     for size, accuracy in accuracies.items():
         seeds(tmp_path, "Q1_1", f"block:{size}", accuracy=accuracy)
     assert f"Q1_1: {told}" in gallery_of(tmp_path)
+
+
+def test_no_neighbourhood_is_looked_for_where_a_fixed_shuffle_takes_nothing(tmp_path):
+    seeds(tmp_path, "Q1_1", "none", accuracy=51)
+    seeds(tmp_path, "Q1_1", "fixed", accuracy=51)
+    seeds(tmp_path, "Q1_1", "block:4", accuracy=52)
+    assert "Q1_1: that a fixed shuffle takes anything: not decided, " in gallery_of(tmp_path)
 
 
 def test_transfers_are_shown_and_those_that_cannot_be_read_are_told(tmp_path):
