@@ -332,8 +332,15 @@ def read(folder: Path) -> dict | None:
     path = folder / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        for result in found["baselines"].values():
-            result["accuracy"], result["per_class_accuracy"]
+        found["data"]["sha256"]
+        for result in (found["baselines"][name] for name in (CHANCE, COLOUR, PIXELS)):
+            of_classes = result["per_class_accuracy"].values()
+            shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
+            if not all(0 <= share <= 1 for share in shares):
+                raise ValueError("an accuracy is not in [0, 1]")
+            if result["images"] < max(1, len(of_classes)):
+                raise ValueError("fewer images than classes")
+            result["about"]
     except FileNotFoundError:
         return None
     except Exception as error:

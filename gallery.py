@@ -62,6 +62,18 @@ def beside(run: Outcome, name: str, parse: Callable[[dict], object], notes: list
         return None
 
 
+def finite(value: object) -> float:
+    """A number of a JSON file.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is text that is none, or it is infinite or not a number.
+    """
+    if not math.isfinite(float(value)):
+        raise ValueError(f"{value} where a number should be")
+    return float(value)
+
+
 def versus(study: Study, group: Group, value: float) -> Estimate:
     """How far the accuracy of ``group`` is from ``value``, in points."""
     own = group.at("val_accuracy")
@@ -79,12 +91,17 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
             study = read(path)
         except NoRuns:
             continue
-        cues = tuple(cue_strengths(study.runs[0].config.cues))
-        if cues:
-            studies[cues] = study
+        config = study.runs[0].config
+        labels = [cue if s == 1 else f"{cue} {s:g}" for cue, s in cue_strengths(config.cues).items()]
+        if labels and config.data_seed:
+            labels.append(f"data seed {config.data_seed}")
+        if labels:
+            studies[tuple(labels)] = study
     if not studies:
         return []
-    studies = dict(sorted(studies.items(), key=lambda item: (len(item[0]), [CUES.index(cue) for cue in item[0]])))
+    places = lambda labels: [CUES.index(cue) for label in labels if (cue := label.split()[0]) in CUES]
+    order = sorted(studies, key=lambda labels: (len(labels), places(labels), labels))
+    studies = {labels: studies[labels] for labels in order}
     names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
     path = folder / "cues.png"
     figures.plot_cues(path, studies, names)
@@ -95,14 +112,19 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
             if any(groups):
                 cells = [accuracies(group.at("val_accuracy").values()) if group else "" for group in groups]
                 rows.append([" + ".join(cues), name, count(max(len(group.runs) for group in groups if group)), *cells])
-    example = next(iter(studies.values())).runs[0]
-    settings = ", ".join(f"{name} {value}" for name, value in example.settings)
+    settings: dict[str, list[str]] = {}
+    for cues, study in studies.items():
+        text = ", ".join(f"{name} {value}" for name, value in study.settings)
+        settings.setdefault(text or "the defaults", []).append(" + ".join(cues))
+    if len(settings) > 1:
+        settings = {f"{text} ({', '.join(cues)})": cues for text, cues in settings.items()}
     return [
         Heading("Calibration: images whose answer is known"),
         Text(
             "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
             "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
-            f"here is what the shuffle takes away. Settings: {settings}; accuracy on 2,000 test images, chance 10 %."
+            f"here is what the shuffle takes away. Settings: {'; '.join(settings)}. Accuracy is that on the test "
+            "images; chance is 10 %."
         ),
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in SHUFFLES)), rows),
@@ -137,8 +159,9 @@ def expectations(studies: dict[tuple[str, ...], Study], names: list[str]) -> Ite
 
 
 def convolves(name: str) -> bool:
-    """Whether the network is one of those that have both convolutions and ReLU; of own models that is not known."""
-    return any(model.name == name and model.relu for model in models.REGISTRY.values())
+    """Whether the network is one of the 27 and has ReLU; of own models it is not known whether they convolve."""
+    rows = models.REGISTRY.values()
+    return any(model.name == name and model.relu and model.known_from != models.OWN for model in rows)
 
 
 def between_extremes(studies: dict[tuple[str, ...], Study]) -> list[Block]:
@@ -172,8 +195,8 @@ def templates_of_cues(studies: dict[tuple[str, ...], Study], notes: list[str]) -
     return [
         Text(
             "What the templates of affine networks have learnt: how much of their squared weights is the same in all "
-            "places; and the scores (logits less their mean over the classes) of the test images, for their own class "
-            "and for the others."
+            "places; and what the test images score for their own class and for the others, where a score is a logit "
+            "less the mean of the image's ten."
         ),
         Table(
             (
@@ -197,12 +220,12 @@ def of_template(facts: dict) -> list[float]:
     """What a table says of a ``matrix.json`` of a run on known cues."""
     scores = facts["scores"]
     return [
-        100 * facts["uniform_share"],
-        scores["own_mean"],
-        scores["own_sd"],
-        scores["others_sd"],
-        100 * scores["own_highest"],
-        100 * scores["own_lowest"],
+        100 * finite(facts["uniform_share"]),
+        finite(scores["own_mean"]),
+        finite(scores["own_sd"]),
+        finite(scores["others_sd"]),
+        100 * finite(scores["own_highest"]),
+        100 * finite(scores["own_lowest"]),
     ]
 
 
@@ -296,7 +319,7 @@ def transfers(study: Study, folder: Path) -> list[Block]:
 
 def in_percent(transfer: dict) -> dict[str, float]:
     """The accuracies of a ``transfer.json`` in percent, by shuffle."""
-    return {shuffle: 100 * float(transfer["test_accuracy"][shuffle]) for shuffle in ALL_SHUFFLES}
+    return {shuffle: 100 * finite(transfer["test_accuracy"][shuffle]) for shuffle in ALL_SHUFFLES}
 
 
 # ---- baselines ------------------------------------------------------------------------------------------------------
@@ -358,6 +381,9 @@ def by_class(study: Study, group: Group, folder: Path, found: dict) -> list[Bloc
     if plain:
         unshuffled = [plain.mean(f"val_accuracy_of_{name}").mean for name in names]
         items.append(related("Without a shuffle", unshuffled, by_colour))
+    if grey := study.group(group.model, "colour"):
+        without = [grey.mean(f"val_accuracy_of_{name}").mean for name in names]
+        items.append(related("Trained and tested on grey values", without, by_colour))
     ranked = sorted(names, key=lambda name: -known[name].mean)
     items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
     if group.model == "Q1_1":
@@ -420,9 +446,9 @@ def affine_networks(study: Study, found: dict | None) -> list[Block]:
 
 def matrix_cells(facts: dict) -> list[Cell]:
     """What a table says of a ``matrix.json``."""
-    difference = facts["largest_difference"]
+    difference = finite(facts["largest_difference"])
     return [
         count(int(facts["network_parameters"])),
         Cell(f"{difference:.1e}", difference),
-        number(facts["effective_rank"], 1),
+        number(finite(facts["effective_rank"]), 1),
     ]

@@ -1,4 +1,4 @@
-"""A network that can't see what is next to what: fully connected layers alone, as wide as those of Q1_1."""
+"""A network to which all orders of the pixels are alike: fully connected layers alone, as wide as those of Q1_1."""
 
 from torch import nn
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fake_runs import fake_baselines
 
 import baselines
 import data
@@ -259,8 +260,10 @@ def test_images_that_are_missing_are_said_in_one_line(tmp_path, capsys):
 
 
 def test_reading_needs_no_scikit_learn(tmp_path):
-    result = {"accuracy": 0.5, "per_class_accuracy": {"cat": 0.25, "dog": None}}
-    (tmp_path / "baselines.json").write_text(json.dumps({"baselines": {"chance": result}}))
+    fake_baselines(tmp_path)
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    found["baselines"]["chance"]["per_class_accuracy"] = {"cat": 0.25, "dog": None}
+    (tmp_path / "baselines.json").write_text(json.dumps(found))
     code = (
         "import sys, pathlib; sys.modules['sklearn'] = None; import baselines; "
         f"print(baselines.per_class(baselines.read(pathlib.Path({str(tmp_path)!r})), baselines.CHANCE))"
@@ -276,3 +279,20 @@ def test_no_file_is_none_and_a_damaged_one_is_an_error(tmp_path):
         (tmp_path / "baselines.json").write_text(content)
         with pytest.raises(RunnerError, match="baselines.json can't be read"):
             baselines.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("accuracy", 43), ("accuracy", None), ("images", 5), ("images", None), ("about", ...)]
+)
+def test_results_that_cannot_be_are_an_error(tmp_path, key, value):
+    fake_baselines(tmp_path)
+    assert baselines.read(tmp_path)
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    results = found["baselines"][baselines.COLOUR]
+    if value is ...:
+        del results[key]
+    else:
+        results[key] = value
+    (tmp_path / "baselines.json").write_text(json.dumps(found))
+    with pytest.raises(RunnerError, match="baselines.json can't be read"):
+        baselines.read(tmp_path)

@@ -8,6 +8,7 @@ from PIL import Image
 from test_report import rows
 
 import gallery
+import models
 import outcomes
 import report
 import utils
@@ -196,6 +197,27 @@ def test_of_own_models_nothing_is_expected_of_texture():
     assert not gallery.convolves("NoConv")
 
 
+def test_of_registered_own_models_neither(monkeypatch):
+    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+    models.register("NoConv")(object)
+    assert not gallery.convolves("NoConv")
+
+
+def test_strengths_and_seeds_of_cues_are_kept_apart(tmp_path):
+    seeds(tmp_path, "Q1_1")
+    synthetic(tmp_path, "texture", none=99, fixed=60)
+    about = dict(data="SYNTHETIC", classes=[f"syn{i}" for i in range(10)], dataset="synthetic")
+    fake_run(tmp_path, "Q1_1", accuracy=60, slug="synthetic-texture-0.5", cues="texture:0.5", lr=0.02, **about)
+    fake_run(tmp_path, "Q1_1", accuracy=97, slug="synthetic-texture-1-seed-3", cues="texture", data_seed=3, **about)
+    page = gallery_of(tmp_path)
+    table, _ = rows(page, "cues")
+    assert list(table) == ["texture", "texture 0.5", "texture + data seed 3"]
+    assert float(table["texture"][3].split()[0]) > 90
+    assert 50 < float(table["texture 0.5"][3]) < 70
+    assert list(verdicts(page)) == [("texture falls in a fixed shuffle", "Q1_1")]
+    assert "lr 0.02 (texture 0.5)" in page
+
+
 def test_shuffles_between_the_extremes_on_known_cues(tmp_path):
     seeds(tmp_path, "Q1_1")
     synthetic(tmp_path, "position", none=95, fixed=80, **{"block:4": 90})
@@ -214,7 +236,8 @@ def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_p
     for share, folder in zip((0.1, 0.3), folders):
         scores = dict(own_mean=0.01, own_sd=0.7, others_sd=0.3, own_highest=0.31, own_lowest=0.3)
         utils.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
-    (folders[2] / "matrix.json").write_text("{}")
+    scores["own_sd"] = None
+    utils.write_json(folders[2] / "matrix.json", {"uniform_share": 0.2, "scores": scores})
     page = gallery_of(tmp_path, notes=[f"{folders[2] / 'matrix.json'} is left out"])
     table, _ = rows(page, "cues | model | shuffle | runs | the same in all places (%)")
     cells = [cell.strip() for cell in table["texture"]]
