@@ -161,6 +161,8 @@ def test_scores_tell_a_template_that_knows_its_class_from_one_that_knows_it_up_t
     assert either["own_sd"] == pytest.approx(8.1 * 0.75**0.5)
     assert either["others_sd"] == pytest.approx(0.9 * 0.75**0.5)
     assert (either["own_highest"], either["own_lowest"]) == (0.75, 0.25)
+    between = affine.scores(torch.arange(10.0)[None], torch.tensor([5]))
+    assert (between["own_highest"], between["own_lowest"]) == (0, 0)
 
 
 def test_the_facts_of_a_constant_network_can_be_written(tmp_path):

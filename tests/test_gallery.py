@@ -1,6 +1,7 @@
 """The gallery: what it makes of runs with known figures."""
 
 import json
+import re
 
 import pytest
 from fake_runs import CLASSES, fake_baselines, fake_run
@@ -165,8 +166,11 @@ def test_whether_a_network_finds_more_than_the_colours_is_decided(tmp_path, netw
 @pytest.mark.parametrize(("sign", "told"), [(1, "holds, correlation +1.00"), (-1, "does not hold, correlation -1.00")])
 def test_classes_are_compared_with_the_colours_of_each(tmp_path, sign, told):
     seeds(tmp_path, "Q1_1", "per-image", per_class=EASY)
+    seeds(tmp_path, "Q1_1", "colour", per_class={name: 100 - value for name, value in EASY.items()})
     fake_baselines(tmp_path / "cifar10", 35, per_class={name: 50 + sign * (value - 25) for name, value in EASY.items()})
     page = gallery_of(tmp_path)
+    opposite = "+1.00" if sign < 0 else "-1.00"
+    assert re.search(rf"Trained and tested on grey values .* correlation \{opposite}", page)
     assert f"With a per-image shuffle the network's accuracy by class goes with the colour histogram's: {told}" in page
     ends = [["plane, deer, frog", "bird, horse, cat"], ["cat, horse, bird", "frog, deer, plane"]][sign < 0]
     assert f"knows {ends[0]} best and {ends[1]} worst" in page
@@ -229,15 +233,16 @@ def test_shuffles_between_the_extremes_on_known_cues(tmp_path):
     assert table["texture"][5].strip() == ""
 
 
-def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_path):
+@pytest.mark.parametrize("value", [None, "much", float("nan"), float("inf")])
+def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_path, value):
     seeds(tmp_path, "Q1_1")
     synthetic(tmp_path, "texture", "Q2_1", none=31, fixed=34)
     folders = sorted((tmp_path / "synthetic-texture-1/Q2_1").glob("*none*"))
     for share, folder in zip((0.1, 0.3), folders):
         scores = dict(own_mean=0.01, own_sd=0.7, others_sd=0.3, own_highest=0.31, own_lowest=0.3)
         utils.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
-    scores["own_sd"] = None
-    utils.write_json(folders[2] / "matrix.json", {"uniform_share": 0.2, "scores": scores})
+    scores["own_sd"] = value
+    (folders[2] / "matrix.json").write_text(json.dumps({"uniform_share": 0.2, "scores": scores}))
     page = gallery_of(tmp_path, notes=[f"{folders[2] / 'matrix.json'} is left out"])
     table, _ = rows(page, "cues | model | shuffle | runs | the same in all places (%)")
     cells = [cell.strip() for cell in table["texture"]]
