@@ -85,8 +85,10 @@ class Affine:
 
         1 is a network that sees an image's mean colour alone; 0 also stands for templates that are all alike.
         """
-        everywhere, of_places = self.centred.square().sum(), self.centred.mean((2, 3)).square().sum()
-        return (of_places * math.prod(IMAGE_SHAPE[1:]) / everywhere).item() if everywhere else 0.0
+        templates = self.centred
+        everywhere = templates.square().sum()
+        uniform = templates.mean((2, 3)).square().sum() * math.prod(IMAGE_SHAPE[1:])
+        return (uniform / everywhere).item() if everywhere else 0.0
 
 
 @torch.no_grad()

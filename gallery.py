@@ -21,7 +21,7 @@ import models
 import runs
 from config import ALL_SHUFFLES, BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
 from estimates import Estimate
-from outcomes import Group, NoRuns, Outcome, Study, read
+from outcomes import Group, NoRuns, Outcome, Study, in_words, read
 from pages import Block, Cell, Figure, Heading, Table, Text, accuracies, apart, count, number
 
 MARGIN = 5.0
@@ -112,18 +112,12 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
             if any(groups):
                 cells = [accuracies(group.at("val_accuracy").values()) if group else "" for group in groups]
                 rows.append([" + ".join(cues), name, count(max(len(group.runs) for group in groups if group)), *cells])
-    settings: dict[str, list[str]] = {}
-    for cues, study in studies.items():
-        text = ", ".join(f"{name} {value}" for name, value in study.settings)
-        settings.setdefault(text or "the defaults", []).append(" + ".join(cues))
-    if len(settings) > 1:
-        settings = {f"{text} ({', '.join(cues)})": cues for text, cues in settings.items()}
     return [
         Heading("Calibration: images whose answer is known"),
         Text(
             "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
             "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
-            f"here is what the shuffle takes away. Settings: {'; '.join(settings)}. Accuracy is that on the test "
+            f"here is what the shuffle takes away. Settings: {settings_of(studies)}. Accuracy is that on the test "
             "images; chance is 10 %."
         ),
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
@@ -133,6 +127,16 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
         *between_extremes(studies),
         *templates_of_cues(studies, notes),
     ]
+
+
+def settings_of(studies: dict[tuple[str, ...], Study]) -> str:
+    """The settings of all studies, with the cues that each are of where they are not all the same."""
+    cues_of: dict[str, list[str]] = {}
+    for cues, study in studies.items():
+        cues_of.setdefault(in_words(study.settings), []).append(" + ".join(cues))
+    if len(cues_of) == 1:
+        return next(iter(cues_of))
+    return "; ".join(f"{settings} ({', '.join(cues)})" for settings, cues in cues_of.items())
 
 
 def expectations(studies: dict[tuple[str, ...], Study], names: list[str]) -> Iterator[list[str | Cell]]:
@@ -377,13 +381,16 @@ def by_class(study: Study, group: Group, folder: Path, found: dict) -> list[Bloc
         for name in names
     ]
     by_colour = [known[name].mean for name in names]
-    items = [related("With a per-image shuffle", [own[name].mean for name in names], by_colour)]
-    if plain:
-        unshuffled = [plain.mean(f"val_accuracy_of_{name}").mean for name in names]
-        items.append(related("Without a shuffle", unshuffled, by_colour))
-    if grey := study.group(group.model, "colour"):
-        without = [grey.mean(f"val_accuracy_of_{name}").mean for name in names]
-        items.append(related("Trained and tested on grey values", without, by_colour))
+    compared = (
+        ("With a per-image shuffle", group),
+        ("Without a shuffle", plain),
+        ("Trained and tested on grey values", study.group(group.model, "colour")),
+    )
+    items = [
+        related(when, [one.mean(f"val_accuracy_of_{name}").mean for name in names], by_colour)
+        for when, one in compared
+        if one
+    ]
     ranked = sorted(names, key=lambda name: -known[name].mean)
     items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
     if group.model == "Q1_1":

@@ -141,6 +141,11 @@ class NoRuns(Exception):
     """There is no finished run to report on."""
 
 
+def in_words(settings: Iterable[tuple[str, object]]) -> str:
+    """Settings that differ from the defaults, as a text."""
+    return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
+
+
 def natural(name: str) -> list:
     """A key that sorts ``Q1_2`` before ``Q1_10``."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -52,7 +52,7 @@ import gallery
 import models
 import utils
 from config import SHUFFLES, RunnerError, UsageError, one_line
-from outcomes import Group, NoRuns, Study, read
+from outcomes import Group, NoRuns, Study, in_words, read
 from pages import (
     Block,
     Cell,
@@ -77,10 +77,6 @@ LINK = (Link("What the networks look at: the gallery", "gallery"),)
 
 
 # ---- what the report says -------------------------------------------------------------------------------------------
-
-
-def in_words(settings: Sequence[tuple[str, object]]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
 
 
 def listed(values: Sequence[str]) -> str:
