@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from config import RunnerError
 from models import IMAGE_SHAPE
 from net import count_parameters
-from utils import new_figure, save_figure, write_file
+from runner.errors import RunnerError
+from runner.files import write_file
+from utils import new_figure, save_figure
 
 MATRIX, TEMPLATES, FACTS = "matrix.npz", "templates.png", "matrix.json"
 """The files in the folder of a run."""

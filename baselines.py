@@ -65,8 +65,10 @@ import console
 import data
 import sources
 import utils
-from config import DATA_URL_VARIABLE, RunnerError, UsageError, one_line
 from data import Dataset, Images
+from runner import files
+from runner.config import DATA_URL_VARIABLE
+from runner.errors import RunnerError, UsageError, one_line
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -387,10 +389,10 @@ def main(options: argparse.Namespace) -> int:
         say = console.speaker(dataset.name)
         found = measure(dataset, say)
         folder = Path(options.results_dir) / dataset.slug
-        utils.make_folder(folder)
+        files.make_folder(folder)
         name = Path(FILE)
         path = folder / (f"{name.stem}__limit-{options.limit}{name.suffix}" if options.limit else FILE)
-        utils.write_json(path, found)
+        files.write_json(path, found)
         say(f"{table(found)}\nin {path}")
     except (RunnerError, OSError) as error:
         print(f"baselines.py: error: {one_line(error)}", file=sys.stderr)

@@ -27,13 +27,14 @@ import data
 import ex1
 import models
 import runs
-import shell
 import sources
 import steps
 import utils
 from commands import Command
-from config import BusyError, Config, RunnerError, one_line
-from shell import AfterStep, Stopped
+from runner import files, signals
+from runner.config import Config
+from runner.errors import BusyError, RunnerError, one_line
+from runner.signals import Stopped, StopSignal
 
 POLL_SECONDS = 0.5
 ATTEMPTS = 2
@@ -79,7 +80,7 @@ class Job:
         self.log = (
             Path(self.config.results_dir) / described["slug"] / self.config.model_name / f"{self.config.run_name}.log"
         )
-        utils.make_folder(self.log.parent)
+        files.make_folder(self.log.parent)
         self.log_start = self.log.stat().st_size if self.log.exists() else 0
         self.attempts += 1
         self.started = time.monotonic()
@@ -168,7 +169,7 @@ def train_with_log(command: Command, log: str) -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
-    shell.stop_at_once_on_signals()
+    signals.stop_at_once_on_signals()
     if "model_file" in command.given:
         models.load_file(command.given["model_file"])
     return ex1.main(command)
@@ -240,7 +241,7 @@ def accuracy_of(job: Job, described: dict) -> float | None:
     with contextlib.suppress(RunnerError, LookupError, TypeError):
         for folder in runs.find_runs(job.config, described):
             if runs.is_finished(folder):
-                return float(runs.read_json(folder / runs.METRICS)["test"]["accuracy"])
+                return float(files.read_json(folder / runs.METRICS)["test"]["accuracy"])
     return None
 
 
@@ -255,7 +256,7 @@ def train_all(todo: list[Job], engine: Engine, described: dict, display: Display
     """
     waiting, failed, busy = deque(todo), [], []
     running: list[Job] = []
-    stop = AfterStep()
+    stop = StopSignal()
     with stop, display:
         while running or (waiting and not stop.requested):
             while waiting and engine.has_room() and not stop.requested:

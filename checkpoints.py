@@ -7,25 +7,17 @@ two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-import data
-import utils
-from config import RunnerError, one_line
+from runner import files
+from runner.errors import CheckpointError, one_line
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
-
-
-class CheckpointError(RunnerError):
-    """A checkpoint that is missing, damaged, or not one of this program; the message names the file."""
 
 
 COMMENT = len(b"sha256:") + 64
@@ -69,7 +61,7 @@ def save(path: Path, content: dict, previous: Path | None = None, check: bool = 
             torch.load(buffer, weights_only=True)
         except Exception as error:
             raise CheckpointError("the model's state holds more than tensors and numbers: it can't be saved") from error
-    utils.write_file(path, _seal(buffer.getvalue()), previous)
+    files.write_file(path, _seal(buffer.getvalue()), previous)
 
 
 def _read(path: Path) -> dict:
@@ -147,51 +139,3 @@ def position(saved: dict) -> str:
     """Where in its training a checkpoint was written, in words."""
     epochs, steps = len(saved["history"]), saved["tally"].get("steps", 0)
     return f"after epoch {epochs}" + f" and {steps:,} steps of the next" * bool(steps)
-
-
-@contextlib.contextmanager
-def own_generators(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Has what is drawn inside depend on ``seed`` and ``epoch`` alone, and changes nothing for what is drawn after.
-
-    So own models that draw random numbers in evaluation give the same figures whenever an epoch is measured.
-    """
-    before = random_state(device)
-    seed_generators(int(data.generator("validation", seed, epoch).integers(2**63)))
-    try:
-        yield
-    finally:
-        set_random_state(before, device)
-
-
-def seed_generators(seed: int) -> None:
-    """Seeds every global generator: torch's on all devices, and for own models Python's and NumPy's."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def random_state(device: torch.device) -> dict:
-    """The state of every global generator that a network on ``device`` can draw from."""
-    # Tensors of the many integers: as such they would be most of the time that reading a checkpoint takes.
-    version, internal, gauss = random.getstate()
-    numbers = np.random.get_state(legacy=False)
-    key = torch.from_numpy(numbers["state"]["key"].astype(np.int64))
-    state = {
-        "torch": torch.get_rng_state(),
-        "python": {"version": version, "internal": torch.tensor(internal), "gauss": gauss},
-        "numpy": numbers | {"state": numbers["state"] | {"key": key}},
-    }
-    if device.type != "cpu":
-        state[device.type] = torch.get_device_module(device).get_rng_state()
-    return state
-
-
-def set_random_state(state: dict, device: torch.device) -> None:
-    """Puts the generators into a state of :func:`random_state`; one of another kind of device stays as it is."""
-    torch.set_rng_state(state["torch"])
-    python, numbers = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["internal"].tolist()), python["gauss"]))
-    key = numbers["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
-    if device.type in state:
-        torch.get_device_module(device).set_rng_state(state[device.type])

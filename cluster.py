@@ -22,7 +22,9 @@ import batch
 import runs
 import utils
 from commands import Batch, Command
-from config import BusyError, Config, RunnerError, UsageError, one_line
+from runner import files
+from runner.config import Config
+from runner.errors import BusyError, RunnerError, UsageError, one_line
 
 RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.
@@ -81,8 +83,8 @@ class RayTasks:
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"
         results = Path(config.results_dir).resolve()
         self.token = results / f".batch-{uuid.uuid4().hex}"
-        utils.make_folder(results)
-        utils.write_file(self.token, "A batch of runs is at work here.\n")
+        files.make_folder(results)
+        files.write_file(self.token, "A batch of runs is at work here.\n")
         self.place = Place(
             folder=os.getcwd(),
             results=str(results),
@@ -109,10 +111,10 @@ class RayTasks:
         for task in self.ray.wait(list(self.tasks), num_returns=1, timeout=seconds)[0]:
             job = self.tasks.pop(task)
             try:
-                code, files = self.ray.get(task)
-                for name in sorted(files, key=lambda name: Path(name).name == runs.METRICS):  # it says: finished
-                    utils.make_folder((path := Path(self.place.results) / name).parent)
-                    utils.write_file(path, files[name])
+                code, contents = self.ray.get(task)
+                for name in sorted(contents, key=lambda name: Path(name).name == runs.METRICS):  # it says: finished
+                    files.make_folder((path := Path(self.place.results) / name).parent)
+                    files.write_file(path, contents[name])
             except self.ray.exceptions.TaskCancelledError:
                 code = 128 + signal.SIGINT
             except (self.ray.exceptions.RayError, OSError) as error:
@@ -169,7 +171,7 @@ def train_on_node(command: Command, log: str, place: Place) -> tuple[int, dict[s
         if "model_file" in given:
             given["model_file"] = str(Path(place.folder) / given["model_file"])
         results, log = Path("results"), str(Path("results") / Path(log).relative_to(place.results))
-        utils.make_folder(Path(log).parent)
+        files.make_folder(Path(log).parent)
         code = batch.train_with_log(replace(command, given=given), log)
-        files = [path for path in results.rglob("*") if path.is_file() and path.name != ".lock"]
-        return code, {str(path.relative_to(results)): path.read_bytes() for path in files}
+        written = [path for path in results.rglob("*") if path.is_file() and path.name != ".lock"]
+        return code, {str(path.relative_to(results)): path.read_bytes() for path in written}

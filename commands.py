@@ -13,7 +13,7 @@ import re
 import traceback
 from dataclasses import dataclass
 
-from config import (
+from runner.config import (
     AUTO,
     DATA_URL_VARIABLE,
     FIELDS,
@@ -22,12 +22,10 @@ from config import (
     RECIPES,
     TYPES,
     Config,
-    RunnerError,
-    UsageError,
     check,
     flag_of,
-    one_line,
 )
+from runner.errors import RunnerError, UsageError, one_line
 
 ON_A_RUN = ("evaluate", "transfer", "collapse", "predict")
 """The options, and actions, that take a saved run."""

@@ -15,8 +15,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 import utils
-from config import Config
 from data import Dataset
+from runner.config import Config
 from utils import Evaluation, Tally
 
 

@@ -3,7 +3,7 @@
 A data set stays in memory as uint8. An epoch is a permutation of its images; a chunk of about a
 thousand at a time is gathered, has its pixels shuffled, is normalised, and is cut into batches that are views.
 
-Every random draw here is a pure function of what it is for (see :func:`generator`), so that every
+Every random draw here is a pure function of what it is for (see ``runner/rng.py``), so that every
 model meets the same images in the same order at the same seed, and no draw depends on an earlier one.
 """
 
@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from config import Config, UsageError
+from runner.config import Config
+from runner.errors import UsageError
+from runner.rng import generator
 
 PIXELS = 32 * 32
 
@@ -84,12 +86,6 @@ def digest(train: Images, test: Images) -> str:
     for tensor in (train.pixels, train.labels, test.pixels, test.labels):
         total.update(tensor.numpy())
     return total.hexdigest()
-
-
-def generator(purpose: str, *numbers: int) -> np.random.Generator:
-    """The generator of random numbers for one purpose, e.g. ``generator("order", seed, epoch)``."""
-    name = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
-    return np.random.default_rng([name, *numbers])
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:

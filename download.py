@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from config import DATA_URL_VARIABLE, RunnerError
+from runner.config import DATA_URL_VARIABLE
+from runner.errors import RunnerError
 
 ATTEMPTS = 4
 TIMEOUT = 20  # seconds without a byte

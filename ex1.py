@@ -8,14 +8,14 @@ python ex1.py --collapse results/cifar10/Q2_1/...
 
 from __future__ import annotations
 
-import shell
 from commands import parse
+from runner import files, rng, signals
 
 if __name__ == "__main__":
     # Before the imports below, which take seconds, so that -h, --list-models, a typing mistake and Ctrl-C are answered
     # at once.
-    shell.open_standard_streams()
-    shell.stop_at_once_on_signals()
+    signals.open_standard_streams()
+    signals.stop_at_once_on_signals()
     COMMAND = parse()
 
 import math
@@ -39,19 +39,14 @@ import sources
 import steps
 import utils
 from commands import Command
-from config import ALL_SHUFFLES, AUTO, Config, RunnerError, UsageError, one_line
 from net import count_macs, count_parameters, initialize_kaiming
-from shell import AfterStep, Stopped
+from runner.config import AUTO, SHUFFLES, Config
+from runner.errors import Diverged, RunnerError, UsageError, one_line
+from runner.signals import Stopped, StopSignal
 from steps import Step
 from utils import Evaluation, Tally
 
 VALIDATION_BATCH = 256
-
-
-class Diverged(RunnerError):
-    """A loss, or a weight, is not a finite number any more."""
-
-    can_go_on = False
 
 
 def train_epoch(
@@ -187,7 +182,7 @@ def train(command: Command) -> Path:
     dataset, held_out = data.select(dataset, config)
     say = console.speaker(dataset.name, quiet)
 
-    checkpoints.seed_generators(config.seed)
+    rng.seed_everything(config.seed)
     network = build_network(config.model_name)
     if config.init == "kaiming":
         initialize_kaiming(network)
@@ -209,11 +204,11 @@ def train(command: Command) -> Path:
         loader = make_loader(dataset.train, data.TRAIN, config, device, layout, config.batch_size)
         test_loader = make_loader(dataset.test, data.TEST, config, device, layout)
         val_loader = make_loader(held_out, data.HOLDOUT, config, device, layout) if held_out else test_loader
-        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.shuffle_of_others)
+        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.eval_shuffle)
         utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
         dataset = replace(dataset, train=data.NO_IMAGES, test=data.NO_IMAGES)  # the loaders have them
 
-        stop = AfterStep()
+        stop = StopSignal()
         history, tally, test = run.history, run.tally, None
         if run.saved:
             run.restore(network, optimizer, device)
@@ -241,7 +236,7 @@ def train(command: Command) -> Path:
                     stop_if_asked()
                     yield chunk
 
-            with checkpoints.own_generators(config.seed, epoch, device):
+            with rng.isolated_rng(config.seed, epoch, device):
                 return validate(network, until_stopped(), len(dataset.classes), precision)
 
         with stop:
@@ -284,7 +279,7 @@ def train(command: Command) -> Path:
             utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
             utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
             figures = summarize(history, test, dataset.classes, bool(held_out))
-            utils.write_json(folder / runs.METRICS, facts | figures)
+            files.write_json(folder / runs.METRICS, facts | figures)
             console.report(test, dataset, config, folder, quiet)
             say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
             if stop.requested:
@@ -311,7 +306,7 @@ def introduce(
         "validated_on": validated_on,
     }
     runs.record(run, facts)
-    utils.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
+    files.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
     change = models.find(name).change
     say(f"{name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
     say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
@@ -329,7 +324,7 @@ def saved_result(folder: Path, classes: int) -> Evaluation:
         RunnerError: they can't be read.
     """
     path = folder / runs.METRICS
-    content = runs.read_json(path)
+    content = files.read_json(path)
     try:
         saved = content["test"]
         test = Evaluation(float(saved["loss"]), torch.tensor(saved["confusion"]), float(saved["confidence"]))
@@ -412,12 +407,12 @@ def transfer(command: Command) -> None:
     images = data.subset(dataset.test, limit=config.limit)
     say = console.speaker(dataset.name, command.quiet)
     found = {}
-    for shuffle in ALL_SHUFFLES:
+    for shuffle in SHUFFLES:
         test = measure_again(replace(config, val_shuffle=shuffle), network, images, saved, device, precision)
         found[shuffle] = test.accuracy
         say(f"{config.model_name}, trained with shuffle {config.shuffle}, tested with {shuffle}: {test.accuracy:.1%}")
     about = {"trained_with": config.shuffle, "epoch": len(saved["history"]), "weights": command.weights}
-    utils.write_json(Path(command.run) / runs.TRANSFER, about | {"images": len(images), "test_accuracy": found})
+    files.write_json(Path(command.run) / runs.TRANSFER, about | {"images": len(images), "test_accuracy": found})
 
 
 def measure_again(
@@ -426,7 +421,7 @@ def measure_again(
     """A saved run on ``images``, with the random numbers of its last epoch."""
     epoch = len(saved["history"])
     loader = make_loader(images, data.TEST, config, device, layout_of(network))
-    with checkpoints.own_generators(config.seed, epoch, device):
+    with rng.isolated_rng(config.seed, epoch, device):
         return validate(network, loader.epoch(epoch), len(saved["dataset"]["classes"]), precision)
 
 
@@ -454,7 +449,7 @@ def collapse(command: Command) -> None:
     folder = Path(command.run)
     affine.save(folder / affine.MATRIX, matrix)
     affine.plot_templates(folder / affine.TEMPLATES, utils.run_title(config, dataset), matrix, dataset.classes)
-    utils.write_json(folder / affine.FACTS, facts)
+    files.write_json(folder / affine.FACTS, facts)
     say = console.speaker(dataset.name, command.quiet)
     say(f"{config.model_name}'s {facts['network_parameters']:,} parameters come to {facts['parameters']:,} numbers")
     say(f"their logits differ by {difference:.1g} at most, on {len(images):,} test images")
@@ -479,7 +474,7 @@ def predict(command: Command) -> None:
     for path, row in zip(command.images, probabilities):
         top = row.topk(min(3, len(row)))
         likeliest = ", ".join(f"{about['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
-        shuffle = config.shuffle_of_others
+        shuffle = config.eval_shuffle
         shuffled = "" if shuffle == "none" else f", its pixels shuffled ({shuffle})"
         say(f"{config.model_name} sees in {path}{shuffled}: {likeliest}")
 
@@ -534,7 +529,7 @@ def make_loader(
         images,
         split,
         batch_size or VALIDATION_BATCH,
-        config.shuffle if training else config.shuffle_of_others,
+        config.shuffle if training else config.eval_shuffle,
         config.shuffle_seed,
         config.seed if training else None,
         device,

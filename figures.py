@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from matplotlib.transforms import Bbox
 
 import models
-from config import SHUFFLES
 from estimates import Estimate
 from outcomes import Group, Study
+from runner.config import PUBLISHED_SHUFFLES
 from utils import BLUE, GREY, VERMILION, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-SHUFFLE_STYLE = dict(zip(SHUFFLES, zip(COLOURS, MARKERS)))
+SHUFFLE_STYLE = dict(zip(PUBLISHED_SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 
@@ -234,9 +234,9 @@ def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Seque
     figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
     panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False).flat
     labels = [" +\n".join(cues) for cues in studies]
-    width = 0.8 / len(SHUFFLES)
+    width = 0.8 / len(PUBLISHED_SHUFFLES)
     for axes, name in zip(panels, names):
-        for i, shuffle in enumerate(SHUFFLES):
+        for i, shuffle in enumerate(PUBLISHED_SHUFFLES):
             places, bars = [], []
             for x, study in enumerate(studies.values()):
                 if group := study.group(name, shuffle):

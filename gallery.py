@@ -19,10 +19,12 @@ import estimates
 import figures
 import models
 import runs
-from config import ALL_SHUFFLES, BLOCK_SIZES, CUES, DIALS, SHUFFLES, RunnerError, cue_strengths, one_line
 from estimates import Estimate
 from outcomes import Group, NoRuns, Outcome, Study, in_words, read
 from pages import Block, Cell, Figure, Heading, Table, Text, accuracies, apart, count, number
+from runner import files
+from runner.config import BLOCK_SIZES, CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, SHUFFLES, cue_strengths
+from runner.errors import RunnerError, one_line
 
 MARGIN = 5.0
 """Points of accuracy within which a cue has survived a shuffle, and a network is at chance."""
@@ -56,7 +58,7 @@ def beside(run: Outcome, name: str, parse: Callable[[dict], object], notes: list
     if not path.exists():
         return None
     try:
-        return parse(runs.read_json(path))
+        return parse(files.read_json(path))
     except Exception as error:
         notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
         return None
@@ -108,7 +110,7 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     rows: list[list[str | Cell]] = []
     for cues, study in studies.items():
         for name in names:
-            groups = [study.group(name, shuffle) for shuffle in SHUFFLES]
+            groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
             if any(groups):
                 cells = [accuracies(group.at("val_accuracy").values()) if group else "" for group in groups]
                 rows.append([" + ".join(cues), name, count(max(len(group.runs) for group in groups if group)), *cells])
@@ -121,7 +123,7 @@ def known_cues(root: Path, folder: Path, notes: list[str]) -> list[Block]:
             "images; chance is 10 %."
         ),
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
-        Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in SHUFFLES)), rows),
+        Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
         Table(("expected", "model", "verdict", "measured"), list(expectations(studies, names)), sortable=False),
         *between_extremes(studies),
@@ -172,7 +174,7 @@ def between_extremes(studies: dict[tuple[str, ...], Study]) -> list[Block]:
     """What the shuffles between the extremes leave of cues."""
     rows: list[list[str | Cell]] = []
     for cues, study in studies.items():
-        for group in (group for group in study.groups.values() if group.shuffle in DIALS):
+        for group in (group for group in study.groups.values() if group.shuffle in PARTIAL_SHUFFLES):
             plain = study.group(group.model)
             lost = apart(study.difference(group, plain)) if plain else ""
             left = accuracies(group.at("val_accuracy").values())
@@ -238,13 +240,13 @@ def of_template(facts: dict) -> list[float]:
 
 def neighbourhoods(study: Study, folder: Path, found: dict | None) -> list[Block]:
     """Accuracy against the size of the blocks that are moved, or moved in."""
-    names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in DIALS))
+    names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
     if not names:
         return []
     path = folder / "neighbourhoods.png"
     histogram = 100 * found["baselines"][baselines.COLOUR]["accuracy"] if found else None
     figures.plot_neighbourhoods(path, study, names, BLOCK_SIZES, histogram)
-    shuffles = [shuffle for shuffle in ALL_SHUFFLES if any(study.group(name, shuffle) for name in names)]
+    shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
     rows: list[list[str | Cell]] = []
     for shuffle in shuffles:
         row: list[str | Cell] = [shuffle]
@@ -301,7 +303,7 @@ def transfers(study: Study, folder: Path) -> list[Block]:
     blocks: list[Block] = []
     for name in dict.fromkeys(model for model, _ in study.groups):
         table = {}
-        for shuffle in ALL_SHUFFLES:
+        for shuffle in SHUFFLES:
             group = study.group(name, shuffle)
             found = (
                 [beside(run, runs.TRANSFER, in_percent, study.notes) for run in group.runs.values()] if group else []
@@ -323,7 +325,7 @@ def transfers(study: Study, folder: Path) -> list[Block]:
 
 def in_percent(transfer: dict) -> dict[str, float]:
     """The accuracies of a ``transfer.json`` in percent, by shuffle."""
-    return {shuffle: 100 * finite(transfer["test_accuracy"][shuffle]) for shuffle in ALL_SHUFFLES}
+    return {shuffle: 100 * finite(transfer["test_accuracy"][shuffle]) for shuffle in SHUFFLES}
 
 
 # ---- baselines ------------------------------------------------------------------------------------------------------

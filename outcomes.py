@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import estimates
-from config import ALL_SHUFFLES, Config, one_line
 from estimates import Estimate
+from runner.config import SHUFFLES, Config
+from runner.errors import one_line
 
 COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
@@ -239,5 +240,5 @@ def _grouped(finished: Iterable[Outcome], note: Callable[[str], None]) -> list[G
             note(f"{run.folder} is left out: its {run.config.model_name} is another network than {group.any.folder}'s")
         else:
             group.runs[run.config.seed] = run
-    order = lambda group: (natural(group.model), ALL_SHUFFLES.index(group.shuffle), str(group.settings))
+    order = lambda group: (natural(group.model), SHUFFLES.index(group.shuffle), str(group.settings))
     return sorted(groups.values(), key=order)

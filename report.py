@@ -50,8 +50,6 @@ import claims
 import figures
 import gallery
 import models
-import utils
-from config import SHUFFLES, RunnerError, UsageError, one_line
 from outcomes import Group, NoRuns, Study, in_words, read
 from pages import (
     Block,
@@ -70,6 +68,9 @@ from pages import (
     to_html,
     to_markdown,
 )
+from runner import files
+from runner.config import PUBLISHED_SHUFFLES
+from runner.errors import RunnerError, UsageError, one_line
 
 FOLDER = "report"  # of the figures
 CALIBRATION_PANELS = 5
@@ -238,7 +239,7 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
 def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
     blocks: list[Block] = []
     for model in dict.fromkeys(model for model, _ in study.groups):
-        groups = [group for shuffle in SHUFFLES if (group := study.group(model, shuffle))]
+        groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
         if len(groups) < 2:
             continue
         path = folder / f"shuffles_{model}.png"
@@ -251,7 +252,7 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
     if not blocks:
         return []
     pictures = []
-    for shuffle in SHUFFLES[1:]:
+    for shuffle in PUBLISHED_SHUFFLES[1:]:
         runs = [run for run in study.runs if run.config.shuffle == shuffle]
         pictures += [path for run in runs if (path := run.folder / "samples.png").exists()][:1]
     if pictures:
@@ -371,13 +372,13 @@ def write(
             raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
     folder = study.folder
     command = ["python", "report.py", str(folder), *(["--compare", *compare] if compare else [])]
-    utils.make_folder(folder / FOLDER)
+    files.make_folder(folder / FOLDER)
     shown = gallery.compose(study, folder / FOLDER) if study.is_cifar10 else []
     blocks = compose(study, folder / FOLDER, compare, shlex.join(command), LINK if shown else ())
     for name, page in (("gallery", shown), ("report", blocks)):
         if page:
-            utils.write_file(folder / f"{name}.md", to_markdown(page, folder))
-            utils.write_file(folder / f"{name}.html", to_html(page))
+            files.write_file(folder / f"{name}.md", to_markdown(page, folder))
+            files.write_file(folder / f"{name}.html", to_html(page))
     for note in study.notes:
         say(note)
     if tensorboard:

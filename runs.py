@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shlex
 import sys
@@ -19,10 +18,11 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 import checkpoints
-import utils
 from checkpoints import BEST, LAST, PREVIOUS, CheckpointError, has_checkpoint, position
 from commands import Command
-from config import AUTO, FIELDS, IDENTITY, BusyError, Config, RunnerError, UsageError, flag_of, one_line
+from runner import files, rng
+from runner.config import AUTO, FIELDS, IDENTITY, Config, flag_of
+from runner.errors import BusyError, RunnerError, UsageError, one_line
 from utils import Tally
 
 CONFIG, METRICS, TRANSFER = "config.json", "metrics.json", "transfer.json"
@@ -40,26 +40,11 @@ def describe(run: str | Path) -> dict:
     run = Path(run)
     if has_checkpoint(run) or not (run / CONFIG).exists():
         return checkpoints.load(run)
-    content = read_json(run / CONFIG)
+    content = files.read_json(run / CONFIG)
     saved = {"config": content.get("settings"), "dataset": content.get("data")}
     if not (isinstance(saved["config"], dict) and checkpoints.holds(saved["dataset"], checkpoints.DATASET)):
         raise RunnerError(f"{run / CONFIG} is not the description of a run")
     return saved
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-        RunnerError: it can't be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise RunnerError(f"{path} can't be read: it holds no object")
-    return content
 
 
 def saved_config(run: str | Path, saved: dict, command: Command, **overrides: object) -> Config:
@@ -189,7 +174,7 @@ class Run:
         try:
             network.load_state_dict(self.saved["model"])
             optimizer.load_state_dict(self.saved["optimizer"])
-            checkpoints.set_random_state(self.saved["random"], device)
+            rng.set_rng_state(self.saved["random"], device)
         except Exception as error:
             what = f"{self.config.model_name} has changed since, or the checkpoint is not one of it"
             raise CheckpointError(f"{self.continues or self.folder} can't be resumed: {what}") from error
@@ -230,7 +215,7 @@ class Run:
             "machine": self.machine,
             "model": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "random": checkpoints.random_state(device),
+            "random": rng.rng_state(device),
             "history": history,
             "tally": asdict(tally),
         }
@@ -392,13 +377,13 @@ def record(run: Run, facts: dict) -> None:
     content = facts | {"settings": asdict(run.config), "data": run.dataset, "machine": run.machine}
     if run.saved and not run.continues:
         with contextlib.suppress(RunnerError):  # one that is damaged is written anew
-            content = read_json(path)
+            content = files.read_json(path)
         earlier = content.get("resumed")
         content["resumed"] = earlier if isinstance(earlier, list) else []
         content["resumed"].append(run.machine | {"position": position(run.saved)})
     elif run.continues:
         content["continues"] = {"run": str(run.continues), "position": position(run.saved)}
-    utils.write_json(path, content)
+    files.write_json(path, content)
 
 
 def warn_of_other_machine(run: Run, warn: Callable[[str], None]) -> None:

@@ -24,9 +24,10 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from config import RunnerError, cue_strengths, one_line
 from data import Dataset, Images, digest
 from download import DownloadError, download
+from runner.config import cue_strengths
+from runner.errors import DataError, one_line
 
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER_NAMES = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "automobile": 1}
@@ -48,10 +49,6 @@ TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
 # What Pillow decodes by itself: for others, such as EPS, it starts programs that interpret the file.
 SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
-
-
-class DataError(RunnerError):
-    """Images that are missing, damaged or not what they should be; the message names the file."""
 
 
 def load(

@@ -1,7 +1,7 @@
 """A step of training, from a batch to changed weights: what it computes and how fast this machine does it.
 
 The recipe says what: the optimiser, the learning rate of each step, the precision. How is the machine's: the number of
-threads, compiled or not, launched operation by operation or replayed as one CUDA graph.
+threads, compiled or not.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from config import Config, one_line
+from runner.config import Config
+from runner.errors import one_line
 
 MACS_PER_THREAD = 20_000_000
 """Multiply-accumulates of a step's forward pass from which a thread more pays, as measured on CPUs of 2 cores."""
 
 BF16_PAYS = 1.3
 """How much faster than fp32 bf16 must be for ``--precision auto`` to take it: noise alone must not decide."""
-
-WARM_UP_STEPS = 3
-"""Steps before a CUDA graph is captured, in which libraries pick their kernels and the optimiser gets its state."""
 
 
 def cores() -> int:
@@ -179,62 +177,6 @@ class Step:
             group["lr"] = value
 
 
-class GraphedStep(Step):
-    """A step that is captured once as a CUDA graph and then replayed, without Python's and the launches' overhead.
-
-    The first batches, and those of another size, are stepped on as usual; so is everything where the capture fails.
-    See https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
-    """
-
-    def __init__(self, *args, batch_size: int, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.batch_size = batch_size
-        self.graph = self.images = self.labels = self.logits = None
-        self.warmed_up = 0
-        self.usable = True
-        device = next(self.network.parameters()).device
-        self.side = torch.cuda.Stream(device)
-        for group in self.optimizer.param_groups:  # a number would be a constant of the graph
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)
-
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        if not self.usable or len(labels) != self.batch_size:
-            return super().__call__(images, labels)
-        if self.warmed_up < WARM_UP_STEPS:
-            # On the stream of the capture, as the memory of gradients and of the optimiser belongs to a stream.
-            self.warmed_up += 1
-            self.side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.side):
-                logits = super().__call__(images, labels)
-            torch.cuda.current_stream().wait_stream(self.side)
-            return logits
-        if self.graph is None and not self.capture(images, labels):
-            return super().__call__(images, labels)
-        self.images.copy_(images)
-        self.labels.copy_(labels)
-        self.graph.replay()
-        return self.logits.clone()
-
-    def capture(self, images: Tensor, labels: Tensor) -> bool:
-        """Captures the step for batches like this one, but doesn't take it; returns whether that worked."""
-        self.images, self.labels = torch.empty_like(images), torch.empty_like(labels)
-        self.forget_gradients()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self.side):
-                self.logits = self.take(self.compiled or self.network, self.images, self.labels)
-        except Exception as error:
-            self.warn(f"--cuda-graph: going on without, it failed here: {one_line(error)}")
-            self.usable = False
-            return False
-        self.graph = graph
-        return True
-
-    def set_learning_rate(self, value: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"].fill_(value)
-
-
 def make_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -244,10 +186,4 @@ def make_step(
     warn: Callable[[str], None],
 ) -> Step:
     """The step of ``config``; an option that this device has no use for is refused with a word."""
-    options = (network, optimizer, precision, config.label_smoothing, config.compile, warn)
-    if not config.cuda_graph:
-        return Step(*options)
-    if device.type == "cuda":
-        return GraphedStep(*options, batch_size=config.batch_size)
-    warn(f"--cuda-graph: going on without, there is none on {device.type}")
-    return Step(*options)
+    return Step(network, optimizer, precision, config.label_smoothing, config.compile, warn)

@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from config import CUES
 from data import Dataset, Images, digest, generator
+from runner.config import CUES
 
 CLASSES = tuple(f"syn{i}" for i in range(10))
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000

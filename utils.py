@@ -11,10 +11,8 @@ import csv
 import hashlib
 import importlib.metadata
 import io
-import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import textwrap
@@ -27,9 +25,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from config import Config, RunnerError
 from data import Dataset
 from net import count_parameters
+from runner import files
+from runner.config import Config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,72 +141,13 @@ def per_class_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
-    """Writes a file whole or not at all: under a temporary name, to the disk, then renamed.
-
-    Only one process at a time may write into the folder. A temporary file that one left behind as it was killed is
-    written over.
-
-    Args:
-        path: where to.
-        content: all of it.
-        previous: the name that the file that ``path`` was gets.
-
-    Raises:
-        OSError: the disk is full, the folder is gone or not writable; what ``path`` was is there or at ``previous``.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous:
-            with contextlib.suppress(FileNotFoundError):
-                path.replace(previous)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder, and those above it, where there is none yet.
-
-    Raises:
-        RunnerError: it can't be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunnerError(f"can't create {folder}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Has the new names in ``folder`` outlast a power cut, where the system can do that."""
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes ``content`` with one entry a line, and lists of numbers on one line."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_file(path, re.sub(r"\[\n[-\d\s,]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
-
-
 def write_history(path: Path, dataset: str, history: Sequence[dict]) -> None:
     """Writes ``history.csv``, one row an epoch, each with the data set's name."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["dataset", *history[0]], lineterminator="\n")
     writer.writeheader()
     writer.writerows({"dataset": dataset, **row} for row in history)
-    write_file(path, text.getvalue())
+    files.write_file(path, text.getvalue())
 
 
 def describe_dataset(dataset: Dataset) -> dict:
@@ -315,7 +255,7 @@ def save_figure(figure: Figure, path: Path, colours: int | None = None) -> None:
 
         picture = Image.open(buffer).convert("RGB").quantize(colours)
         picture.save(buffer := io.BytesIO(), format="png", optimize=True)
-    write_file(path, buffer.getvalue())
+    files.write_file(path, buffer.getvalue())
 
 
 def run_title(config: Config, dataset: Dataset) -> str:

@@ -19,6 +19,7 @@ import utils
 from benchmarks import contenders
 from benchmarks.sections import SECTIONS, Bench
 from pages import Heading, Text
+from runner import files
 
 
 def main() -> None:
@@ -54,14 +55,14 @@ def main() -> None:
         ),
     ]
     out = Path(options.out)
-    utils.make_folder(out.parent)
+    files.make_folder(out.parent)
     with tempfile.TemporaryDirectory() as folder:
         contenders.write_batches(dataset, Path(folder))
         bench = Bench(dataset, Path(options.data_dir), Path(folder), options.rounds, out.parent, Path(options.classic))
         for name in options.sections or SECTIONS:
             console.warn(f"{name} …")
             blocks += SECTIONS[name](bench)
-            utils.write_file(out, pages.to_markdown(blocks, out.parent))  # now, as the next may be stopped
+            files.write_file(out, pages.to_markdown(blocks, out.parent))  # now, as the next may be stopped
     print(out.read_text(encoding="utf-8"))
 
 

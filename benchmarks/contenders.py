@@ -18,13 +18,13 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-import config
 import console
 import data
 import ex1
 import models
 import net
 import steps
+from runner import config
 
 UNTIMED = 20
 """Steps before the clock starts, in which workers start and libraries pick their kernels."""

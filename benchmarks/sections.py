@@ -23,11 +23,12 @@ import pages
 import utils
 from benchmarks import contenders
 from benchmarks.contenders import Lightning, Limit, Ours, Textbook
-from config import SHUFFLES, RunnerError
 from data import Dataset
 from figures import COLOURS_PER_FIGURE
 from net import count_macs
 from pages import Cell, Figure, Heading, Table, Text, number
+from runner.config import PUBLISHED_SHUFFLES
+from runner.errors import RunnerError
 
 SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
 """Model, batch size, and the steps of a turn."""
@@ -82,12 +83,12 @@ def overhead(bench: Bench) -> list[pages.Block]:
     for threads in (1, 0):
         for model, batch_size, steps in SIZES:
             ours = [
-                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads) for name in SHUFFLES
+                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads) for name in PUBLISHED_SHUFFLES
             ]
             if threads == 0 and ours[0].threads == 1:
                 continue  # the same as above
             limit, *times = alternate([Limit(ours[0]), *ours], steps, bench.rounds)
-            for name, own in zip(SHUFFLES, times):
+            for name, own in zip(PUBLISHED_SHUFFLES, times):
                 facts = [model, str(batch_size), name, str(ours[0].threads)]
                 rows.append([*facts, milliseconds(limit), milliseconds(own), ratios(own, limit)])
     columns = ("model", "batch", "shuffle", "threads", "bare limit, ms/step", "ours, ms/step", "ours / limit")

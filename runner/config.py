@@ -1,15 +1,17 @@
-"""Every setting of a run.
+"""Every setting of a run, written down once: name, default, unit, group, help and limits.
 
-``Config`` is the one place where an option is written down: its name, default, unit, group, help and
-limits. The argparse options, the run folder's name and ``config.json`` all follow from it. What a recipe sets is in
-``RECIPE_TABLE``.
+The argparse options, the run folder's name and ``config.json`` follow from ``Config``. ``RECIPE_TABLE`` holds what a
+recipe sets.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from runner.errors import UsageError
 
 DATA_URL_VARIABLE = "CIFAR10_URL"
 MAX_SEED = 2**63 - 1
@@ -40,90 +42,34 @@ RECIPES = {
 }
 CLASSIC = RECIPES["classic"]
 
-SHUFFLES = ("none", "fixed", "per-image")
-"""The shuffles of the published study."""
+PUBLISHED_SHUFFLES = ("none", "fixed", "per-image")
+BLOCK_SIZES = (2, 4, 8, 16)  # height and width in pixels of the blocks of block:K and within:K
+# Each takes away a part of what ``fixed`` does; "colour" takes the colours and leaves every pixel where it is.
+PARTIAL_SHUFFLES = (*(f"{kind}:{size}" for kind in ("block", "within") for size in BLOCK_SIZES), "colour")
+SHUFFLES = (*PUBLISHED_SHUFFLES, *PARTIAL_SHUFFLES)
+SAME = "same"  # --val-shuffle: as --shuffle
 
-BLOCK_SIZES = (2, 4, 8, 16)
-"""Heights and widths in pixels of the blocks that ``block:K`` and ``within:K`` divide an image into."""
-
-DIALS = (*(f"{kind}:{size}" for kind in ("block", "within") for size in BLOCK_SIZES), "colour")
-"""The shuffles that take away a part of what ``fixed`` does, and the one that takes the colours."""
-
-ALL_SHUFFLES = (*SHUFFLES, *DIALS)
-
-SAME = "same"
-
-CUES = ("colour", "position", "texture")
-"""What carries the class in the synthetic images."""
+CUES = ("colour", "position", "texture")  # what carries the class in the synthetic images
 
 
-class RunnerError(Exception):
-    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``.
-
-    Attributes:
-        can_go_on: whether a run that it stopped can go on once the cause is mended.
-    """
-
-    exit_code = 1
-    can_go_on = True
-
-
-class BusyError(RunnerError):
-    """Another process is at work on it."""
-
-    exit_code = 75
-
-
-class UsageError(RunnerError):
-    """A setting or a combination of settings that cannot work."""
-
-    exit_code = 2
-
-
-def one_line(error: BaseException) -> str:
-    """An error in a line: our own as it is, the system's with its path, any other with its type.
-
-    What is not for print, such as a line break or a terminal's commands in the name of a file, becomes a question mark.
-    """
-    if isinstance(error, RunnerError):
-        text = str(error)
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        lines = str(error).strip().splitlines()
-        text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def _option(
-    default,
-    group,
-    help,
-    *,
-    choices=None,
-    metavar=None,
-    low=None,
-    high=None,
-    low_open=False,
-    names_run=False,
-    several=False,
-):
-    """A field of ``Config``.
+def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
+            several=False):  # fmt: skip
+    """Make a field of ``Config``.
 
     Args:
         low: the least value; with ``low_open`` the value must be above it.
         high: the greatest value.
         names_run: whether the run folder's name says it.
-        several: whether a batch takes several values of it.
+        several: whether a sweep takes several values of it.
     """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
     metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, several=several, **limits)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _recipe_option(name, help, **about):
-    """A field of ``Config`` that is in the table of recipes."""
-    return _option(CLASSIC[name], "recipe", help, names_run=True, **about)
+def _recipe_option(name, help, **metadata):
+    """Make a field of ``Config`` that is in the table of recipes."""
+    return _option(CLASSIC[name], "recipe", help, names_run=True, **metadata)
 
 
 @dataclass(frozen=True)
@@ -179,10 +125,10 @@ class Config:
         "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
         f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
-        choices=ALL_SHUFFLES, several=True, metavar="SHUFFLE")
+        choices=SHUFFLES, several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
-        choices=(SAME, *ALL_SHUFFLES), names_run=True, metavar="SHUFFLE")
+        choices=(SAME, *SHUFFLES), names_run=True, metavar="SHUFFLE")
     shuffle_seed: int = _option(0, "pixel shuffle", "seed of the permutations", low=0, high=MAX_SEED, names_run=True,
         metavar="N")
 
@@ -219,9 +165,6 @@ class Config:
         low=0, high=1024, metavar="N")
     compile: bool = _option(False, "machine",
         "compile the network with torch.compile; where that fails, it is said and the run goes on without")
-    cuda_graph: bool = _option(False, "machine",
-        "on cuda, replay each step as one CUDA graph, for small batches; where that fails, it is said and the run goes "
-        "on without")
     results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
     checkpoint_every: int = _option(0, "output",
         "save a checkpoint every N steps too, for long epochs (0: after each epoch only)", low=0, metavar="N")
@@ -246,8 +189,27 @@ class Config:
             raise UsageError("--cues is for generated images: leave it out, or give --dataset synthetic")
         cue_strengths(self.cues)
 
+    @classmethod
+    def from_given(cls, given: Mapping[str, object]) -> Config:
+        """Make the settings of a new run from those that were given; the others are the recipe's and the defaults.
+
+        Raises:
+            UsageError: a value out of its limits.
+        """
+        return cls(**(RECIPES.get(str(given.get("recipe")), {}) | given))
+
+    @classmethod
+    def from_saved(cls, settings: Mapping[str, object]) -> Config:
+        """Make the settings of a saved run from those in its files, which an earlier version may have written.
+
+        Raises:
+            TypeError: a setting that this version does not know.
+            UsageError: a value out of its limits.
+        """
+        return cls(**{name: value for name, value in settings.items() if name not in RETIRED_SETTINGS})
+
     @property
-    def shuffle_of_others(self) -> str:
+    def eval_shuffle(self) -> str:
         """The shuffle of the images that are not trained on."""
         return self.shuffle if self.val_shuffle == SAME else self.val_shuffle
 
@@ -255,28 +217,22 @@ class Config:
     def differing(self) -> dict[str, object]:
         """The settings that make it another run and differ from the recipe's, by option, e.g. ``{"lr": 0.01}``."""
         usual = {name: field.default for name, field in FIELDS.items()} | RECIPES[self.recipe]
-        different = [
-            name for name in FIELDS if FIELDS[name].metadata["names_run"] and getattr(self, name) != usual[name]
-        ]
-        in_words = {True: "on", False: "off"}
-        values = {name: getattr(self, name) for name in different}
-        return {
-            flag_of(name)[2:]: in_words[value] if isinstance(value, bool) else value for name, value in values.items()
-        }
+        values = {name: getattr(self, name) for name in FIELDS if FIELDS[name].metadata["names_run"]}
+        return {flag_of(name)[2:]: in_words(value) for name, value in values.items() if value != usual[name]}
 
     @property
     def run_name(self) -> str:
         """The run folder's name: model, shuffle, every setting that differs from the recipe's, seed."""
         different = [f"{name}-{value}" for name, value in self.differing.items()]
         name = "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
-        return name.replace(":", "-")  # which no file's name may hold on Windows
+        return name.replace(":", "-")  # no file's name may hold ":" on Windows
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def check(name: str, value: object) -> None:
-    """Checks one setting by itself.
+    """Check one setting by itself.
 
     Raises:
         UsageError: it has another type than the setting, or is out of its limits.
@@ -296,10 +252,10 @@ def check(name: str, value: object) -> None:
 
 
 def cue_strengths(cues: str) -> dict[str, float]:
-    """How reliably each cue shows the class, in (0, 1], from ``--cues``; empty where that is.
+    """Parse ``--cues`` into how reliably each cue shows the class, in (0, 1]; empty where nothing is given.
 
     Raises:
-        UsageError: it doesn't say that.
+        UsageError: a part is not a cue with a strength.
     """
     strengths: dict[str, float] = {}
     for part in cues.split(",") if cues else ():
@@ -320,7 +276,15 @@ PLACE_SETTINGS = {"data_dir", "data_url", "device", "threads", "model_file"}
 # What makes it another run: what its folder is named by.
 IDENTITY = {name for name in FIELDS if FIELDS[name].metadata["names_run"]} | {"model_name", "shuffle", "seed"}
 
+# Settings of earlier versions that changed no result; files of runs may still hold them.
+RETIRED_SETTINGS = {"cuda_graph"}
+
+
+def in_words(value: object) -> object:
+    """Show a switch as on or off, and any other value as it is."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
 
 def flag_of(name: str) -> str:
-    """The option that sets a setting, e.g. ``--batch-size``."""
+    """Name the option that sets a setting, e.g. ``--batch-size``."""
     return "--" + name.replace("_", "-")

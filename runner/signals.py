@@ -50,7 +50,7 @@ def open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
-class AfterStep:
+class StopSignal:
     """While this is entered, a first signal only sets ``requested``, and a second one ends the program.
 
     Attributes:
@@ -60,7 +60,7 @@ class AfterStep:
     def __init__(self):
         self.requested = 0
 
-    def __enter__(self) -> AfterStep:
+    def __enter__(self) -> StopSignal:
         # Elsewhere Python lets no handler be set, and delivers no signal.
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._before = {number: signal.signal(number, self._request) for number in SIGNALS if in_main_thread}

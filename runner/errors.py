@@ -1,0 +1,55 @@
+"""Errors that a user can mend, and how any error is put into one line."""
+
+from __future__ import annotations
+
+
+class RunnerError(Exception):
+    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``.
+
+    Attributes:
+        can_go_on: whether a run that it stopped can go on once the cause is mended.
+    """
+
+    exit_code = 1
+    can_go_on = True
+
+
+class BusyError(RunnerError):
+    """Another process is at work on the run."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class UsageError(RunnerError):
+    """A setting, or a combination of settings, that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(RunnerError):
+    """Images that are missing, damaged or not what they should be; the message names the file."""
+
+
+class CheckpointError(RunnerError):
+    """A checkpoint that is missing, damaged or not one of this program; the message names the file."""
+
+
+class Diverged(RunnerError):
+    """A loss, or a weight, is not a finite number any more."""
+
+    can_go_on = False
+
+
+def one_line(error: BaseException) -> str:
+    """Put an error into one line: ours as it is, the system's with its path, any other with its type.
+
+    Unprintable characters, such as a line break in the name of a file, become question marks.
+    """
+    if isinstance(error, RunnerError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        lines = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,187 @@
+"""The files of a run: their names, how they are written whole or not at all, and one reader for each.
+
+Accuracy in files is a fraction in [0, 1]. Loss is the mean cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+from runner.errors import RunnerError, one_line
+
+CONFIG = "config.json"  # settings, data and machine; written first
+METRICS = "metrics.json"  # the result; written last, so a run that has it is finished
+HISTORY = "history.csv"  # a row an epoch
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"  # checkpoints; BEST by the hold-out's accuracy
+LOCK = ".lock"  # held by the process that trains the run
+SUMMARY = "summary.txt"
+SAMPLES, CURVES, PER_CLASS, CONFUSION = "samples.png", "curves.png", "per_class.png", "confusion.png"
+TRANSFER = "transfer.json"  # --transfer: the test accuracy with each shuffle
+MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
+BASELINES = "baselines.json"  # beside the runs of a data set
+
+# What a file says of a data set, and of what type it is.
+DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "seed": (int, type(None))}
+
+HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
+    """Write a file whole or not at all: under a temporary name, to the disk, then renamed.
+
+    Only one process at a time may write into the folder. A temporary file that a killed process left is written over.
+
+    Args:
+        previous: the name that the file that was at ``path`` gets.
+
+    Raises:
+        OSError: the disk is full, the folder is gone or not writable; what was at ``path`` is there or at ``previous``.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous:
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(previous)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new names in ``folder`` outlast a power cut, where the system can do that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where there is none yet.
+
+    Raises:
+        RunnerError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunnerError(f"can't create {folder}: {error.strerror}") from error
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write ``content`` with one entry a line, and lists of numbers on one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_file(path, re.sub(r"\[\n[-\d\s,]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def is_finished(run: Path) -> bool:
+    return (run / METRICS).exists()
+
+
+def has_fields(content: object, types: dict[str, type | tuple[type, ...]]) -> bool:
+    """Tell whether ``content`` is a dictionary with entries of these types; it may have others."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
+
+
+def is_dataset(content: object) -> bool:
+    """Tell whether ``content`` is what a file says of a data set."""
+    return has_fields(content, DATASET_FIELDS) and all(isinstance(name, str) for name in content["classes"])
+
+
+def read_json(path: Path) -> dict:
+    """Read the object in a JSON file.
+
+    Raises:
+        RunnerError: it can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise RunnerError(f"{path} can't be read: it holds no object")
+    return content
+
+
+def read_config(run: Path) -> dict:
+    """Read ``config.json`` of a run: ``settings``, ``data`` and ``machine``, ``parameters`` and ``macs``, and more.
+
+    Raises:
+        RunnerError: it can't be read, or is not the description of a run.
+    """
+    content = read_json(run / CONFIG)
+    sizes = content.get("parameters"), content.get("macs")
+    if not (
+        isinstance(content.get("settings"), dict)
+        and is_dataset(content.get("data"))
+        and content["data"]["classes"]
+        and has_fields(content.get("machine"), {"versions": dict})
+        and all(isinstance(size, int) and 0 <= size < 10**15 for size in sizes)
+    ):
+        raise RunnerError(f"{run / CONFIG} is not the description of a run")
+    return content
+
+
+def read_metrics(run: Path) -> dict:
+    """Read ``metrics.json`` of a finished run: ``epochs``, ``test`` with ``accuracy`` in [0, 1], and more.
+
+    Raises:
+        RunnerError: it can't be read, or is not the result of a run.
+    """
+    content = read_json(run / METRICS)
+    test = content.get("test")
+    if not (
+        isinstance(content.get("epochs"), int)
+        and has_fields(test, {"accuracy": (int, float)})
+        and 0 <= test["accuracy"] <= 1
+    ):
+        raise RunnerError(f"{run / METRICS} is not the result of a run")
+    return content
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Read ``history.csv`` of a run: its numbers, a row an epoch; none for a run that has no such file yet.
+
+    An empty field, as for a class without images, is NaN.
+
+    Raises:
+        RunnerError: it can't be read, or does not hold one epoch after the other.
+    """
+    path = run / HISTORY
+    if not path.exists():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as lines:
+            rows = [
+                {key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"}
+                for row in csv.DictReader(lines)
+            ]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+    if any(not row.keys() >= HISTORY_COLUMNS for row in rows):
+        raise RunnerError(f"{path} lacks columns: it is of an earlier version")
+    if not all(math.isfinite(row[column]) for row in rows for column in HISTORY_COLUMNS):
+        raise RunnerError(f"{path} holds what is no number")
+    if [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
+        raise RunnerError(f"{path} does not hold one epoch after the other")
+    return rows
