@@ -1,10 +1,7 @@
-"""Images as tensors: what a data set is, and how its images reach the network.
+"""Images as resident tensors: what a data set is, how it is split, shuffled, and handed to the model in batches.
 
-A data set stays in memory as uint8. An epoch is a permutation of its images; a chunk of about a
-thousand at a time is gathered, has its pixels shuffled, is normalised, and is cut into batches that are views.
-
-Every random draw here is a pure function of what it is for (see ``runner/rng.py``), so that every
-model meets the same images in the same order at the same seed, and no draw depends on an earlier one.
+A data set stays in memory as uint8. An epoch is a permutation of its images; a chunk of about a thousand at a time is
+gathered, has its pixels shuffled, is normalised, and is cut into batches that are views.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,15 +22,14 @@ from runner.errors import UsageError
 from runner.rng import generator
 
 PIXELS = 32 * 32
+CHUNK = 1024  # images prepared at once: so many that preparing costs next to nothing at batch 4
+PART = 256  # images of a chunk that one thread prepares at once: few enough to stay in its cache
+EVAL_BATCH = 256  # images in a batch that is not trained on
 
-CHUNK = 1024
-"""Images prepared at once: large enough that preparing costs next to nothing at batch 4."""
+TRAIN, TEST, HOLDOUT = 0, 1, 2  # numbers of the splits, for the draws that differ between them
 
-PART = 256
-"""Images of a chunk that one thread prepares at once: few enough to stay in its cache."""
 
-TRAIN, TEST, HOLDOUT = 0, 1, 2
-"""The numbers of the splits, for the draws that differ between them."""
+# ---- data sets and splits --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,6 @@ class Images:
 
     def take(self, indices: Tensor | slice) -> Images:
         return Images(self.pixels[indices], self.labels[indices])
-
-
-NO_IMAGES = Images(torch.empty(0, 3, 32, 32, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True)
@@ -79,26 +72,36 @@ class Dataset:
     def is_cifar10(self) -> bool:
         return self.seed is None
 
+    @property
+    def facts(self) -> dict:
+        """What files of a run say about its data; together with the images it is the ``Dataset`` again."""
+        return {
+            "name": self.name,
+            "slug": self.slug,
+            "source": self.source,
+            "sha256": self.digest,
+            "seed": self.seed,
+            "classes": list(self.classes),
+            "train_images": len(self.train),
+            "test_images": len(self.test),
+        }
+
 
 def digest(train: Images, test: Images) -> str:
-    """SHA-256 of the pixels and labels of both splits, hexadecimal."""
+    """Hash the pixels and labels of both splits: SHA-256, hexadecimal."""
     total = hashlib.sha256()
     for tensor in (train.pixels, train.labels, test.pixels, test.labels):
         total.update(tensor.numpy())
     return total.hexdigest()
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
-    """The order in which epoch ``epoch`` shows ``n`` images: a uniform permutation, int64 (n,)."""
-    return torch.from_numpy(generator("order", seed, epoch).permutation(n))
-
-
 def balanced_subset(labels: Tensor, n: int, purpose: str) -> Tensor:
-    """Sorted indices of ``n`` images, as many of each class as of any other to within one.
+    """Draw ``n`` images, as many of each class to within one, and return their indices, sorted, int64 (n,).
 
-    The draw depends on ``purpose`` and the labels alone, so that all runs share it. A smaller subset for
-    the same purpose is a part of a larger one.
+    The draw depends on ``purpose`` and the labels alone, so that all runs share it. A smaller subset for the same
+    purpose is a part of a larger one.
     """
+    # A random order, then the first of each class, the second of each, and so on.
     order = generator(purpose).permutation(len(labels))
     drawn = labels.numpy()[order]
     rank = np.empty(len(labels), dtype=np.int64)
@@ -109,7 +112,7 @@ def balanced_subset(labels: Tensor, n: int, purpose: str) -> Tensor:
 
 
 def split_holdout(images: Images, n: int) -> tuple[Images, Images]:
-    """``images`` without ``n`` images held out, and those, the same ones in every run."""
+    """Split ``images`` into those to train on and ``n`` held out, the same ones in every run."""
     held_out = balanced_subset(images.labels, n, "holdout")
     kept = torch.ones(len(images), dtype=torch.bool)
     kept[held_out] = False
@@ -117,35 +120,66 @@ def split_holdout(images: Images, n: int) -> tuple[Images, Images]:
 
 
 def subset_size(images: int, fraction: float = 1.0, limit: int = 0) -> int:
-    """How many images :func:`subset` takes of ``images``."""
+    """Count the images that :func:`subset` takes of ``images``."""
     n = max(1, round(images * fraction))
     return min(n, limit) if limit else n
 
 
 def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
-    """A class-balanced part of ``images``: ``fraction`` of them, at most ``limit`` (0: no limit)."""
+    """Take a class-balanced part of ``images``: ``fraction`` of them, at most ``limit`` (0: no limit)."""
     n = subset_size(len(images), fraction, limit)
     return images if n >= len(images) else images.take(balanced_subset(images.labels, n, "subset"))
 
 
-def fixed_permutation(seed: int) -> Tensor:
-    """The permutation of the 32·32 positions that ``fixed`` applies to every image, int64 (1024,)."""
-    return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
+def check_sizes(config: Config, images: int) -> None:
+    """Check the settings that need a number of training images against ``images``.
+
+    Raises:
+        UsageError: too few images are left to train on.
+    """
+    if config.val == "holdout":
+        if config.holdout >= images:
+            raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
+        images -= config.holdout
+    left = subset_size(images, config.train_fraction, config.limit)
+    if config.batch_size > left:
+        raise UsageError(f"--batch-size {config.batch_size}: there are only {left:,} training images")
+
+
+def split(dataset: Dataset, config: Config) -> tuple[Images, Images, Images]:
+    """Choose the training, validation and test images of a run; without a hold-out the last two are one object.
+
+    The hold-out is split off first, so that it is the same for every ``train_fraction``.
+
+    Raises:
+        UsageError: too few images are left to train on.
+    """
+    check_sizes(config, len(dataset.train))
+    train, test = dataset.train, subset(dataset.test, limit=config.limit)
+    val = test
+    if config.val == "holdout":
+        train, val = split_holdout(train, config.holdout)
+        val = subset(val, limit=config.limit)
+    return subset(train, config.train_fraction, config.limit), val, test
+
+
+# ---- pixel shuffles --------------------------------------------------------------------------------------------------
 
 
 def shuffle_permutation(shuffle: str, seed: int) -> Tensor:
-    """The permutation of the 32·32 positions that ``shuffle`` applies to every image, int64 (1024,).
+    """Draw the permutation of the 32·32 positions that ``shuffle`` applies to every image, int64 (1024,).
 
     ``block:K`` moves blocks of K×K pixels, ``within:K`` the pixels inside each, by a permutation of each block's own.
-    What moves no pixel, or each image's on their own, has the identity.
+    It is the identity for ``none``, ``colour`` and ``per-image``.
     """
     if shuffle == "fixed":
-        return fixed_permutation(seed)
+        return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
     positions = torch.arange(PIXELS)
     kind, _, size = shuffle.partition(":")
     if not size:
         return positions
     side, blocks = int(size), 32 // int(size)
+    # (blocks², side²) the positions of each block, row by row
     tiles = positions.view(blocks, side, blocks, side).transpose(1, 2).reshape(blocks**2, side**2).numpy()
     draws = generator(f"{kind} permutation", seed, side)
     tiles = draws.permutation(tiles) if kind == "block" else draws.permuted(tiles, axis=1)
@@ -153,14 +187,14 @@ def shuffle_permutation(shuffle: str, seed: int) -> Tensor:
 
 
 def grey(pixels: Tensor) -> Tensor:
-    """uint8 (..., 3) with the lightness of each pixel (ITU-R BT.601) in all its three channels, as Pillow rounds it."""
+    """Put the lightness of each pixel (ITU-R BT.601), as Pillow rounds it, into all channels of uint8 (..., 3)."""
     red, green, blue = pixels.int().unbind(-1)
     lightness = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
     return lightness.to(torch.uint8)[..., None].expand_as(pixels)
 
 
 def per_image_keys(n: int, *draw: int) -> np.ndarray:
-    """An independent uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers.
+    """Draw a uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers.
 
     Each position gets 22 random bits and is sorted by them; where two positions of an image get the same ones, all of
     the image's are drawn again, so that no order is likelier than another. Numbers of 32 bits sort more than twice
@@ -188,35 +222,25 @@ def per_image_keys(n: int, *draw: int) -> np.ndarray:
     return keys
 
 
-def per_image_permutations(n: int, *draw: int) -> Tensor:
-    """An independent uniform permutation for each of ``n`` images, int64 (n, 1024); see :func:`per_image_keys`."""
-    return torch.from_numpy((per_image_keys(n, *draw) % PIXELS).astype(np.int64))
-
-
-def permute_pixels(images: Tensor, permutation: Tensor) -> Tensor:
-    """``images`` (N, 3, 32, 32) with their positions permuted, the same way in the three channels.
-
-    Args:
-        permutation: int64 (1024,), one for all images, or (N, 1024), one for each. Position ``i`` of the
-            result is position ``permutation[i]`` of the image, row by row.
-    """
-    flat = images.flatten(2)
-    if permutation.ndim == 1:
-        return flat[:, :, permutation].view_as(images)
-    return flat.gather(2, permutation[:, None].expand_as(flat)).view_as(images)
-
-
 def normalize(pixels: Tensor, out: Tensor | None = None) -> Tensor:
-    """uint8 in [0, 255] to float32 in [-1, 1]: (x/255 − 0.5)/0.5, bit for bit as the classic recipe's transforms."""
+    """Scale uint8 in [0, 255] to float32 in [-1, 1]: (x/255 − 0.5)/0.5, to the bit as the classic recipe does."""
     values = pixels.float() if out is None else out.copy_(pixels)
     return values.div_(127.5).sub_(1)  # doubling is exact, so that this is (x/255)·2 − 1 to the last bit
 
 
-class Loader:
-    """The images of one split as the network sees them, a chunk at a time.
+# ---- the loader ------------------------------------------------------------------------------------------------------
 
-    On the CPU a thread prepares the next chunk while the network is at work on one; or, where the network has all
-    cores, they prepare it between its steps. On any other device the images are there, and all is done there.
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """Draw the order in which epoch ``epoch`` shows ``n`` images: a uniform permutation, int64 (n,)."""
+    return torch.from_numpy(generator("order", seed, epoch).permutation(n))
+
+
+class Loader:
+    """The images of one split as the model sees them, a chunk at a time.
+
+    On the CPU a thread prepares the next chunk while the model is at work on one; or, where the model has all cores,
+    they prepare it between its steps. On any other device the images are there, and all is done there.
 
     Args:
         images: the split.
@@ -228,7 +252,7 @@ class Loader:
         memory_format: how a chunk lies in memory; convolutions are faster on ``torch.channels_last``.
         flip: mirror half of the images in odd epochs and the other half in even ones, which is better than drawing
             anew in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
-        threads: 0: one thread prepares a chunk ahead; else so many do while the network waits.
+        threads: 0: one thread prepares a chunk ahead; else so many do while the model waits.
     """
 
     def __init__(
@@ -250,9 +274,10 @@ class Loader:
         # Mirroring changes nothing where every permutation is as likely as any other.
         self.flip = flip and not self.per_image
         self.flipped = torch.from_numpy(generator("flip", order_seed or 0).integers(2, size=len(images))).to(device)
+
         # What never changes is done once: here the shuffles that are the same for all images, and before the first
         # epoch mirrored copies behind the images themselves, as the memory of ``images`` may be free by then.
-        pixels = images.pixels.flatten(2).transpose(1, 2)
+        pixels = images.pixels.flatten(2).transpose(1, 2)  # (N, 1024, 3): a pixel's colour is one gather
         positions = shuffle_permutation(shuffle, shuffle_seed)
         if not torch.equal(positions, torch.arange(PIXELS)):
             pixels = pixels[:, positions]
@@ -265,13 +290,14 @@ class Loader:
         if self.flip:
             mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
             self.mirror = positions.argsort()[mirror[positions]].to(device)
+
         self.split = split
         self.shuffle_seed = shuffle_seed
         self.order_seed = order_seed
         self.memory_format = memory_format
         self.threads = threads
         self.chunk_size = max(1, CHUNK // batch_size) * batch_size
-        # One that the network is at work on, and one that is prepared ahead.
+        # One that the model is at work on, and one that is prepared ahead.
         count = 1 if threads or self.device.type != "cpu" else 2
         size = min(self.chunk_size, len(images))
         self.buffers = [torch.empty(size, 3 * PIXELS, device=device) for _ in range(count)]
@@ -280,17 +306,22 @@ class Loader:
         return len(self.labels)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,).
+        """Yield the chunks of one epoch: float32 (C, 3, 32, 32) in [-1, 1] and labels int64 (C,).
 
         The chunks of the first ``done`` images are left out. A chunk is there until the next one is asked for: its
         memory is used again, so only one epoch can be under way at a time.
         """
+        # Mirrored copies, once, behind the images.
         if self.mirror is not None:
             plain, copies = self.pixels.split(len(self))
             torch.index_select(plain, 1, self.mirror, out=copies)
             self.mirror = None
+
+        # The order of the epoch, cut into chunks; those that were done before are left out.
         order = torch.arange(len(self)) if self.order_seed is None else epoch_order(len(self), self.order_seed, epoch)
         chunks = list(enumerate(order.to(self.device).split(self.chunk_size)))[math.ceil(done / self.chunk_size) :]
+
+        # One buffer: the pool prepares parts of a chunk, then waits. Two: it prepares the next chunk ahead.
         with ThreadPoolExecutor(self.threads or 1) as pool:
             if len(self.buffers) == 1:
                 for number, rows in chunks:
@@ -307,13 +338,19 @@ class Loader:
     def _prepare(
         self, images: Tensor, epoch: int, chunk: int, buffer: Tensor, map: Callable = map
     ) -> tuple[Tensor, Tensor]:
-        """``images`` as chunk number ``chunk``, in ``buffer``; ``map`` may do parts of it at the same time."""
+        """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk number ``chunk``.
+
+        Args:
+            map: may do parts of it at the same time.
+        """
         rows = images + len(self) * (self.flipped[images] == epoch % 2) if self.flip else images
         if self.per_image:
             permute = self._permute_on_cpu if self.device.type == "cpu" else self._permute_on_device
             pixels = permute(rows, (self.shuffle_seed, self.split, epoch, chunk), map)
         else:
             pixels = self.pixels.index_select(0, rows)
+
+        # (n, 1024, 3) to (n, 3, 32, 32) in the layout that the model takes.
         if self.memory_format is torch.contiguous_format:
             before = pixels.transpose(1, 2).view(-1, 3, 32, 32)
             values = buffer[: len(rows)].view(before.shape)
@@ -323,21 +360,21 @@ class Loader:
         return normalize(before, values), self.labels[images]
 
     def _permute_on_cpu(self, images: Tensor, draw: tuple[int, ...], map: Callable) -> Tensor:
-        """The pixels of ``images`` (N, 1024, 3), permuted; ``map`` may draw for some at the same time."""
-        rows = np.empty((len(images), PIXELS), dtype=np.int32)
+        """Permute the pixels of each image on its own: (n, 1024, 3); ``map`` may draw for some at the same time."""
+        rows = np.empty((len(images), PIXELS), dtype=np.int32)  # of each pixel among those of all images
         starts = range(0, len(images), PART)
 
         def permute(part: int, start: int) -> None:
-            own = rows[start : start + PART]
-            np.bitwise_and(per_image_keys(len(own), *draw, part), PIXELS - 1, out=own, casting="unsafe")
-            own += PIXELS * images[start : start + PART, None].numpy().astype(np.int32)
+            out = rows[start : start + PART]
+            np.bitwise_and(per_image_keys(len(out), *draw, part), PIXELS - 1, out=out, casting="unsafe")
+            out += PIXELS * images[start : start + PART, None].numpy().astype(np.int32)
 
         list(map(permute, range(len(starts)), starts))
-        # In one go, by all threads of the network.
+        # In one go, by all threads of the model.
         return self.pixels.view(-1, 3).index_select(0, torch.from_numpy(rows).flatten()).view(-1, PIXELS, 3)
 
     def _permute_on_device(self, images: Tensor, draw: tuple[int, ...], map: Callable) -> Tensor:
-        """The same by other random numbers, those of the device."""
+        """Permute the pixels of each image on its own, with the device's own generator."""
         pixels = self.pixels[images]
         seed = int(generator("per-image permutations", *draw).integers(2**63))
         draws = torch.Generator(self.device).manual_seed(seed)
@@ -345,33 +382,54 @@ class Loader:
         return pixels.gather(1, keys.argsort(1)[:, :, None].expand_as(pixels))
 
 
-def check_sizes(config: Config, images: int) -> None:
-    """Checks the settings that need a number of training images against ``images``.
+def make_loader(
+    images: Images,
+    split: int,
+    config: Config,
+    device: torch.device,
+    memory_format: torch.memory_format,
+    threads: int = 0,
+) -> Loader:
+    """Make the loader of a split; only training images change their order and are mirrored."""
+    training = split == TRAIN
+    return Loader(
+        images,
+        split,
+        config.batch_size if training else EVAL_BATCH,
+        shuffle=config.shuffle if training else config.eval_shuffle,
+        shuffle_seed=config.shuffle_seed,
+        order_seed=config.seed if training else None,
+        device=device,
+        memory_format=memory_format,
+        flip=training and config.augment == "flip",
+        threads=threads,
+    )
 
-    Raises:
-        UsageError: too few images are left to train on.
+
+def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:
+    """Pick the first image of each class, before and after the shuffle, exactly as the model gets it.
+
+    Args:
+        loader: that of ``original``, whose order it keeps.
+
+    Returns:
+        Images uint8 (classes, 3, 32, 32) by what a row shows, and their labels.
     """
-    if config.val == "holdout":
-        if config.holdout >= images:
-            raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
-        images -= config.holdout
-    left = subset_size(images, config.train_fraction, config.limit)
-    if config.batch_size > left:
-        raise UsageError(f"--batch-size {config.batch_size}: there are only {left:,} training images")
+    labels = original.labels.tolist()
+    chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
 
+    def seen(epoch: int) -> Tensor:
+        inputs, start = torch.empty(len(chosen), 3, 32, 32), 0
+        for pixels, _ in loader.epoch(epoch):
+            here = (start <= chosen) & (chosen < start + len(pixels))
+            inputs[here] = pixels[(chosen[here] - start).to(pixels.device)].cpu()
+            start += len(pixels)
+        return inputs.mul(127.5).add(127.5).round().to(torch.uint8)
 
-def select(dataset: Dataset, config: Config) -> tuple[Dataset, Images | None]:
-    """The part of ``dataset`` that a run uses, and the images it holds out (None: it validates on test).
-
-    The hold-out is split off first, so that it is the same for every ``train_fraction``.
-
-    Raises:
-        UsageError: too few images are left to train on.
-    """
-    train, held_out = dataset.train, None
-    check_sizes(config, len(train))
-    if config.val == "holdout":
-        train, held_out = split_holdout(train, config.holdout)
-        held_out = subset(held_out, limit=config.limit)
-    train = subset(train, config.train_fraction, config.limit)
-    return replace(dataset, train=train, test=subset(dataset.test, limit=config.limit)), held_out
+    if shuffle == "none":
+        rows = {"no shuffle": seen(1)}
+    elif shuffle == "per-image":
+        rows = {"before": original.pixels[chosen], "shown once": seen(1), "shown again": seen(2)}
+    else:
+        rows = {"before": original.pixels[chosen], "every epoch": seen(1)}
+    return rows, [labels[i] for i in chosen.tolist()]

@@ -1,4 +1,4 @@
-"""Trains one of the named networks on CIFAR-10, validates it after each epoch, and writes down what came out.
+"""Train one of the named networks on CIFAR-10, validate it after each epoch, and write down what came out.
 
 python ex1.py --model-name Q1_19 --epochs 15
 python ex1.py --evaluate results/cifar10/Q1_19/...
@@ -8,139 +8,151 @@ python ex1.py --collapse results/cifar10/Q2_1/...
 
 from __future__ import annotations
 
-from commands import parse
-from runner import files, rng, signals
+from runner import cli, signals
 
 if __name__ == "__main__":
-    # Before the imports below, which take seconds, so that -h, --list-models, a typing mistake and Ctrl-C are answered
-    # at once.
+    # Before the imports below, which take seconds: -h, a wrong option and Ctrl-C are answered at once.
     signals.open_standard_streams()
     signals.stop_at_once_on_signals()
-    COMMAND = parse()
+    ARGUMENTS = cli.parse()
 
 import math
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import checkpoints
-import console
 import data
+import datasets
 import models
-import runs
-import sources
-import steps
 import utils
-from commands import Command
-from net import count_macs, count_parameters, initialize_kaiming
-from runner.config import AUTO, SHUFFLES, Config
-from runner.errors import Diverged, RunnerError, UsageError, one_line
+from runner import checkpoint, console, files, machine, resume, rng
+from runner.config import AUTO, Config, EngineConfig
+from runner.errors import CheckpointError, Diverged, RunnerError, one_line
+from runner.run import Run, open_run
 from runner.signals import Stopped, StopSignal
-from steps import Step
-from utils import Evaluation, Tally
+from runner.step import TrainStep, initialize_kaiming, learning_rate, make_optimizer
+from utils import EvalMetrics, RunningMetrics
 
-VALIDATION_BATCH = 256
+# ---- the state of training -------------------------------------------------------------------------------------------
 
 
-def train_epoch(
-    step: Step,
-    chunks: Iterable[tuple[Tensor, Tensor]],
-    batch_size: int,
-    tally: Tally | None = None,
-    after_step: Callable[[int], None] = lambda images: None,
-    learning_rate: Callable[[int], float] | None = None,
-) -> Tally:
-    """Trains a network on every batch of one epoch, or of what is left of it.
+@dataclass
+class TrainState:
+    """All that training changes; ``state_dict()`` is what a checkpoint holds of it.
 
-    Args:
-        step: what trains it on a batch.
-        chunks: images float32 (C, 3, 32, 32) and labels int64 (C,), many batches at a time; those that ``tally`` counts
-            as done are left out.
-        tally: what the epoch has added up to so far; it is kept up to date, and goes on from the step it stands at.
-        after_step: is called after each step with the number of its images.
-        learning_rate: that of each step of the epoch, counted from 0; None leaves it as it is.
+    Attributes:
+        step: what trains its model on a batch with its optimizer.
+        history: a row for each epoch that is done.
+        metrics: what the epoch after those has added up to so far.
+    """
 
-    Returns:
-        The tally. Its loss and accuracy are means over the images as they were trained on, so before their own step.
+    step: TrainStep
+    device: torch.device
+    history: list[dict] = field(default_factory=list)
+    metrics: RunningMetrics = field(default_factory=RunningMetrics)
+
+    def state_dict(self) -> dict:
+        """Copy the state, with that of the random generators.
+
+        Raises:
+            Diverged: an output of the chunk at work, whose losses are not known yet, or a weight, is not finite.
+        """
+        metrics, lr = self.metrics, self.step.lr
+        for step, logits in enumerate(metrics.logits, metrics.steps - len(metrics.logits) + 1):
+            if not logits.isfinite().all():
+                raise Diverged(
+                    f"the network's output is not a finite number at step {step:,}; the learning rate is {lr:g}"
+                )
+        if not all(weight.isfinite().all() for weight in self.step.model.parameters()):
+            raise Diverged(f"a weight is not a finite number after step {metrics.steps:,}; the learning rate is {lr:g}")
+        return {
+            "model": self.step.model.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "rng": rng.rng_state(self.device),
+            "history": self.history,
+            "metrics": asdict(metrics),
+        }
+
+    def load_state_dict(self, saved: dict) -> None:
+        """Go back to a saved state, that of the random generators included."""
+        self.step.model.load_state_dict(saved["model"])
+        self.step.optimizer.load_state_dict(saved["optimizer"])
+        rng.set_rng_state(saved["rng"], self.device)
+        self.history = list(saved["history"])
+        self.metrics = RunningMetrics(**saved["metrics"])
+        self.metrics.logits = [logits.to(self.device) for logits in self.metrics.logits]
+
+    def end_epoch(self, val: EvalMetrics, classes: list[str]) -> None:
+        """Add the row of the epoch that is done to the history, and begin the metrics of the next."""
+        self.history.append(utils.history_row(len(self.history) + 1, self.metrics, val, classes))
+        self.metrics = RunningMetrics()
+
+
+# ---- one epoch -------------------------------------------------------------------------------------------------------
+
+
+def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Config) -> Iterator[int]:
+    """Train on every batch of one epoch, or of what is left of it, and yield the images of each step after it.
+
+    The loss and accuracy of ``state.metrics`` are those of the images as they were trained on, before their own step.
 
     Raises:
         Diverged: the loss is not a finite number.
     """
-    step.network.train()
-    tally = tally or Tally()
-    began = time.perf_counter() - tally.seconds
-    skip, waiting = len(tally.logits), []
-    for pixels, labels in chunks:
-        batches = list(zip(pixels.split(batch_size), labels.split(batch_size)))
-        for batch, target in batches[skip:]:
-            if learning_rate:
-                step.set_learning_rate(learning_rate(tally.steps))
-            tally.logits.append(step(batch, target))
-            tally.steps += 1
-            tally.seconds = time.perf_counter() - began
-            after_step(len(target))
+    step, metrics = state.step, state.metrics
+    step.model.train()
+    began = time.perf_counter() - metrics.seconds
+    steps_per_epoch = math.ceil(len(loader) / config.batch_size)
+    skip = len(metrics.logits)  # the steps that were done in the first chunk
+    waiting: list[Tensor] = []  # labels of the chunks whose losses are not added yet
+
+    for pixels, labels in loader.epoch(epoch, done=metrics.images):  # (C, 3, 32, 32), (C,)
+        batches = list(zip(pixels.split(config.batch_size), labels.split(config.batch_size)))
+        for images, targets in batches[skip:]:
+            if config.schedule != "constant":
+                steps_before = (epoch - 1) * steps_per_epoch + metrics.steps
+                step.lr = learning_rate(config, steps_before, config.epochs * steps_per_epoch)
+            metrics.logits.append(step(images, targets))
+            metrics.steps += 1
+            metrics.seconds = time.perf_counter() - began
+            yield len(targets)
         skip = max(0, skip - len(batches))
+
+        # A chunk's losses at once; a GPU has to be waited for whenever a figure is read back, so there once an epoch.
         waiting.append(labels)
         if labels.device.type == "cpu":
-            add_up(tally, waiting, batch_size, step)
-    # A GPU has to be waited for whenever a figure is read back: once an epoch.
-    add_up(tally, waiting, batch_size, step)
-    tally.seconds = time.perf_counter() - began
-    return tally
+            add_losses(state, waiting, config.batch_size)
+    if waiting:
+        add_losses(state, waiting, config.batch_size)
+    metrics.seconds = time.perf_counter() - began
 
 
-def add_up(tally: Tally, waiting: list[Tensor], batch_size: int, step: Step) -> None:
-    """Adds the losses of the steps whose logits wait in ``tally``, and empties ``waiting``, the labels of their chunks.
+def add_losses(state: TrainState, waiting: list[Tensor], batch_size: int) -> None:
+    """Add the losses of the steps whose logits wait in the metrics, and empty ``waiting``, the labels of their chunks.
 
     Raises:
         Diverged: one of them is not a finite number.
     """
-    if not waiting:
-        return
-    logits, labels = torch.cat(tally.logits), torch.cat(waiting)
-    losses = F.cross_entropy(logits, labels, reduction="none")
-    loss_sum = losses.sum().item()
-    if not math.isfinite(loss_sum):
-        first = int(losses.isfinite().logical_not().int().argmax())
-        number = (tally.images + first) // batch_size + 1
-        raise Diverged(f"the training loss is {losses[first].item()} at step {number:,}; {rate_of(step.optimizer)}")
-    tally.images += len(labels)
-    tally.loss_sum += loss_sum
-    tally.right += int((logits.argmax(1) == labels).sum())
-    tally.logits.clear()
+    metrics, lr = state.metrics, state.step.lr
+    losses = metrics.accumulate(torch.cat(waiting))
     waiting.clear()
-
-
-def check_finite(network: nn.Module, optimizer: torch.optim.Optimizer, tally: Tally) -> None:
-    """Checks that ``network`` is worth saving in the middle of a chunk, whose losses are not known yet.
-
-    Raises:
-        Diverged: an output of the chunk's steps, or a weight, is not a finite number.
-    """
-    for step, logits in enumerate(tally.logits, tally.steps - len(tally.logits) + 1):
-        if not logits.isfinite().all():
-            raise Diverged(f"the network's output is not a finite number at step {step:,}; {rate_of(optimizer)}")
-    if not all(weight.isfinite().all() for weight in network.parameters()):
-        raise Diverged(f"a weight is not a finite number after step {tally.steps:,}; {rate_of(optimizer)}")
-
-
-def rate_of(optimizer: torch.optim.Optimizer) -> str:
-    """The learning rate, for a message."""
-    return f"the learning rate is {float(optimizer.param_groups[0]['lr']):g}"
+    if not math.isfinite(metrics.loss_sum):
+        first = int(losses.isfinite().logical_not().int().argmax())
+        number = (metrics.images - len(losses) + first) // batch_size + 1
+        raise Diverged(f"the training loss is {losses[first].item()} at step {number:,}; the learning rate is {lr:g}")
 
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int, precision: str = "fp32"
-) -> Evaluation:
-    """Measures ``network`` on the images of ``chunks``, as :func:`train_epoch` takes them.
+    model: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int, precision: str = "fp32"
+) -> EvalMetrics:
+    """Measure ``model`` on the images of ``chunks``: float32 (C, 3, 32, 32) and labels int64 (C,), many at a time.
 
     Args:
         precision: of its convolutions and matrix products, ``fp32`` or ``bf16``.
@@ -148,478 +160,276 @@ def validate(
     Raises:
         Diverged: the loss is not a finite number.
     """
-    network.eval()
+    model.eval()
     loss_sum = confidence_sum = 0.0
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     for pixels, labels in chunks:
-        with steps.autocast(pixels.device, precision):
-            logits = torch.cat([network(batch) for batch in pixels.split(VALIDATION_BATCH)]).float()
+        with machine.autocast(pixels.device, precision):
+            logits = torch.cat([model(batch) for batch in pixels.split(data.EVAL_BATCH)]).float()  # (C, classes)
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         confidence_sum += logits.softmax(1).amax(1).sum().item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
     if not math.isfinite(loss_sum):
         raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     images = int(confusion.sum())
-    return Evaluation(loss_sum / images, confusion, confidence_sum / images)
+    return EvalMetrics(loss_sum / images, confusion, confidence_sum / images)
 
 
-def train(command: Command) -> Path:
-    """One run from its settings, or from where it was stopped, to its folder of results.
+# ---- one run ---------------------------------------------------------------------------------------------------------
+
+
+def train(config: Config, resumed: str = "") -> Path:
+    """Train one run, or what is left of it, and return its folder of results.
+
+    Args:
+        resumed: empty for a new run, ``auto``, or the folder of the run that goes on.
 
     Raises:
         RunnerError: settings, data or files that don't work out, or a loss that is not a finite number.
         Stopped: a signal came; the run is saved.
     """
-    quiet, notice = command.quiet, console.notices(command.quiet)
-    config = runs.config_to_train(command)
-    device = pick_device(config)
-    find_model(config, runs.saved_model_file(command.resume))
-    if command.resume in ("", AUTO):
-        data.check_sizes(config, sources.most_training_images(config.dataset, config.data_dir))
-        dataset = load_data(config, quiet)
-    else:
-        dataset = load_data_again(command.resume, runs.describe(command.resume)["dataset"], config, quiet)
-    dataset, held_out = data.select(dataset, config)
-    say = console.speaker(dataset.name, quiet)
+    # Data; without a hold-out the validation images are the test images, as published.
+    device = machine.pick_device(config)
+    dataset = load_dataset(config, resumed)
+    train_images, val_images, test_images = data.split(dataset, config)
+    has_holdout = val_images is not test_images
+    facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
 
+    # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
-    network = build_network(config.model_name)
+    model = models.build(config.model_name)
     if config.init == "kaiming":
-        initialize_kaiming(network)
-    described = utils.describe_dataset(dataset)
-    with runs.open_run(config, described, command.resume, notice, console.warn) as run:
-        folder = run.folder
+        initialize_kaiming(model)
+
+    with open_run(config, facts, resumed) as run:  # its folder is ours while we are in it
         if run.finished:
-            say(f"{folder} is finished; more --epochs would go on with it")
-            console.report(saved_result(folder, len(dataset.classes)), dataset, config, folder, quiet)
-            return folder
-        precision = set_up_machine(config, network, device, run.saved)
-        run.machine = utils.describe_machine(device, precision, config.model_file)
-        title = utils.run_title(config, dataset)
-        facts = introduce(run, network, dataset, held_out, title, say)
+            say_finished(run)
+            return run.folder
+        here = machine.set_up(config, machine.count_macs(model), device, run.saved and run.saved["machine"])
+        run.machine = machine.describe(here, config.model_file)
+        header = write_header(run, model, len(val_images) if has_holdout else 0)
 
-        network.to(device)
-        optimizer = steps.make_optimizer(network, config)
-        layout = layout_of(network)
-        loader = make_loader(dataset.train, data.TRAIN, config, device, layout, config.batch_size)
-        test_loader = make_loader(dataset.test, data.TEST, config, device, layout)
-        val_loader = make_loader(held_out, data.HOLDOUT, config, device, layout) if held_out else test_loader
-        rows, labels = sample_rows(held_out or dataset.test, val_loader, config.eval_shuffle)
-        utils.plot_samples(folder / "samples.png", title, rows, [dataset.classes[label] for label in labels])
-        dataset = replace(dataset, train=data.NO_IMAGES, test=data.NO_IMAGES)  # the loaders have them
+        # Loaders, which hold copies of the images.
+        placement = device, models.memory_format_of(model), here.loader_threads
+        train_loader = data.make_loader(train_images, data.TRAIN, config, *placement)
+        test_loader = data.make_loader(test_images, data.TEST, config, *placement)
+        val_loader = data.make_loader(val_images, data.HOLDOUT, config, *placement) if has_holdout else test_loader
+        write_samples(run, val_images, val_loader)
+        del dataset, train_images, val_images, test_images
 
-        stop = StopSignal()
-        history, tally, test = run.history, run.tally, None
+        # The state that training changes: new, or that of the checkpoint.
+        optimizer = make_optimizer(model.to(device), config)
+        step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
+        state = TrainState(step, device)
         if run.saved:
-            run.restore(network, optimizer, device)
-            tally.logits = [logits.to(device) for logits in tally.logits]
-            say(f"going on from {run.continues or folder}, {checkpoints.position(run.saved)}")
-            runs.warn_of_other_machine(run, console.warn)
-        step = steps.make_step(network, optimizer, config, precision, device, console.warn)
-        steps_an_epoch = math.ceil(len(loader) / config.batch_size)
+            restore(state, run)
 
-        def save(best: bool = False) -> None:
-            check_finite(network, optimizer, tally)
-            run.save(network, optimizer, device, history, tally, best)
-
-        def stop_if_asked() -> None:
-            """Ends the run, which is saved, if a signal asked for it."""
-            if stop.requested:
-                where = f"in epoch {len(history) + 1} of {config.epochs}, after {tally.steps:,} steps"
-                if len(history) == config.epochs:
-                    where = "after its last epoch"
-                raise Stopped(stop.requested, f"stopped {where}; to go on: {run.resume_command}")
-
-        def measure(loader: data.Loader, epoch: int) -> Evaluation:
-            def until_stopped() -> Iterator[tuple[Tensor, Tensor]]:
-                for chunk in loader.epoch(epoch):
-                    stop_if_asked()
-                    yield chunk
-
-            with rng.isolated_rng(config.seed, epoch, device):
-                return validate(network, until_stopped(), len(dataset.classes), precision)
-
-        with stop:
-            for epoch in range(len(history) + 1, config.epochs + 1):
+        with StopSignal() as stop:
+            val = None
+            for epoch in range(len(state.history) + 1, config.epochs + 1):
                 run.stage = f"epoch {epoch}"
-                what = f"[{dataset.name}] {config.model_name} {epoch}/{config.epochs}"
-                done = min(tally.steps * config.batch_size, len(loader))
-                with console.progress_bar(what, len(loader), done, quiet) as progress:
+                train_and_save(state, train_loader, run, stop)
+                val = validate_and_save(state, val_loader, run, stop)
 
-                    def after_step(images: int, tally: Tally = tally, progress: Callable = progress) -> None:
-                        progress(images, tally)
-                        if stop.requested or (config.checkpoint_every and tally.steps % config.checkpoint_every == 0):
-                            save()
-                            stop_if_asked()
-
-                    def learning_rate(done: int, before: int = (epoch - 1) * steps_an_epoch) -> float:
-                        return steps.learning_rate(config, before + done, config.epochs * steps_an_epoch)
-
-                    schedule = None if config.schedule == "constant" else learning_rate
-                    chunks = loader.epoch(epoch, tally.images)
-                    train_epoch(step, chunks, config.batch_size, tally, after_step, schedule)
-                save()
-                began = time.perf_counter()
-                val = measure(val_loader, epoch)
-                row = utils.history_row(epoch, tally, val, dataset.classes)
-                best = held_out is not None and all(val.accuracy > earlier["val_accuracy"] for earlier in history)
-                left = (tally.seconds + time.perf_counter() - began) * (config.epochs - epoch)
-                history.append(row)
-                tally, test = Tally(), None if held_out else val
-                save(best)
-                utils.write_history(folder / "history.csv", dataset.name, history)
-                say(console.epoch_line(config, row, left))
-
-            run.stage = "at its end"
             # The result is the last epoch's. Where images were held out, this is the one look at the test set.
-            if test is None:
-                test = measure(test_loader, config.epochs)
-            utils.write_history(folder / "history.csv", dataset.name, history)
-            utils.plot_curves(folder / "curves.png", title, history, facts["validated_on"])
-            utils.plot_per_class(folder / "per_class.png", title, test, dataset.classes)
-            utils.plot_confusion(folder / "confusion.png", title, test, dataset.classes)
-            figures = summarize(history, test, dataset.classes, bool(held_out))
-            files.write_json(folder / runs.METRICS, facts | figures)
-            console.report(test, dataset, config, folder, quiet)
-            say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.name[0] != '.'))}")
+            run.stage = "at its end"
+            if val is None or has_holdout:
+                val = validate_run(state, test_loader, run, stop)
+            finish(run, state.history, val, header)
             if stop.requested:
-                raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
-        return folder
+                raise Stopped(stop.requested, f"stopped, but {run.folder} was finished already")
+    return run.folder
 
 
-def introduce(
-    run: runs.Run,
-    network: nn.Module,
-    dataset: data.Dataset,
-    held_out: data.Images | None,
-    title: str,
-    say: Callable[[str], None],
-) -> dict:
-    """Writes and says what is to be trained, before it is; returns what ``metrics.json`` repeats of it."""
-    name, folder = run.config.model_name, run.folder
-    validated_on = f"{len(held_out):,} images held out" if held_out else f"{len(dataset.test):,} test images"
-    facts = {
-        "dataset": dataset.name,
-        "model": name,
-        "parameters": count_parameters(network),
-        "macs": count_macs(network),
-        "validated_on": validated_on,
+def load_dataset(config: Config, resumed: str) -> data.Dataset:
+    """Load the images of a new run, or those that the run in the folder ``resumed`` was trained on."""
+    if resumed in ("", AUTO):
+        models.find(config.model_name)
+        return datasets.load(config)
+    saved = resume.describe(resumed)
+    models.find(config.model_name, saved["config"].get("model_file"))
+    return datasets.reload(saved["dataset"], config, resumed)
+
+
+def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
+    """Write and say what is to be trained, before it is; return what ``metrics.json`` repeats of it.
+
+    Args:
+        held_out: the images that are validated on; 0: the test images are.
+    """
+    config, dataset = run.config, run.dataset
+    header = {
+        "dataset": dataset["name"],
+        "model": config.model_name,
+        "parameters": models.count_parameters(model),
+        "macs": machine.count_macs(model),
+        "validated_on": f"{held_out:,} images held out" if held_out else f"{dataset['test_images']:,} test images",
     }
-    runs.record(run, facts)
-    files.write_file(folder / "summary.txt", f"{title}\n\n{utils.parameter_summary(network)}")
-    change = models.find(name).change
-    say(f"{name}: {facts['parameters']:,} parameters" + f"; {change}" * bool(change))
-    say(f"{len(dataset.train):,} training images ({dataset.source}); validation on {validated_on}")
+    run.write_config(header)
+    summary = f"{config.title(dataset['name'])}\n\n{utils.parameter_summary(model)}"
+    files.write_file(run.folder / files.SUMMARY, summary)
+
+    say, change = console.stdout_log(dataset["name"]), models.find(config.model_name).change
+    say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
+    source, validated_on = dataset["source"], header["validated_on"]
+    say.info(f"{dataset['train_images']:,} training images ({source}); validation on {validated_on}")
     if not held_out:
-        say("validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)")
+        say.info(
+            "validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)"
+        )
     threads = run.machine["threads"]
-    say(f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}; results go to {folder}")
-    return facts
+    say.info(f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}; results go to {run.folder}")
+    return header
 
 
-def saved_result(folder: Path, classes: int) -> Evaluation:
-    """The result in the files of a finished run.
+def write_samples(run: Run, original: data.Images, loader: data.Loader) -> None:
+    """Plot the first image of each class, before and after the shuffle."""
+    rows, labels = data.sample_rows(original, loader, run.config.eval_shuffle)
+    names = [run.dataset["classes"][label] for label in labels]
+    utils.plot_samples(run.folder / files.SAMPLES, run.config.title(run.dataset["name"]), rows, names)
+
+
+def restore(state: TrainState, run: Run) -> None:
+    """Put ``state`` back to the checkpoint that ``run`` goes on from, and say so.
 
     Raises:
-        RunnerError: they can't be read.
+        CheckpointError: it is the checkpoint of another model.
     """
-    path = folder / runs.METRICS
-    content = files.read_json(path)
+    origin = run.continues or run.folder
     try:
-        saved = content["test"]
-        test = Evaluation(float(saved["loss"]), torch.tensor(saved["confusion"]), float(saved["confidence"]))
-        if (
-            test.confusion.shape != (classes, classes)
-            or test.confusion.dtype != torch.int64
-            or test.confusion.min() < 0
-            or not test.images
-        ):
-            raise ValueError("no confusion matrix of its classes")
+        state.load_state_dict(run.saved)
     except Exception as error:
-        raise RunnerError(f"{path} is not the result of a run: {one_line(error)}") from error
-    return test
+        why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
+        raise CheckpointError(f"{origin} can't be resumed: {why}") from error
+    say = console.stdout_log(run.dataset["name"])
+    say.info(f"going on from {origin}, {checkpoint.position(run.saved)}")
+    resume.warn_of_other_machine(run.saved["machine"], run.machine)
 
 
-def summarize(history: list[dict], test: Evaluation, classes: tuple[str, ...], held_out: bool) -> dict:
-    """The figures of ``metrics.json``: the last epoch's, the test set's and, on a hold-out, the best epoch's."""
+def train_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> None:
+    """Train the epoch after those of the history, or what is left of it, with a progress bar and checkpoints."""
+    config, metrics, epoch = run.config, state.metrics, len(state.history) + 1
+    what = f"[{run.dataset['name']}] {config.model_name} {epoch}/{config.epochs}"
+    done = min(metrics.steps * config.batch_size, len(loader))
+    with console.progress_bar(what, len(loader), done) as bar:
+        for images in train_epoch(state, loader, epoch, config):
+            if bar.update(images) and metrics.images:
+                figures = f"loss {metrics.loss:.3f}, {100 * metrics.accuracy:.1f} %"
+                bar.set_description_str(f"{what}  {figures}", refresh=False)
+            # After any step a checkpoint may be due, or a stop asked for.
+            if stop.requested or (config.checkpoint_every and metrics.steps % config.checkpoint_every == 0):
+                run.save(state.state_dict())
+                run.raise_if_stopped(stop, epoch - 1, metrics.steps)
+    run.save(state.state_dict())
+
+
+def validate_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> EvalMetrics:
+    """Validate after an epoch, add it to the history, and save; the best of a hold-out so far on its own, too."""
+    began, seconds = time.perf_counter(), state.metrics.seconds
+    val = validate_run(state, loader, run, stop)
+    on_holdout = loader.split == data.HOLDOUT
+    best = on_holdout and all(val.accuracy > row["val_accuracy"] for row in state.history)
+    seconds += time.perf_counter() - began
+    state.end_epoch(val, run.dataset["classes"])
+    run.save(state.state_dict(), best)
+    files.write_history(run.folder, run.dataset["name"], state.history)
+    left = seconds * (run.config.epochs - len(state.history))
+    console.stdout_log(run.dataset["name"]).info(console.epoch_line(run.config, state.history[-1], left))
+    return val
+
+
+def validate_run(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> EvalMetrics:
+    """Validate with random numbers of its own; a signal ends that between chunks."""
+    epoch = min(len(state.history) + 1, run.config.epochs)
+
+    def chunks() -> Iterator[tuple[Tensor, Tensor]]:
+        for chunk in loader.epoch(epoch):
+            run.raise_if_stopped(stop, len(state.history), state.metrics.steps)
+            yield chunk
+
+    with rng.isolated_rng(run.config.seed, epoch, state.device):
+        return validate(state.step.model, chunks(), len(run.dataset["classes"]), state.step.precision)
+
+
+def finish(run: Run, history: list[dict], test: EvalMetrics, header: dict) -> None:
+    """Write what a finished run leaves, ``metrics.json`` last, and say the result."""
+    folder, name, classes = run.folder, run.dataset["name"], run.dataset["classes"]
+    title = run.config.title(name)
+    files.write_history(folder, name, history)
+    utils.plot_curves(folder / files.CURVES, title, history, header["validated_on"])
+    utils.plot_per_class(folder / files.PER_CLASS, title, test, classes)
+    utils.plot_confusion(folder / files.CONFUSION, title, test, classes)
+
     last = history[-1]
-    figures = {
+    results = {
         "epochs": last["epoch"],
         "train": {"loss": last["train_loss"], "accuracy": last["train_accuracy"]},
         "validation": {"loss": last["val_loss"], "accuracy": last["val_accuracy"]},
         "test": test.as_dict(classes),
     }
-    if held_out:
+    if run.config.val == "holdout":
         best = max(history, key=lambda row: row["val_accuracy"])
-        figures["best_epoch_by_holdout"] = {"epoch": best["epoch"], "validation_accuracy": best["val_accuracy"]}
-    return figures
+        results["best_epoch_by_holdout"] = {"epoch": best["epoch"], "validation_accuracy": best["val_accuracy"]}
+    files.write_json(folder / files.METRICS, header | results)
+
+    console.print_result(run.config, name, folder, test.accuracy, utils.result_lines(test, classes))
+    written = ", ".join(sorted(path.name for path in folder.iterdir() if path.name[0] != "."))
+    console.stdout_log(name).info(f"in {folder}: {written}")
 
 
-def sample_rows(original: data.Images, loader: data.Loader, shuffle: str) -> tuple[dict[str, Tensor], Tensor]:
-    """The first image of each class before and after the shuffle, by what each row shows, and their labels.
-
-    The images of ``loader``, which keeps their order, are shown exactly as the network gets them.
-    """
-    labels = original.labels.tolist()
-    chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
-
-    def seen(epoch: int) -> Tensor:
-        network_input, start = torch.empty(len(chosen), 3, 32, 32), 0
-        for pixels, _ in loader.epoch(epoch):
-            here = (start <= chosen) & (chosen < start + len(pixels))
-            network_input[here] = pixels[(chosen[here] - start).to(pixels.device)].cpu()
-            start += len(pixels)
-        return network_input.mul(127.5).add(127.5).round().to(torch.uint8)
-
-    if shuffle == "none":
-        rows = {"no shuffle": seen(1)}
-    elif shuffle == "per-image":
-        rows = {"before": original.pixels[chosen], "shown once": seen(1), "shown again": seen(2)}
-    else:
-        rows = {"before": original.pixels[chosen], "every epoch": seen(1)}
-    return rows, original.labels[chosen]
-
-
-def evaluate(command: Command) -> Evaluation:
-    """Reports a saved run again, on the test images of its data set.
+def say_finished(run: Run) -> None:
+    """Say the result in the files of a run that is finished.
 
     Raises:
-        RunnerError: the run or its data can't be read, or the data is not what it was trained on.
+        RunnerError: they can't be read.
     """
-    config, network, saved, device, precision = restore(command)
-    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
-    images = data.subset(dataset.test, limit=config.limit)
-    test = measure_again(config, network, images, saved, device, precision)
-    say = console.speaker(dataset.name, command.quiet)
-    say(f"{command.run}: {command.weights} checkpoint, {checkpoints.position(saved)}, of {config.epochs} epochs")
-    console.report(test, dataset, config, command.run, command.quiet)
-    return test
-
-
-def transfer(command: Command) -> None:
-    """Measures a saved run on the test images with each shuffle, and writes its accuracies into the run's folder.
-
-    Raises:
-        RunnerError: the run or its data can't be read, or the data is not what it was trained on.
-    """
-    config, network, saved, device, precision = restore(command)
-    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
-    images = data.subset(dataset.test, limit=config.limit)
-    say = console.speaker(dataset.name, command.quiet)
-    found = {}
-    for shuffle in SHUFFLES:
-        test = measure_again(replace(config, val_shuffle=shuffle), network, images, saved, device, precision)
-        found[shuffle] = test.accuracy
-        say(f"{config.model_name}, trained with shuffle {config.shuffle}, tested with {shuffle}: {test.accuracy:.1%}")
-    about = {"trained_with": config.shuffle, "epoch": len(saved["history"]), "weights": command.weights}
-    files.write_json(Path(command.run) / runs.TRANSFER, about | {"images": len(images), "test_accuracy": found})
-
-
-def measure_again(
-    config: Config, network: nn.Module, images: data.Images, saved: dict, device: torch.device, precision: str
-) -> Evaluation:
-    """A saved run on ``images``, with the random numbers of its last epoch."""
-    epoch = len(saved["history"])
-    loader = make_loader(images, data.TEST, config, device, layout_of(network))
-    with rng.isolated_rng(config.seed, epoch, device):
-        return validate(network, loader.epoch(epoch), len(saved["dataset"]["classes"]), precision)
-
-
-def collapse(command: Command) -> None:
-    """Writes the matrix that the affine network of a saved run comes to, and its templates, into the run's folder.
-
-    Raises:
-        affine.NotAffine: the network has other logits than the matrix, on the test images.
-        RunnerError: the run or its data can't be read, or the data is not what it was trained on.
-    """
-    import affine
-
-    config, network, saved, device, _ = restore(command)
-    dataset = load_data_again(command.run, saved["dataset"], config, command.quiet)
-    images = data.subset(dataset.test, limit=config.limit)
-    chunks = make_loader(images, data.TEST, config, device, layout_of(network)).epoch(len(saved["history"]))
-    matrix = affine.collapse(network)
-    difference, logits, labels = 0.0, [], []
-    for pixels, classes in chunks:
-        difference = max(difference, affine.check(config.model_name, network, matrix, pixels))
-        logits.append(matrix.logits(pixels.cpu()))
-        labels.append(classes.cpu())
-    facts = affine.facts(matrix, network) | {"images": len(images), "largest_difference": difference}
-    facts["scores"] = affine.scores(torch.cat(logits), torch.cat(labels))
-    folder = Path(command.run)
-    affine.save(folder / affine.MATRIX, matrix)
-    affine.plot_templates(folder / affine.TEMPLATES, utils.run_title(config, dataset), matrix, dataset.classes)
-    files.write_json(folder / affine.FACTS, facts)
-    say = console.speaker(dataset.name, command.quiet)
-    say(f"{config.model_name}'s {facts['network_parameters']:,} parameters come to {facts['parameters']:,} numbers")
-    say(f"their logits differ by {difference:.1g} at most, on {len(images):,} test images")
-    say(f"in {folder}: {affine.MATRIX}, {affine.TEMPLATES}, {affine.FACTS}")
-
-
-def predict(command: Command) -> None:
-    """Classifies the image files of ``command``, and prints the three likeliest classes of each.
-
-    Raises:
-        RunnerError: the run or an image can't be read.
-    """
-    config, network, saved, device, precision = restore(command)
-    about = saved["dataset"]
-    pixels = torch.stack([sources.read_any_image(path) for path in command.images])
-    images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
-    loader = make_loader(images, data.TEST, config, device, layout_of(network))
-    with torch.no_grad(), steps.autocast(device, precision):
-        chunks = loader.epoch(len(saved["history"]))
-        probabilities = torch.cat([network(chunk).float().softmax(1) for chunk, _ in chunks]).cpu()
-    say = console.speaker(about["name"])
-    for path, row in zip(command.images, probabilities):
-        top = row.topk(min(3, len(row)))
-        likeliest = ", ".join(f"{about['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
-        shuffle = config.eval_shuffle
-        shuffled = "" if shuffle == "none" else f", its pixels shuffled ({shuffle})"
-        say(f"{config.model_name} sees in {path}{shuffled}: {likeliest}")
-
-
-def restore(command: Command) -> tuple[Config, nn.Module, dict, torch.device, str]:
-    """The settings, the trained network in evaluation mode, the checkpoint, device and precision of a saved run."""
-    saved = checkpoints.load(command.run, command.weights, console.warn)
-    config = runs.saved_config(command.run, saved, command, device="auto")
-    find_model(config, saved["config"].get("model_file"))
-    device = pick_device(config)
-    network = build_network(config.model_name)
-    precision = set_up_machine(config, network, device, saved)
+    name, classes = run.dataset["name"], run.dataset["classes"]
+    console.stdout_log(name).info(f"{run.folder} is finished; more --epochs would go on with it")
     try:
-        network.load_state_dict(saved["model"])
-    except Exception as error:
-        raise RunnerError(f"{command.run}: {config.model_name} has changed since this run was trained") from error
-    return config, network.to(device).eval(), saved, device, precision
+        test = EvalMetrics.from_dict(files.read_metrics(run.folder)["test"], len(classes))
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunnerError(f"{run.folder / files.METRICS} is not the result of a run: {one_line(error)}") from error
+    console.print_result(run.config, name, run.folder, test.accuracy, utils.result_lines(test, classes))
 
 
-def find_model(config: Config, own: object = None) -> models.Model:
-    """The row of the registry; ``own`` is the file of own models that a saved run names, which is not run for that."""
-    try:
-        return models.find(config.model_name)
-    except models.UnknownModel as error:
-        hint = f"{config.model_name} is an own model: give --model-file {own} if you trust that file" if own else error
-        raise UsageError(str(hint)) from None
+# ---- the command line ------------------------------------------------------------------------------------------------
 
 
-def build_network(name: str) -> nn.Module:
-    try:
-        return models.build(name)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def layout_of(network: nn.Module) -> torch.memory_format:
-    """How images for ``network`` lie in memory; an own model may count on the usual layout."""
-    return getattr(network, "memory_format", torch.contiguous_format)
-
-
-def make_loader(
-    images: data.Images,
-    split: int,
-    config: Config,
-    device: torch.device,
-    layout: torch.memory_format,
-    batch_size: int | None = None,
-) -> data.Loader:
-    """The loader of a split; only the training images, which have a ``batch_size``, change their order."""
-    training = batch_size is not None
-    return data.Loader(
-        images,
-        split,
-        batch_size or VALIDATION_BATCH,
-        config.shuffle if training else config.eval_shuffle,
-        config.shuffle_seed,
-        config.seed if training else None,
-        device,
-        layout,
-        flip=training and config.augment == "flip",
-        threads=0 if steps.cores() > torch.get_num_threads() else torch.get_num_threads(),
-    )
-
-
-def load_data(config: Config, quiet: bool) -> data.Dataset:
-    """The data set of a run, with a notice that can't be missed where it is not CIFAR-10."""
-    notice = console.notices(quiet)
-    about = config.dataset, config.data_dir, config.data_url, config.data_seed, config.cues
-    dataset = sources.load(*about, notice, console.warn)
-    if not dataset.is_cifar10:
-        console.announce_generated_data()
-    return dataset
-
-
-def load_data_again(run: str, about: dict, config: Config, quiet: bool) -> data.Dataset:
-    """The data set that the saved run ``run`` was trained on, which its files describe as ``about``.
+def act(arguments: cli.Arguments) -> None:
+    """Do what the command line asks for.
 
     Raises:
-        RunnerError: it is not there, or something else is in its place.
+        RunnerError, Stopped: see :func:`train`.
     """
-    kind = runs.kind_of_data(about)
-    if kind == "cifar10" and about["slug"] != "cifar10" and not sources.find(Path(config.data_dir)):
-        raise RunnerError(f"the images of {about['name']} are not in {config.data_dir}: say with --data-dir where")
-    config = replace(config, dataset=kind, data_seed=about.get("seed") or 0)
-    data.check_sizes(config, sources.most_training_images(kind, config.data_dir))
-    dataset = load_data(config, quiet)
-    if dataset.digest != about["sha256"]:
-        raise RunnerError(f"{run} was trained on {about['name']}, but {dataset.source} holds {dataset.name}")
-    return dataset
+    given = arguments.given
+    if "model_file" in given:
+        models.load_file(str(given["model_file"]))
+    if arguments.action == "list":
+        console.print_text(models.listing())
+    elif arguments.action == "train":
+        names = [spec.name for spec in models.select(arguments.models)] if arguments.models else []
+        runs = arguments.runs(names)
+        if arguments.is_sweep(runs):
+            from experiments import sweep  # and its report, which take a second to import
 
-
-def pick_device(config: Config) -> torch.device:
-    """The device to compute on.
-
-    Raises:
-        UsageError: it is not there.
-    """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if config.device == "auto":
-        return torch.device(next(name for name, there in present.items() if there))
-    if not present[config.device]:
-        raise UsageError(f"--device {config.device}: there is none on this machine")
-    return torch.device(config.device)
-
-
-def set_up_machine(config: Config, network: nn.Module, device: torch.device, saved: dict | None) -> str:
-    """Sets the number of threads and returns the precision, ``fp32`` or ``bf16``.
-
-    What ``config`` leaves open is as in ``saved``, the checkpoint that the run goes on from, or is found out.
-    """
-    before = saved["machine"] if saved else {}
-    threads, precision = config.threads, config.precision
-    if not threads and isinstance(before.get("threads"), int):
-        threads = min(max(0, before["threads"]), steps.cores())
-    torch.set_num_threads(threads or steps.threads_that_pay(count_macs(network), config.batch_size))
-    if precision == "auto":
-        precision = before.get("precision")
-    return precision if precision in ("fp32", "bf16") else steps.fastest_precision(device)
-
-
-def main(command: Command) -> int:
-    """Does what the command line asks for and returns the exit code."""
-    try:
-        if command.action == "batch":
-            import batch
-
-            batch.run(command)
+            sweep.run([Config.from_given(run) for run in runs], arguments.engine or EngineConfig(), train)
+        elif arguments.resume in ("", AUTO):
+            train(Config.from_given(runs[0]), arguments.resume)
         else:
-            what = dict(train=train, evaluate=evaluate, transfer=transfer, collapse=collapse, predict=predict)
-            what[command.action](command)
-    except Stopped as stopped:
-        console.warn(f"ex1.py: {stopped}")
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        console.warn("ex1.py: stopped")
-        return 130
-    except Exception as error:
-        if command.debug:
-            console.warn(traceback.format_exc())
-        known = isinstance(error, (RunnerError, OSError))
-        hint = "" if known or command.debug else "; --debug shows where in the code it came from"
-        console.warn(f"ex1.py: error: {one_line(error)}{hint}")
-        return getattr(error, "exit_code", 1)
-    return 0
+            train(resume.resumed_config(arguments.resume, runs[0]), arguments.resume)
+    else:
+        from experiments import probes
+
+        probes.act(
+            arguments.action, probes.load_run(arguments.run, arguments.weights, given), arguments.images, validate
+        )
+
+
+def main(arguments: cli.Arguments) -> int:
+    """Do what the command line asks for and return the exit code."""
+    console.set_up_logging(arguments.quiet)
+    return console.exit_code_of(lambda: act(arguments), debug=arguments.debug)
 
 
 if __name__ == "__main__":
-    sys.exit(main(COMMAND))
+    sys.exit(main(ARGUMENTS))

@@ -1,4 +1,4 @@
-"""The registry: every network that can be trained, as a table of data.
+"""The registry: every network that can be trained, as a table of data, and the module that is built from a row.
 
 One row is one network, written in this notation (all take a 3×32×32 image and give 10 logits):
 
@@ -8,15 +8,13 @@ One row is one network, written in this notation (all take a 3×32×32 image and
     120    a hidden fully connected layer of 120 neurons (in the head)
     D      dropout with probability 0.5 (in the head)
 
-ReLU follows every convolution and every hidden fully connected layer, except in question 2. The
-layer that gives the 10 logits ends every head and is not written out.
-
-This module does not import torch, so that listing the models answers at once. ``net.py`` holds the
-``nn.Module`` that is built from a row.
+ReLU follows every convolution and every hidden fully connected layer, except in question 2. The layer that gives the
+10 logits ends every head and is not written out.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import fnmatch
 import importlib.util
@@ -27,30 +25,34 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from runner.errors import UsageError
 
 IMAGE_SHAPE = (3, 32, 32)
 CLASSES = 10
+DROPOUT = 0.5
 
 STATED = "stated"  # the source states the structure
 REBUILT = "rebuilt"  # the source states only the idea and the count; the simplest structure that meets both
 OWN = "own"  # added by a user
 
 
-class UnknownModel(ValueError):
-    """A name that is not in the registry; the message holds the nearest names."""
+# ---- a row -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer of a network, with the sizes it needs and the trainable parameters it has.
 
-    ``kind`` is ``"conv"``, ``"pool"``, ``"dropout"`` or ``"linear"``; ``inputs`` and ``outputs`` are
-    channels for a convolution and neurons for a linear layer; ``kernel`` and ``padding`` are pixels;
-    ``size`` is the height and the width that a convolution puts out, in pixels.
+    Attributes:
+        kind: ``"conv"``, ``"pool"``, ``"dropout"`` or ``"linear"``.
+        inputs, outputs: channels of a convolution, neurons of a linear layer.
+        kernel, padding: in pixels.
+        size: height and width of what a convolution puts out, in pixels.
     """
 
     kind: str
@@ -75,17 +77,26 @@ class Layer:
             return self.inputs * self.kernel**2 * self.outputs * self.size**2
         return self.inputs * self.outputs
 
+    def build(self) -> nn.Module:
+        if self.kind == "conv":
+            return nn.Conv2d(self.inputs, self.outputs, self.kernel, padding=self.padding)
+        if self.kind == "pool":
+            return nn.MaxPool2d(self.kernel)
+        if self.kind == "dropout":
+            return nn.Dropout(DROPOUT)
+        return nn.Linear(self.inputs, self.outputs)
+
 
 @dataclass(frozen=True)
-class Model:
+class ModelSpec:
     """A row of the registry.
 
     Attributes:
         name: e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for.
         features: convolutions and pools, in the notation above.
         head: hidden fully connected layers and dropout, in the notation above.
-        parameters: the exact count of trainable parameters, checked whenever the model is built;
-            None where it is not known beforehand.
+        parameters: the exact count of trainable parameters, checked whenever the model is built; None where it is not
+            known beforehand.
         known_from: ``STATED``, ``REBUILT`` or ``OWN``.
         change: what it changes, and why.
         module: the class of an own ``nn.Module``, in place of ``features`` and ``head``.
@@ -111,11 +122,12 @@ class Model:
         return self.question != "Q2"
 
     def layers(self) -> list[Layer]:
-        """The layers from the image to the logits.
+        """List the layers from the image to the logits.
 
         Raises:
             ValueError: a word that is not in the notation, or a kernel larger than its input.
         """
+        # Features: channels and size follow from layer to layer.
         channels, size, _ = IMAGE_SHAPE
         layers = []
         for word in self.features.split():
@@ -135,6 +147,8 @@ class Model:
                 raise ValueError(f"{self.name}: {word!r} is not a layer; write e.g. 6k5, 6k3p or P")
             if size < 1:
                 raise ValueError(f"{self.name}: nothing is left of the image after {word!r}")
+
+        # Head: the flattened features, then neurons from layer to layer, and the logits.
         neurons = channels * size**2
         for word in [*self.head.split(), str(CLASSES)]:
             if word == "D":
@@ -147,62 +161,70 @@ class Model:
         return layers
 
 
+# ---- the table -------------------------------------------------------------------------------------------------------
+
 # fmt: off
 TABLE = [
-    #     name     features                                       head          parameters  known     what it changes, and why
-    Model("Q1_1",  "6k5 P 16k5 P",                                "120 84",         62_006, STATED,  "the original net"),
-    Model("Q1_2",  "6k5 P 16k5 P",                                "84",             37_406, STATED,  "one fully connected layer removed"),
-    Model("Q1_3",  "6k3 P 16k3 P",                                "120 84",         81_302, STATED,  "kernels of 3 instead of 5"),
-    Model("Q1_4",  "6k3 8k3 P 8k3 P 8k3 16k3 P",                  "120",             6_194, REBUILT, "3 more convolutions, one FC layer removed: so few weights that it underfits"),
-    Model("Q1_5",  "8k3 8k3 P 8k3 16k3 P",                        "120 84",         61_694, REBUILT, "four 3×3 convolutions, a pool after every two"),
-    Model("Q1_6",  "6k3p P 10k3p P 16k3p P",                      "120 84",         44_028, REBUILT, "3×3 with padding, a pool after each"),
-    Model("Q1_7",  "6k5 P 16k5 P",                                "120",            52_202, STATED,  "Q1_2 with more neurons in the FC layer"),
-    Model("Q1_8",  "8k5 P 20k5 P",                                "120 84",         75_762, STATED,  "more channels (6→8, 16→20)"),
-    Model("Q1_9",  "10k5 P 24k5 P",                               "120 84",         89_918, STATED,  "more channels (6→10, 16→24)"),
-    Model("Q1_10", "10k5 P 28k5 P",                               "120 84",        102_922, STATED,  "more channels (6→10, 16→28)"),
-    Model("Q1_11", "10k5 P 36k5 P",                               "400 120 84",    429_330, STATED,  "meant to overfit: 36 channels and one more FC layer"),
-    Model("Q1_12", "3k3p 5k3p P 7k3p P 12k3p 16k3p P",            "120 84",         44_912, REBUILT, "Q1_4's five convolutions, padded, fewer channels, so more neurons remain"),
-    Model("Q1_13", "6k5 P 8k5 P",                                 "120 84",         36_798, STATED,  "last convolution down to 8 channels, against overfitting"),
-    Model("Q1_14", "6k5 P 10k5 P",                                "120 84",         43_100, STATED,  "last convolution down to 10 channels, against overfitting"),
-    Model("Q1_15", "6k5 P 12k5 P",                                "120 84",         49_402, STATED,  "last convolution down to 12 channels, against overfitting"),
-    Model("Q1_16", "6k5 P 14k5 P",                                "120 84",         55_704, STATED,  "last convolution down to 14 channels, against overfitting"),
-    Model("Q1_17", "4k5 P 6k5 P",                                 "120 84",         30_044, REBUILT, "at most 6 channels: underfits"),
-    Model("Q1_18", "4k5 P 5k5 P",                                 "120 84",         26_943, REBUILT, "at most 5 channels: underfits"),
-    Model("Q1_19", "32k3p 32k3p P 64k3p 64k3p P 128k3p 128k3p P", "128",           550_570, STATED,  "the change of approach: weights into convolutions; the best result"),
-    Model("Q1_20", "32k3p P 64k3p P 128k3p P",                    "128",           356_810, REBUILT, "Q1_19's idea, fewer parameters"),
-    Model("Q1_21", "32k3 32k3 P 64k3 64k5 P",                     "32",            164_234, REBUILT, "Q1_19's idea, fewer still"),
-    Model("Q1_22", "32k5 P 64k5 P",                               "32",            105_258, REBUILT, "Q1_19's idea, fewer still"),
-    Model("Q1_23", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "128",           960_298, REBUILT, "Q1_19's idea, more parameters"),
-    Model("Q1_24", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "D 128",         960_298, REBUILT, "Q1_23 with dropout before the head: the change that keeps Q1_23's count"),
-    Model("Q1_25", "32k3 32k3 P 64k3 64k3 P 128k3p 256k3p",       "256 256",     2_141_610, REBUILT, "Q1_19's idea, more parameters again"),
-    Model("Q2_1",  "6k5 16k5",                                    "120 84",      1_119_926, STATED,  "Q1_1 without ReLU and pools: only affine functions of the image remain"),
-    Model("Q2_2",  "6k5 16k5",                                    "280 120",     2_618_562, REBUILT, "Q2_1 with wider FC layers: does width help an affine network?"),
+    #         name     features                                       head          parameters  known     what it changes, and why
+    ModelSpec("Q1_1",  "6k5 P 16k5 P",                                "120 84",         62_006, STATED,  "the original net"),
+    ModelSpec("Q1_2",  "6k5 P 16k5 P",                                "84",             37_406, STATED,  "one fully connected layer removed"),
+    ModelSpec("Q1_3",  "6k3 P 16k3 P",                                "120 84",         81_302, STATED,  "kernels of 3 instead of 5"),
+    ModelSpec("Q1_4",  "6k3 8k3 P 8k3 P 8k3 16k3 P",                  "120",             6_194, REBUILT, "3 more convolutions, one FC layer removed: so few weights that it underfits"),
+    ModelSpec("Q1_5",  "8k3 8k3 P 8k3 16k3 P",                        "120 84",         61_694, REBUILT, "four 3×3 convolutions, a pool after every two"),
+    ModelSpec("Q1_6",  "6k3p P 10k3p P 16k3p P",                      "120 84",         44_028, REBUILT, "3×3 with padding, a pool after each"),
+    ModelSpec("Q1_7",  "6k5 P 16k5 P",                                "120",            52_202, STATED,  "Q1_2 with more neurons in the FC layer"),
+    ModelSpec("Q1_8",  "8k5 P 20k5 P",                                "120 84",         75_762, STATED,  "more channels (6→8, 16→20)"),
+    ModelSpec("Q1_9",  "10k5 P 24k5 P",                               "120 84",         89_918, STATED,  "more channels (6→10, 16→24)"),
+    ModelSpec("Q1_10", "10k5 P 28k5 P",                               "120 84",        102_922, STATED,  "more channels (6→10, 16→28)"),
+    ModelSpec("Q1_11", "10k5 P 36k5 P",                               "400 120 84",    429_330, STATED,  "meant to overfit: 36 channels and one more FC layer"),
+    ModelSpec("Q1_12", "3k3p 5k3p P 7k3p P 12k3p 16k3p P",            "120 84",         44_912, REBUILT, "Q1_4's five convolutions, padded, fewer channels, so more neurons remain"),
+    ModelSpec("Q1_13", "6k5 P 8k5 P",                                 "120 84",         36_798, STATED,  "last convolution down to 8 channels, against overfitting"),
+    ModelSpec("Q1_14", "6k5 P 10k5 P",                                "120 84",         43_100, STATED,  "last convolution down to 10 channels, against overfitting"),
+    ModelSpec("Q1_15", "6k5 P 12k5 P",                                "120 84",         49_402, STATED,  "last convolution down to 12 channels, against overfitting"),
+    ModelSpec("Q1_16", "6k5 P 14k5 P",                                "120 84",         55_704, STATED,  "last convolution down to 14 channels, against overfitting"),
+    ModelSpec("Q1_17", "4k5 P 6k5 P",                                 "120 84",         30_044, REBUILT, "at most 6 channels: underfits"),
+    ModelSpec("Q1_18", "4k5 P 5k5 P",                                 "120 84",         26_943, REBUILT, "at most 5 channels: underfits"),
+    ModelSpec("Q1_19", "32k3p 32k3p P 64k3p 64k3p P 128k3p 128k3p P", "128",           550_570, STATED,  "the change of approach: weights into convolutions; the best result"),
+    ModelSpec("Q1_20", "32k3p P 64k3p P 128k3p P",                    "128",           356_810, REBUILT, "Q1_19's idea, fewer parameters"),
+    ModelSpec("Q1_21", "32k3 32k3 P 64k3 64k5 P",                     "32",            164_234, REBUILT, "Q1_19's idea, fewer still"),
+    ModelSpec("Q1_22", "32k5 P 64k5 P",                               "32",            105_258, REBUILT, "Q1_19's idea, fewer still"),
+    ModelSpec("Q1_23", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "128",           960_298, REBUILT, "Q1_19's idea, more parameters"),
+    ModelSpec("Q1_24", "32k3p 32k3p P 64k3p 64k3p P 128k3p 256k3p P", "D 128",         960_298, REBUILT, "Q1_23 with dropout before the head: the change that keeps Q1_23's count"),
+    ModelSpec("Q1_25", "32k3 32k3 P 64k3 64k3 P 128k3p 256k3p",       "256 256",     2_141_610, REBUILT, "Q1_19's idea, more parameters again"),
+    ModelSpec("Q2_1",  "6k5 16k5",                                    "120 84",      1_119_926, STATED,  "Q1_1 without ReLU and pools: only affine functions of the image remain"),
+    ModelSpec("Q2_2",  "6k5 16k5",                                    "280 120",     2_618_562, REBUILT, "Q2_1 with wider FC layers: does width help an affine network?"),
 ]
 # fmt: on
+
+
+# ---- the registry ----------------------------------------------------------------------------------------------------
+
+REGISTRY: dict[str, ModelSpec] = {}  # by key, see _key
+
+
+class UnknownModel(UsageError):
+    """A name that is not in the registry; the message holds the nearest names."""
 
 
 def _key(name: str) -> str:
     return name.strip().casefold().replace("-", "_")
 
 
-REGISTRY: dict[str, Model] = {}
+def _add(spec: ModelSpec) -> None:
+    """Add a row to the registry; its name must be free, and fit for a folder's name."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", spec.name):
+        raise ValueError(f"{spec.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
+    if _key(spec.name) in REGISTRY:
+        raise ValueError(f"a model named {REGISTRY[_key(spec.name)].name} exists already")
+    REGISTRY[_key(spec.name)] = spec
 
 
-def _add(model: Model) -> None:
-    """Adds a row to the registry; its name must be free, and fit for a folder's name."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", model.name):
-        raise ValueError(f"{model.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
-    if _key(model.name) in REGISTRY:
-        raise ValueError(f"a model named {REGISTRY[_key(model.name)].name} exists already")
-    REGISTRY[_key(model.name)] = model
-
-
-for _model in TABLE:
-    _add(_model)
+for _spec in TABLE:
+    _add(_spec)
 
 
 def register(name: str, change: str = "", parameters: int | None = None):
-    """Decorator that adds an own ``nn.Module`` to the registry under ``name``.
+    """Decorate an own ``nn.Module`` class so that it is in the registry under ``name``.
 
     The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10).
 
@@ -213,21 +235,21 @@ def register(name: str, change: str = "", parameters: int | None = None):
         raise ValueError('give the model a name: @register("Name")')
 
     def decorate(module):
-        _add(Model(name, "own module", "", parameters, OWN, change, module))
+        _add(ModelSpec(name, "own module", "", parameters, OWN, change, module))
         return module
 
     return decorate
 
 
 def load_file(path: str | Path) -> None:
-    """Runs the Python file at ``path``, so that its ``@register`` decorators add their models.
+    """Run the Python file at ``path``, so that its ``@register`` decorators add their models.
 
     Raises:
-        ValueError: there is no such file, or it does not run to its end.
+        UsageError: there is no such file, or it does not run to its end.
     """
     path = Path(path).resolve()
     if not path.is_file() or path.suffix != ".py":
-        raise ValueError(f"no such file of models (one that ends in .py): {path}")
+        raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -237,11 +259,14 @@ def load_file(path: str | Path) -> None:
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
 
 
-def find(name: str) -> Model:
-    """The row called ``name``; case does not matter, nor ``-`` in place of ``_``.
+def find(name: str, own_file: object = None) -> ModelSpec:
+    """Find the row called ``name``; case does not matter, nor ``-`` in place of ``_``.
+
+    Args:
+        own_file: the file of own models that a saved run names; it is not run for that, but named in the message.
 
     Raises:
         UnknownModel: no row has that name.
@@ -249,13 +274,15 @@ def find(name: str) -> Model:
     try:
         return REGISTRY[_key(name)]
     except KeyError:
+        if own_file:
+            raise UnknownModel(f"{name} is an own model: give --model-file {own_file} if you trust that file") from None
         near = difflib.get_close_matches(_key(name), REGISTRY, n=4, cutoff=0.5)
         hint = f"; nearest: {', '.join(REGISTRY[key].name for key in near)}" if near else ""
         raise UnknownModel(f"no model is named {name!r}{hint} (--list-models shows all)") from None
 
 
-def select(names: str) -> list[Model]:
-    """The rows that a list of names stands for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once.
+def select(names: str) -> list[ModelSpec]:
+    """Find the rows that a list of names stands for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once.
 
     Raises:
         UnknownModel: no row has a name of the list.
@@ -270,70 +297,117 @@ def select(names: str) -> list[Model]:
     return list(chosen.values())
 
 
-def build(name: str) -> nn.Module:
-    """A new network with PyTorch's default initialisation, drawn from torch's global generator.
-
-    Raises:
-        UnknownModel: no row has that name.
-        ValueError: the row cannot be built, does not have the parameters it promises, or does not give 10 logits.
-    """
-    from net import Net, count_parameters, output_shape
-
-    model = find(name)
-    if model.module:
-        try:
-            network = model.module()
-            shape = output_shape(network)
-        except Exception as error:
-            raise ValueError(f"{model.name} does not work: {type(error).__name__}: {error}") from error
-        if shape != (2, CLASSES):
-            raise ValueError(f"{model.name} makes {shape} of 2 images, not logits of shape (2, {CLASSES})")
-    else:
-        network = Net(model)
-    count = count_parameters(network)
-    if model.parameters not in (None, count):
-        raise ValueError(f"{model.name} has {count:,} parameters, its row says {model.parameters:,}")
-    return network
-
-
 def listing(width: int | None = None) -> str:
-    """The registry as a table for people.
+    """Show the registry as a table for people.
 
     Args:
-        width: characters in a line; what is too narrow for one line a model gets two. Default: the
+        width: characters in a line; where a model needs more, what it changes gets a line of its own. Default: the
             terminal's width, and no limit where the output is not a terminal.
     """
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
-    header = ("model", "parameters", "known", "features | head", "what it changes, and why")
-    rows = [
-        (
-            model.name,
-            "" if model.parameters is None else f"{model.parameters:,}",
-            model.known_from,
-            f"{model.features} | {model.head}" if model.head else model.features,
-            model.change,
-        )
-        for model in REGISTRY.values()
-    ]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(5)]
-    rule = tuple("-" * w for w in widths)
-    two_lines = sum(widths) + 2 * 4 > width
+    rows = [("model", "parameters", "known", "features | head", "what it changes, and why")]
+    for spec in REGISTRY.values():
+        count = "" if spec.parameters is None else f"{spec.parameters:,}"
+        structure = f"{spec.features} | {spec.head}" if spec.head else spec.features
+        rows.append((spec.name, count, spec.known_from, structure, spec.change))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    alignment = "<><<<"
     lines = []
-    for row in [header, rule, *rows]:
-        cells = (row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2]), row[3].ljust(widths[3]))
-        if not two_lines:
-            lines.append("  ".join([*cells, row[4]]).rstrip())
-        else:
-            lines.append("  ".join(cells).rstrip())
-            if row[4] and row is not rule:
-                lines.append(" " * (widths[0] + 2) + row[4])
-    legend = (
-        "6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size).\n"
-        "P: 2×2 max pool. After the bar: hidden fully connected layers, D: dropout 0.5;\n"
-        "10 logits follow. ReLU after each layer but the last, none in Q2.\n"
-        "stated: the published study states the structure. rebuilt: it states only the\n"
-        "idea and the count, and this is the simplest structure that meets both, not\n"
-        "necessarily the original."
-    )
-    return "\n".join([*lines, "", legend])
+    for row in rows:
+        *cells, change = (f"{cell:{align}{w}}" for cell, align, w in zip(row, alignment, widths))
+        line = "  ".join(cells).rstrip()
+        if sum(widths) + 2 * 4 <= width:
+            line = f"{'  '.join(cells)}  {change}".rstrip()
+        elif change.strip("- "):
+            line += f"\n{'':{widths[0] + 2}}{change.rstrip()}"
+        lines.append(line)
+    return "\n".join([*lines, "", LEGEND])
+
+
+LEGEND = """\
+6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size).
+P: 2×2 max pool. After the bar: hidden fully connected layers, D: dropout 0.5;
+10 logits follow. ReLU after each layer but the last, none in Q2.
+stated: the published study states the structure. rebuilt: it states only the
+idea and the count, and this is the simplest structure that meets both, not
+necessarily the original."""
+
+
+# ---- the module ------------------------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """Convolutions and pools, then fully connected layers.
+
+    ReLU and the flattening are functional, so that a layer-by-layer summary has no rows for them.
+
+    Attributes:
+        memory_format: how its weights and the images that it is given lie in memory, for speed; it computes the same
+            in any.
+    """
+
+    memory_format = torch.channels_last
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        self.relu = spec.relu
+        layers = spec.layers()
+        self.layers = nn.ModuleList(layer.build() for layer in layers)
+        # ReLU and a maximum can change places, and after a pool ReLU has a quarter to do.
+        kinds = [layer.kind for layer in layers]
+        self.rectified = [
+            spec.relu and ((kind in ("conv", "linear") and after != "pool") or (before, kind) == ("conv", "pool"))
+            for before, kind, after in zip(["", *kinds], kinds, kinds[1:])
+        ]
+        self.to(memory_format=self.memory_format)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits (N, 10) of images ``x`` (N, 3, 32, 32), float32."""
+        *hidden, last = self.layers
+        for layer, rectified in zip(hidden, self.rectified):
+            if isinstance(layer, (nn.Linear, nn.Dropout)):
+                x = x.flatten(1)
+            x = layer(x)
+            if rectified:
+                x = F.relu(x)
+        return last(x.flatten(1))
+
+
+def build(name: str) -> nn.Module:
+    """Build a new model, with PyTorch's default initialisation drawn from torch's global generator.
+
+    Raises:
+        UsageError: no row has that name, it cannot be built, has other parameters than its row promises, or does not
+            give 10 logits.
+    """
+    spec = find(name)
+    try:
+        model = spec.module() if spec.module else Net(spec)
+        shape = output_shape(model) if spec.module else (2, CLASSES)
+    except Exception as error:
+        raise UsageError(f"{spec.name} does not work: {type(error).__name__}: {error}") from error
+    if shape != (2, CLASSES):
+        raise UsageError(f"{spec.name} makes {shape} of 2 images, not logits of shape (2, {CLASSES})")
+    count = count_parameters(model)
+    if spec.parameters not in (None, count):
+        raise UsageError(f"{spec.name} has {count:,} parameters, its row says {spec.parameters:,}")
+    return model
+
+
+def memory_format_of(model: nn.Module) -> torch.memory_format:
+    """Tell how images for ``model`` lie in memory; an own model may count on the usual layout."""
+    return getattr(model, "memory_format", torch.contiguous_format)
+
+
+@torch.no_grad()
+def output_shape(model: nn.Module) -> tuple[int, ...]:
+    """Try what shape ``model`` makes of two images; neither it nor the random numbers change."""
+    with torch.random.fork_rng(devices=[]):
+        return tuple(copy.deepcopy(model).eval()(torch.zeros(2, *IMAGE_SHAPE)).shape)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,1 +1,1 @@
-"""One run's machinery: settings, files, random numbers, checkpoints, messages. It imports nothing else of the project."""
+"""One run: its settings, files, random numbers, checkpoints and messages. It imports nothing else of the project."""

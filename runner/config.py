@@ -227,6 +227,12 @@ class Config:
         name = "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
         return name.replace(":", "-")  # no file's name may hold ":" on Windows
 
+    def title(self, data_name: str) -> str:
+        """Make the title of every plot of a run: model and data, then epochs, shuffle and what differs."""
+        settings = [f"{self.epochs} epoch{'s' * (self.epochs != 1)}", f"pixel shuffle: {self.shuffle}"]
+        settings += [f"{name} {value}" for name, value in self.differing.items() if name != "epochs"]
+        return f"{self.model_name} on {data_name}\n" + " · ".join([*settings, f"seed {self.seed}"])
+
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -288,3 +294,33 @@ def in_words(value: object) -> object:
 def flag_of(name: str) -> str:
     """Name the option that sets a setting, e.g. ``--batch-size``."""
     return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Where the runs of a sweep are trained.
+
+    Attributes:
+        engine: ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster.
+        jobs: local processes at a time; 0: the cores divided by the threads of a run.
+        ray_address: of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
+        gpus_per_run: GPUs that Ray gives to a run; None: none.
+
+    Raises:
+        UsageError: at construction, for options that don't go together.
+    """
+
+    engine: str = "local"
+    jobs: int = 0
+    ray_address: str = ""
+    gpus_per_run: float | None = None
+
+    def __post_init__(self):
+        on_ray = self.engine == "ray"
+        if self.jobs < 0 or (self.jobs and on_ray):
+            why = "Ray starts what its nodes have room for" if on_ray else "at least 1"
+            raise UsageError(f"--jobs {self.jobs}: {why}")
+        if not on_ray and (self.ray_address or self.gpus_per_run is not None):
+            raise UsageError("--ray-address and --gpus-per-run go with --engine ray")
+        if not 0 <= (self.gpus_per_run or 0) < math.inf:
+            raise UsageError(f"--gpus-per-run {self.gpus_per_run}: must be at least 0")

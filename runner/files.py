@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner.errors import RunnerError, one_line
@@ -91,6 +93,15 @@ def write_json(path: Path, content: dict) -> None:
     write_file(path, re.sub(r"\[\n[-\d\s,]*\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n")
 
 
+def write_history(run: Path, dataset: str, history: Sequence[dict]) -> None:
+    """Write ``history.csv`` of a run, one row an epoch, each with the data set's name."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["dataset", *history[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"dataset": dataset, **row} for row in history)
+    write_file(run / HISTORY, text.getvalue())
+
+
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +117,11 @@ def has_fields(content: object, types: dict[str, type | tuple[type, ...]]) -> bo
 def is_dataset(content: object) -> bool:
     """Tell whether ``content`` is what a file says of a data set."""
     return has_fields(content, DATASET_FIELDS) and all(isinstance(name, str) for name in content["classes"])
+
+
+def dataset_kind(facts: dict) -> str:
+    """Name the ``--dataset`` that gives the data that a file of a run describes."""
+    return "cifar10" if facts.get("seed") is None else "synthetic"
 
 
 def read_json(path: Path) -> dict:

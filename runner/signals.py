@@ -30,19 +30,19 @@ class Stopped(BaseException):
 
 
 def stop_at_once(number: int, frame: object = None) -> None:
-    """The signal handler that ends the program without another step, with exit code 128 + ``number``."""
+    """Handle a signal: end the program without another step, with exit code 128 + ``number``."""
     _tell("\nex1.py: stopped\n")
     os._exit(128 + number)
 
 
 def stop_at_once_on_signals() -> None:
-    """Has every later signal end the program, even one that was ignored, as it is in a script's background."""
+    """Have every later signal end the program, even one that was ignored, as it is in a script's background."""
     for number in SIGNALS:
         signal.signal(number, stop_at_once)
 
 
 def open_standard_streams() -> None:
-    """Opens to nowhere those that were closed, so that no file of ours gets their numbers."""
+    """Open to nowhere the standard streams that were closed, so that no file of ours gets their numbers."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             # The lowest number that is free, so this very one.

@@ -1,7 +1,7 @@
-"""The runs of a batch as tasks of a Ray cluster, https://docs.ray.io; Ray decides what runs where.
+"""The runs of a sweep as tasks of a Ray cluster, https://docs.ray.io; Ray decides what runs where.
 
 Ray carries this code to the nodes; packages and images must be there already. A node that sees the results folder of
-the batch, as all do that share it, trains there, so that another node goes on with a run where a dead one left it.
+the sweep, as all do that share it, trains there, so that another node goes on with a run where a dead one left it.
 On any other node a run is trained in a temporary folder, and its files are sent to the results folder when it ends.
 """
 
@@ -17,24 +17,25 @@ import time
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import batch
-import runs
-import utils
-from commands import Batch, Command
+from experiments.engines import Job, Train, train_with_log
 from runner import files
-from runner.config import Config
+from runner.config import Config, EngineConfig
 from runner.errors import BusyError, RunnerError, UsageError, one_line
+from runner.machine import COMMIT_VARIABLE, PROJECT, git_commit
 
 RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.
 BUSY_SECONDS, BUSY_TRIES = 2, 60
 CONNECT_SECONDS = 10
+# What Ray does not carry to the nodes: all that is no code, and may be large.
+NOT_CARRIED = ("/data", "/results", "/docs", "/tests", "/.venv", "/.git", "**/__pycache__", "*.pt", "*.log")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the driver of the batch works.
+class DriverPaths:
+    """Where the driver of the sweep works.
 
     Attributes:
         folder: its working directory.
@@ -54,24 +55,25 @@ class Place:
 
 
 class RayTasks:
-    """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``batch.Engine``.
+    """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``engines.Engine``.
 
     Raises:
         UsageError: Ray is not installed, or the cluster can't be reached.
     """
 
-    def __init__(self, options: Batch, config: Config, described: dict):
+    def __init__(self, options: EngineConfig, config: Config, facts: dict, train: Train):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError:
             raise UsageError("--engine ray needs a package that is not installed: pip install ray") from None
-        self.ray, self.tasks, self.stopping = ray, {}, False
+        self.ray, self.train, self.stopping = ray, train, False
+        self.tasks: dict[Any, Job] = {}
         address = options.ray_address or os.environ.get("RAY_ADDRESS")
         environment = {
-            "working_dir": str(utils.PROJECT),
-            "excludes": [f"/{path.name}" for path in utils.PROJECT.iterdir() if path.suffix != ".py"],
-            "env_vars": {utils.COMMIT_VARIABLE: utils.git_commit() or ""},
+            "working_dir": str(PROJECT),
+            "excludes": list(NOT_CARRIED),
+            "env_vars": {COMMIT_VARIABLE: git_commit() or ""},
         }
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
@@ -82,29 +84,29 @@ class RayTasks:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"
         results = Path(config.results_dir).resolve()
-        self.token = results / f".batch-{uuid.uuid4().hex}"
+        self.token = results / f".sweep-{uuid.uuid4().hex}"
         files.make_folder(results)
-        files.write_file(self.token, "A batch of runs is at work here.\n")
-        self.place = Place(
+        files.write_file(self.token, "A sweep is at work here.\n")
+        self.paths = DriverPaths(
             folder=os.getcwd(),
             results=str(results),
             token=self.token.name,
             data=str(Path(config.data_dir).resolve()),
-            dataset=runs.kind_of_data(described),
+            dataset=files.dataset_kind(facts),
             command=tuple(sys.argv),
         )
-        self.train = ray.remote(
-            num_cpus=config.threads, num_gpus=options.gpus_per_run, max_retries=RETRIES, max_calls=1
+        self.task = ray.remote(
+            num_cpus=config.threads, num_gpus=options.gpus_per_run or 0, max_retries=RETRIES, max_calls=1
         )(train_on_node)
 
     def has_room(self) -> bool:
         return True
 
-    def start(self, job: batch.Job) -> None:
-        task = self.train.options(name=job.name).remote(job.command, str(job.log.resolve()), self.place)
+    def start(self, job: Job) -> None:
+        task = self.task.options(name=job.name).remote(self.train, job.config, str(job.log.resolve()), self.paths)
         self.tasks[task] = job
 
-    def wait(self, seconds: float) -> list[tuple[batch.Job, int]]:
+    def wait(self, seconds: float) -> list[tuple[Job, int]]:
         if not self.tasks:
             return []
         ended = []
@@ -112,8 +114,8 @@ class RayTasks:
             job = self.tasks.pop(task)
             try:
                 code, contents = self.ray.get(task)
-                for name in sorted(contents, key=lambda name: Path(name).name == runs.METRICS):  # it says: finished
-                    files.make_folder((path := Path(self.place.results) / name).parent)
+                for name in sorted(contents, key=lambda name: Path(name).name == files.METRICS):  # it says: finished
+                    files.make_folder((path := Path(self.paths.results) / name).parent)
                     files.write_file(path, contents[name])
             except self.ray.exceptions.TaskCancelledError:
                 code = 128 + signal.SIGINT
@@ -137,7 +139,7 @@ class RayTasks:
 
 
 def connect(address: str) -> None:
-    """Sees whether something listens at HOST:PORT; Ray itself may wait for it without end.
+    """Check that something listens at HOST:PORT; Ray itself may wait for it without end.
 
     Raises:
         OSError: nothing does.
@@ -147,8 +149,8 @@ def connect(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
-def train_on_node(command: Command, log: str, place: Place) -> tuple[int, dict[str, bytes]]:
-    """The Ray task that trains one run.
+def train_on_node(train: Train, config: Config, log: str, paths: DriverPaths) -> tuple[int, dict[str, bytes]]:
+    """Train one run as a Ray task.
 
     Args:
         log: the file that gets what the run says, absolute.
@@ -156,22 +158,24 @@ def train_on_node(command: Command, log: str, place: Place) -> tuple[int, dict[s
     Returns:
         The exit code, and the files for the results folder by their path in there, if this node does not see it.
     """
-    sys.argv = list(place.command)
-    if (Path(place.results) / place.token).exists():
-        os.chdir(place.folder)
+    sys.argv = list(paths.command)
+    if (Path(paths.results) / paths.token).exists():
+        os.chdir(paths.folder)
         for _ in range(BUSY_TRIES):
-            code = batch.train_with_log(command, log)
+            code = train_with_log(train, config, log)
             if code != BusyError.exit_code:
                 break
             time.sleep(BUSY_SECONDS)
         return code, {}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        given = command.given | {"results_dir": "results", "data_dir": place.data, "dataset": place.dataset}
-        if "model_file" in given:
-            given["model_file"] = str(Path(place.folder) / given["model_file"])
-        results, log = Path("results"), str(Path("results") / Path(log).relative_to(place.results))
+        # Paths of the driver's machine hold for its data, which must be here too, and not for its results.
+        model_file = str(Path(paths.folder) / config.model_file) if config.model_file else ""
+        config = replace(
+            config, results_dir="results", data_dir=paths.data, dataset=paths.dataset, model_file=model_file
+        )
+        results, log = Path("results"), str(Path("results") / Path(log).relative_to(paths.results))
         files.make_folder(Path(log).parent)
-        code = batch.train_with_log(replace(command, given=given), log)
-        written = [path for path in results.rglob("*") if path.is_file() and path.name != ".lock"]
+        code = train_with_log(train, config, log)
+        written = [path for path in results.rglob("*") if path.is_file() and path.name != files.LOCK]
         return code, {str(path.relative_to(results)): path.read_bytes() for path in written}

@@ -1,0 +1,214 @@
+"""A sweep: many runs, each in a process of its own, and a report on them.
+
+Each is the run that ``ex1.py --resume auto`` trains, and what it says goes to a file ``RUN.log`` beside its folder. So
+a sweep that is begun again skips the finished runs and goes on with the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+import data
+import datasets
+from experiments.engines import Engine, Job, LocalProcesses, Train
+from report import overview
+from runner import console, files, machine
+from runner.config import Config, EngineConfig
+from runner.errors import BusyError, RunnerError, one_line
+from runner.run import find_runs
+from runner.signals import Stopped, StopSignal
+
+log = logging.getLogger("ex1")
+
+POLL_SECONDS = 0.5
+ATTEMPTS = 2  # of a run that fails
+
+
+def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
+    """Train what is not finished of ``configs``, and report on all results of their data set.
+
+    Args:
+        configs: settings of runs on one data set; one that leaves the threads open gets one, as each has a core.
+        train: trains one run, see ``ex1.train``.
+
+    Raises:
+        RunnerError: settings or data that don't work out, or runs that failed.
+        BusyError: other processes train what is left.
+        Stopped: a signal came; every run is saved.
+    """
+    # The longest first, so that none of them is begun when all others have ended.
+    configs = [replace(config, threads=config.threads or 1) for config in configs]
+    jobs = sorted(map(Job, configs), key=lambda job: -job.cost)
+    dataset = datasets.load(configs[0])
+    data.split(dataset, configs[0])  # raises now what every run would
+    facts = dataset.facts
+    del dataset
+    say = console.stdout_log(facts["name"])
+
+    with contextlib.closing(make_engine(engine_config, configs[0], facts, train)) as engine:
+        todo = [job for job in jobs if accuracy_of(job, facts) is None]
+        say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
+        failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
+
+    report_on(Path(configs[0].results_dir) / facts["slug"], say)
+    say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {len(jobs)} runs are finished")
+    for job in busy:
+        log.warning(f"{job.name}: another process trains it")
+    for job in failed:
+        log.warning(f"{job.name}: failed, see {job.log}")
+    if failed:
+        raise RunnerError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again")
+    if busy:
+        raise BusyError(f"{len(busy)} of {len(jobs)} runs are left to other processes")
+
+
+def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
+    """Write the report on the results in ``folder``, or say why there is none."""
+    try:
+        written = overview.write(folder)
+    except Exception as error:
+        log.warning(f"no report: {one_line(error)}")
+    else:
+        for line in written.lines:
+            say.info(line)
+
+
+def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train: Train) -> Engine:
+    """Make the engine that the command line asks for.
+
+    Args:
+        config: the settings of one of the runs.
+        facts: the description of their data.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    if engine_config.engine == "ray":
+        from experiments.ray_engine import RayTasks
+
+        return RayTasks(engine_config, config, facts, train)
+    machine.pick_device(config)  # raises now what every run would
+    return LocalProcesses(engine_config.jobs or max(1, machine.cores() // config.threads), train)
+
+
+def accuracy_of(job: Job, facts: dict) -> float | None:
+    """Read the test accuracy of a finished run on the data described, in [0, 1]; None if there is none."""
+    with contextlib.suppress(RunnerError):
+        for folder in find_runs(job.config, facts):
+            if files.is_finished(folder):
+                return float(files.read_metrics(folder)["test"]["accuracy"])
+    return None
+
+
+def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
+    """Train the runs of ``todo``, each that fails once more when all others are done.
+
+    Returns:
+        The runs that failed, and those that other processes were at.
+
+    Raises:
+        Stopped: a signal came; every run is saved.
+    """
+    waiting, failed, busy = deque(todo), [], []
+    running: list[Job] = []
+    stop = StopSignal()
+    with stop, display:
+        while running or (waiting and not stop.requested):
+            while waiting and engine.has_room() and not stop.requested:
+                job = waiting.popleft()
+                job.begin(facts)
+                engine.start(job)
+                running.append(job)
+            display.show(running, waiting, failed)
+            if stop.requested:
+                engine.stop()
+            for job, code in engine.wait(POLL_SECONDS):
+                running.remove(job)
+                accuracy = accuracy_of(job, facts)
+                if accuracy is not None:
+                    display.say_done(job, accuracy)
+                elif stop.requested:
+                    continue
+                elif code == BusyError.exit_code:
+                    busy.append(job)
+                    display.say(f"{job.name}: another process trains it")
+                elif job.attempts < ATTEMPTS:
+                    waiting.append(job)
+                    display.say(f"{job.name} failed ({reason(job, code)}); it will be tried once more")
+                else:
+                    failed.append(job)
+                    display.say(f"{job.name} failed again ({reason(job, code)})")
+    if stop.requested:
+        raise Stopped(stop.requested, f"stopped, {display.done} of {len(todo)} runs done; the same command goes on")
+    return failed, busy
+
+
+def reason(job: Job, code: int) -> str:
+    """Tell why a run ended: the last line of its log that names an error, else its exit code or signal."""
+    errors = [line for line in job.read_log().splitlines() if line.startswith("ex1.py: error: ")]
+    if errors:
+        return errors[-1].removeprefix("ex1.py: error: ")
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Display:
+    """What the screen shows of a batch: a line for each run that ends, and in a terminal a bar below."""
+
+    def __init__(self, todo: list[Job], dataset: str):
+        self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0
+        self._began, self._spent = time.monotonic(), 0.0
+        self._bar = tqdm(
+            total=sum(job.cost for job in todo),
+            leave=False,
+            disable=None if log.isEnabledFor(logging.INFO) else True,  # None: only without a terminal
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}% {bar}",
+        )
+        self._left = ""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
+        """Show how many runs are done, running, failed and waiting, and the time that is left."""
+        spent, left = self._spent, sum(job.cost for job in waiting)
+        begun = 0
+        for job in running:
+            if job.read_log():
+                begun += 1
+            else:
+                job.started = time.monotonic()  # a cluster lets it wait
+            before, done = job.epochs()
+            spent += job.cost * (done - before) / job.config.epochs
+            left += job.cost * (job.config.epochs - done) / job.config.epochs
+        counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
+        counts.append(f"{len(running) - begun + len(waiting)} waiting")
+        if spent:
+            self._left = f", {tqdm.format_interval((time.monotonic() - self._began) * left / spent)} left"
+        self._bar.n = self._bar.total - left
+        self._bar.set_description_str(", ".join(counts) + self._left)
+
+    def say(self, text: str) -> None:
+        self._bar.clear()
+        self._log.info(text)
+        self._bar.refresh()
+
+    def say_done(self, job: Job, accuracy: float) -> None:
+        before, done = job.epochs()
+        self._spent += job.cost * (done - before) / job.config.epochs
+        self.done += 1
+        took = tqdm.format_interval(time.monotonic() - job.started)
+        left = self._left if self._bar.disable and self.done < len(self.todo) else ""
+        result = f"test accuracy {100 * accuracy:.1f} % after epoch {job.config.epochs}"
+        self.say(f"{self.done}/{len(self.todo)} {job.name}: {result}, {took}{left}")

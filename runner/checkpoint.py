@@ -1,0 +1,141 @@
+"""Checkpoints: files from which a training goes on bit for bit, and that can't be harmful.
+
+A checkpoint is a file of ``torch.save`` for ``torch.load(..., weights_only=True)``, which runs no code from it. Such a
+file is a zip archive, and the SHA-256 of its bytes is the archive's comment. ``last.pt`` and ``previous.pt`` are the
+two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from pathlib import Path
+
+import torch
+
+from runner.errors import CheckpointError, one_line
+from runner.files import BEST, LAST, PREVIOUS, has_fields, is_dataset, write_file
+
+log = logging.getLogger("ex1")
+
+VERSION = 2  # of the content below; files of version 1 have no entry "version"
+
+# What a checkpoint holds, and of what type it is; then the same for parts of it.
+CONTENT = {"config": dict, "machine": dict, "dataset": dict}  # what was trained, where, on what
+CONTENT |= {"model": dict, "optimizer": dict, "rng": dict, "history": list, "metrics": dict}  # the training state
+MACHINE = {"versions": dict}
+METRICS = {"images": int, "loss_sum": float, "correct": int, "logits": list, "steps": int, "seconds": float}
+ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
+ROW |= {"seconds": float, "images_per_second": float}
+
+CHECKSUM_BYTES = len(b"sha256:") + 64
+
+
+def _add_checksum(archive: bytes) -> bytes:
+    """Make the SHA-256 of a zip archive without a comment its comment."""
+    comment = b"sha256:" + hashlib.sha256(archive).hexdigest().encode()
+    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
+
+
+def _is_whole(content: bytes) -> bool:
+    return content == _add_checksum(content[: -CHECKSUM_BYTES - 2] + b"\0\0")
+
+
+def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        previous: the name that the checkpoint that was at ``path`` gets.
+        check: make sure first that it can be read again, which the state of an own model may prevent.
+
+    Raises:
+        OSError: it can't be written.
+        CheckpointError: it could not be read again.
+    """
+    buffer = io.BytesIO()
+    torch.save({"version": VERSION} | content, buffer)
+    if check:
+        buffer.seek(0)
+        try:
+            torch.load(buffer, weights_only=True)
+        except Exception as error:
+            raise CheckpointError("the model's state holds more than tensors and numbers: it can't be saved") from error
+    write_file(path, _add_checksum(buffer.getvalue()), previous)
+
+
+def load(run: str | Path, weights: str = "last") -> dict:
+    """Read the checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, onto the CPU.
+
+    It runs no code from the file. Where the last checkpoint is damaged, it reads the one before, with a warning.
+
+    Raises:
+        CheckpointError: there is none, or none can be read.
+    """
+    run = Path(run)
+    if weights == "last":
+        return load_last(run)[0]
+    if run.is_dir() and not (run / BEST).exists():
+        raise CheckpointError(f"{run / BEST} does not exist: it is written with --val holdout")
+    return _read(run / BEST)
+
+
+def load_last(run: Path) -> tuple[dict, Path]:
+    """Read the last checkpoint of ``run`` that is whole, and name its file; see :func:`load`."""
+    if run.is_file():
+        raise CheckpointError(f"{run} is a file: give the folder of a run")
+    if not has_checkpoint(run):
+        raise CheckpointError(f"{run / LAST} does not exist: is this the folder of a run?")
+    try:
+        return _read(run / LAST), run / LAST
+    except CheckpointError as problem:
+        try:
+            saved = _read(run / PREVIOUS)
+        except CheckpointError as second:
+            raise CheckpointError(f"{problem}; {second}") from problem
+        log.warning(f"{problem}; {run / PREVIOUS} is used, {position(saved)}")
+        return saved, run / PREVIOUS
+
+
+def _read(path: Path) -> dict:
+    """Read one file, and check that it holds what :func:`save` writes."""
+    # Bytes first: a damaged file is told by its checksum, before anything looks into it.
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
+    if not _is_whole(content):
+        raise CheckpointError(f"{path} is damaged: its checksum is not that of its content")
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
+
+    # Then its entries; a whole file without a version is of the time before checkpoints had one.
+    if has_fields(saved, {"config": dict, "model": dict}) and saved.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} is of another version of this program (its checkpoints have version {saved.get('version', 1)}, "
+            f"this one's {VERSION}): read it with that version, or train the run anew"
+        )
+    if not (
+        has_fields(saved, CONTENT)
+        and has_fields(saved["machine"], MACHINE)
+        and is_dataset(saved["dataset"])
+        and has_fields(saved["metrics"], METRICS)
+        and all(isinstance(logits, torch.Tensor) for logits in saved["metrics"]["logits"])
+        and [row["epoch"] for row in saved["history"] if has_fields(row, ROW)] == [*range(1, len(saved["history"]) + 1)]
+    ):
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    return saved
+
+
+def has_checkpoint(run: Path) -> bool:
+    return (run / LAST).exists() or (run / PREVIOUS).exists()
+
+
+def position(saved: dict) -> str:
+    """Say where in its training a checkpoint was written."""
+    epochs, steps = len(saved["history"]), saved["metrics"].get("steps", 0)
+    return f"after epoch {epochs}" + f" and {steps:,} steps of the next" * bool(steps)

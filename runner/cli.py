@@ -1,0 +1,289 @@
+"""The command line, made from the settings in ``config.py``, and what it asks for.
+
+It imports nothing slow, so that ``-h`` and a mistyped option are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import re
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from runner.config import (
+    AUTO,
+    DATA_URL_VARIABLE,
+    FIELDS,
+    PLACE_SETTINGS,
+    RECIPE_TABLE,
+    RECIPES,
+    TYPES,
+    Config,
+    EngineConfig,
+    check,
+    flag_of,
+    in_words,
+)
+from runner.errors import UsageError
+
+PROBES = ("evaluate", "transfer", "collapse", "predict")  # the actions on a saved run
+ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig))
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a command line asks for.
+
+    Attributes:
+        action: ``train``, ``list`` or one of ``PROBES``.
+        given: the settings that were given, by name, but those of which several may be given.
+        models, shuffles, seeds: those: names and patterns of models, values of --shuffle, values of --seeds.
+        run: the saved run of a probe.
+        images: the files of --predict.
+        weights: which weights of a saved run, ``last`` or ``best``.
+        resume: empty, ``auto`` or the folder of a run.
+        engine: where a sweep trains its runs; None: nothing was said of it.
+    """
+
+    action: str
+    given: dict[str, object]
+    models: str = ""
+    shuffles: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    run: str = ""
+    images: tuple[str, ...] = ()
+    weights: str = "last"
+    resume: str = ""
+    engine: EngineConfig | None = None
+    quiet: bool = False
+    debug: bool = False
+
+    def runs(self, names: Sequence[str]) -> list[dict[str, object]]:
+        """List the given settings of every run, by seed, shuffle and model.
+
+        Args:
+            names: the names that ``models`` stands for; empty if it is.
+        """
+        several = {"seed": self.seeds, "shuffle": self.shuffles, "model_name": tuple(names)}
+        several = {name: values for name, values in several.items() if values}
+        return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
+
+    def is_sweep(self, runs: Sequence[dict[str, object]]) -> bool:
+        """Tell whether ``runs`` are to be trained in processes of their own.
+
+        Raises:
+            UsageError: they are, and something else that was given does not go with that.
+        """
+        if len(runs) == 1 and not self.seeds and self.engine is None:
+            return False
+        if self.resume not in ("", AUTO):
+            raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
+        if not self.models:
+            raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
+        return True
+
+
+def parse(argv: Sequence[str] | None = None) -> Arguments:
+    """Parse and check the command line; a mistake ends the program with exit code 2 and its reason."""
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    try:
+        return _arguments(options)
+    except UsageError as error:
+        if options["debug"]:
+            traceback.print_exc()
+        parser.error(str(error))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser. Settings that are not given are absent from the parsed namespace."""
+    parser = argparse.ArgumentParser(
+        prog="ex1.py",
+        usage="ex1.py --model-name NAME [options]\n       ex1.py --model-name all [--seeds 0-4] [options]\n"
+        "       ex1.py --resume RUN [--epochs N]\n"
+        "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
+        "       ex1.py --predict IMAGE... --from RUN\n"
+        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py -h",
+        description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
+        epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
+        allow_abbrev=False,
+    )
+    _add_actions(parser)
+    _add_settings(parser)
+    _add_sweep_options(parser)
+    return parser
+
+
+def _add_actions(parser: argparse.ArgumentParser) -> None:
+    """Add what to do, one thing at a time, and what goes with it."""
+    group = parser.add_argument_group("what to do (default: train a network)")
+    actions = group.add_mutually_exclusive_group()
+    actions.add_argument(
+        "--resume",
+        metavar="RUN",
+        type=_run,
+        help="go on with a stopped run, given its folder, or with more --epochs with a finished one; "
+        "auto: with the run of these very settings if there is one, else begin it",
+    )
+    actions.add_argument("--list-models", action="store_true", help="show the models and exit")
+    actions.add_argument("--evaluate", metavar="RUN", type=_run, help="report a saved run again, given its folder")
+    actions.add_argument(
+        "--transfer",
+        metavar="RUN",
+        type=_run,
+        help="measure a saved run with each shuffle, and write that into the run's folder",
+    )
+    actions.add_argument(
+        "--collapse",
+        metavar="RUN",
+        type=_run,
+        help="make one matrix of a saved run's affine network, check that it computes the same, and write it and its "
+        "class templates, as pictures, into the run's folder",
+    )
+    actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+    group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
+    group.add_argument(
+        "--weights",
+        choices=("last", "best"),
+        help="which weights of a saved run (default: last; best: with --val holdout)",
+    )
+    group.add_argument("--quiet", action="store_true", help="print only the final result, warnings and errors")
+    group.add_argument("--debug", action="store_true", help="show where in the code an error came from")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field of ``Config``, by group."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for setting in FIELDS.values():
+        metadata = setting.metadata
+        if metadata["group"] not in groups:
+            groups[metadata["group"]] = parser.add_argument_group(metadata["group"])
+        options: dict = {"default": argparse.SUPPRESS, "help": metadata["help"].replace("%", "%%") + _default(setting)}
+        if setting.type == "bool":
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": TYPES[setting.type], "metavar": metadata["metavar"]}
+            options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
+        groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
+
+
+def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "batch of runs (several models, shuffles or seeds)",
+        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped batch.",
+    )
+    group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
+    group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        help="local: processes on this machine; ray: tasks of a Ray cluster (default: local)",
+    )
+    group.add_argument(
+        "--ray-address", metavar="ADDRESS", help="the Ray cluster (default: $RAY_ADDRESS, else a new one)"
+    )
+    group.add_argument("--gpus-per-run", type=float, metavar="X", help="GPUs that Ray gives to each run (default: 0)")
+
+
+def _default(setting: dataclasses.Field) -> str:
+    """Format an option's default for its help, e.g. ``(default: 10; fast: 3)``."""
+    default, recipes = setting.default, {}
+    if setting.name in RECIPE_TABLE:
+        recipes = {
+            recipe: values[setting.name] for recipe, values in RECIPES.items() if values[setting.name] != default
+        }
+    if default == "":
+        return ""
+    parts = [f"default: {in_words(default)}", *(f"{recipe}: {in_words(value)}" for recipe, value in recipes.items())]
+    return f" ({'; '.join(parts)})"
+
+
+def _run(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("names no run")
+    return text
+
+
+def _seeds(text: str) -> list[int]:
+    """Parse a list of numbers and ranges, such as ``0-4`` or ``0,2,7``."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,19})\s*(?:-\s*(\d{1,19})\s*)?", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise argparse.ArgumentTypeError(f"{part!r} is no seed or range of seeds, such as 3 or 0-4")
+        if last - first >= 10_000:
+            raise argparse.ArgumentTypeError(f"{part!r} are more than 10,000 seeds")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def _arguments(options: dict) -> Arguments:
+    """Check parsed options and make the arguments of them.
+
+    Raises:
+        UsageError: a value is out of its limits, or options don't go together.
+    """
+    # argparse makes an empty list of an option such as "--lr=--".
+    for name, value in options.items():
+        if value == []:
+            raise UsageError(f"{flag_of(name).removesuffix('-run')}: its value is missing")
+
+    # Each setting by itself.
+    given = {name: options[name] for name in FIELDS if name in options}
+    if os.environ.get(DATA_URL_VARIABLE):
+        given.setdefault("data_url", os.environ[DATA_URL_VARIABLE])
+    shuffles = _unique(part for value in given.pop("shuffle", []) for part in value.split(","))
+    seeds = _unique(options["seeds"] or ())
+    for name, value in [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", n) for n in seeds)]:
+        check(name, value)
+    if seeds and "seed" in given:
+        raise UsageError("--seed and --seeds: give one of them")
+
+    # What belongs to a sweep, if anything was said of it.
+    engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
+    engine = EngineConfig(**engine_options) if engine_options else None
+
+    # The action, and what goes with it.
+    action = next((probe for probe in PROBES if options[probe] is not None), "train")
+    if options["list_models"]:
+        action = "list"
+    if (action == "predict") != (options["from_run"] is not None):
+        raise UsageError("--predict IMAGE... and --from RUN go together")
+    if action in PROBES:
+        allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
+        sweep_options = {"shuffle": shuffles, "seeds": seeds} | engine_options
+        extra = [name for name in given if name not in allowed] + [
+            name for name, value in sweep_options.items() if value
+        ]
+        if extra:
+            raise UsageError(f"a saved run brings its own settings: leave out {', '.join(map(flag_of, extra))}")
+    elif options["weights"]:
+        raise UsageError("--weights goes with --evaluate, --transfer, --collapse or --predict")
+    if options["resume"] not in (None, AUTO) and "results_dir" in given:
+        raise UsageError("--results-dir: a run that is resumed stays where it is")
+    if action == "train" and options["resume"] in (None, AUTO):
+        Config.from_given(given)  # what can't work is said before the slow imports
+
+    return Arguments(
+        action=action,
+        given=given,
+        models=str(given.pop("model_name", "")),
+        shuffles=shuffles,
+        seeds=seeds,
+        run=options["from_run"] or (options[action] if action in PROBES else ""),
+        images=tuple(options["predict"] or ()),
+        weights=options["weights"] or "last",
+        resume=options["resume"] or "",
+        engine=engine,
+        quiet=options["quiet"],
+        debug=options["debug"],
+    )
+
+
+def _unique(values: Iterable) -> tuple:
+    return tuple(dict.fromkeys(values))

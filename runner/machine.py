@@ -1,0 +1,186 @@
+"""The machine that a run computes on: its device, threads and precision, and what files say about it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from runner.config import Config
+from runner.errors import UsageError
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMMIT_VARIABLE = "RUNNER_COMMIT"  # the commit of a copy of the code on another machine
+
+MACS_PER_THREAD = 20_000_000  # of a step's forward pass from which a thread more pays; measured on CPUs of 2 cores
+BF16_PAYS = 1.3  # how much faster than fp32 bf16 must be for "auto" to take it: noise alone must not decide
+PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")  # whose versions files hold
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes:
+        precision: of convolutions and matrix products, ``fp32`` or ``bf16``.
+        threads: of the model, on the CPU.
+        loader_threads: 0: a core is free to prepare images ahead; else so many prepare while the model waits.
+    """
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    @property
+    def loader_threads(self) -> int:
+        return 0 if cores() > self.threads else self.threads
+
+
+def set_up(config: Config, macs: int, device: torch.device, before: dict | None = None) -> Machine:
+    """Set the number of threads, and choose the precision.
+
+    Args:
+        macs: multiply-accumulates of the model for one image.
+        before: what the checkpoint that the run goes on from says of its machine; it decides what ``config`` leaves
+            open.
+    """
+    before = before or {}
+    threads, precision = config.threads, config.precision
+    if not threads and isinstance(before.get("threads"), int):
+        threads = min(max(0, before["threads"]), cores())
+    torch.set_num_threads(threads or threads_that_pay(macs, config.batch_size))
+    if precision == "auto":
+        precision = before.get("precision", "")
+    if precision not in ("fp32", "bf16"):
+        precision = fastest_precision(device)
+    return Machine(device, precision, torch.get_num_threads())
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_that_pay(macs: int, batch_size: int) -> int:
+    """Count the CPU threads worth their cost for a step; by a rule, so that the same command gives the same bits.
+
+    Args:
+        macs: multiply-accumulates of the model for one image.
+    """
+    return max(1, min(cores(), macs * batch_size // MACS_PER_THREAD))
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module) -> int:
+    """Count the multiply-accumulates of the convolutions and matrix products that ``model`` does for one image."""
+    counter = FlopCounterMode(display=False)
+    with torch.random.fork_rng(devices=[]), counter:
+        copy.deepcopy(model).eval()(torch.zeros(1, 3, 32, 32))
+    return counter.get_total_flops() // 2
+
+
+def pick_device(config: Config) -> torch.device:
+    """Choose the device to compute on.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if config.device == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[config.device]:
+        raise UsageError(f"--device {config.device}: there is none on this machine")
+    return torch.device(config.device)
+
+
+def fastest_precision(device: torch.device) -> str:
+    """Choose ``bf16`` where a measurement finds it clearly faster than fp32, else ``fp32``.
+
+    It measures a convolution of medium size with its gradients, and not the model at hand, so that the answer is the
+    machine's and the same for all runs on it.
+    """
+    if device.type == "mps":
+        return "fp32"
+
+    def seconds(precision: str) -> float:
+        synchronize(device)
+        began = time.perf_counter()
+        with autocast(device, precision):
+            layer(images).sum().backward()
+        synchronize(device)
+        return time.perf_counter() - began
+
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
+        images = torch.zeros(32, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
+        try:
+            pairs = [(seconds("fp32"), seconds("bf16")) for _ in range(10)][3:]  # the first ones warm up
+        except RuntimeError:  # a device without bf16
+            return "fp32"
+    return "bf16" if median(fp32 / bf16 for fp32, bf16 in pairs) >= BF16_PAYS else "fp32"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until ``device`` has done what it was given."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Compute convolutions and matrix products inside the block in ``precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def describe(machine: Machine, model_file: str = "") -> dict:
+    """Describe versions, device, threads, precision, git commit and the SHA-256 of a file of own models, for files."""
+    on_cuda = machine.device.type == "cuda"
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": ["python", *sys.argv],
+        "device": str(machine.device),
+        "device_name": torch.cuda.get_device_name(machine.device) if on_cuda else _cpu_name(),
+        "threads": machine.threads,
+        "precision": machine.precision,
+        "platform": platform.platform(),
+        "git_commit": git_commit(),
+        "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """Find the commit of the code, ``-dirty`` where Python files were changed since; None outside a checkout."""
+    if os.environ.get(COMMIT_VARIABLE):
+        return os.environ[COMMIT_VARIABLE]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        changed = git("diff", "--name-only", "HEAD", "--", "*.py")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    return None

@@ -1,0 +1,117 @@
+"""Going on with a saved run: its settings, which of them may change, and what is then no longer bit for bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from runner import checkpoint, files
+from runner.config import FIELDS, IDENTITY, Config, flag_of
+from runner.errors import RunnerError, UsageError
+
+log = logging.getLogger("ex1")
+
+
+def describe(run: str | Path) -> dict:
+    """Read ``config`` and ``dataset`` of a saved run, from its checkpoint, or before the first one from config.json.
+
+    Raises:
+        RunnerError: there is neither, or it can't be read.
+    """
+    run = Path(run)
+    if checkpoint.has_checkpoint(run) or not (run / files.CONFIG).exists():
+        return checkpoint.load(run)
+    content = files.read_config(run)
+    return {"config": content["settings"], "dataset": content["data"]}
+
+
+def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **overrides: object) -> Config:
+    """Make the settings of a saved run, with those that are ``given`` in place of the saved ones.
+
+    The saved address of the data and file of own models are not used: a run that somebody else made may not say where
+    to download from or what to open.
+
+    Args:
+        saved: what :func:`describe` or a checkpoint says of it.
+        overrides: other values of saved settings, which ``given`` wins over.
+
+    Raises:
+        RunnerError: the run's settings are not those of this program.
+        UsageError: they contradict those that are given.
+    """
+    settings = saved["config"] | {"data_url": "", "model_file": ""} | overrides
+    try:
+        Config.from_saved(settings)
+    except (TypeError, UsageError) as error:
+        raise RunnerError(f"{run} is not a run of this version of the program: {error}") from error
+    return Config.from_saved({**settings, **given})
+
+
+def resumed_config(run: str, given: Mapping[str, object]) -> Config:
+    """Make the settings of a run that goes on: the saved ones, and those that are ``given`` and may change.
+
+    Raises:
+        UsageError: what is given contradicts the run.
+        RunnerError: the run can't be read.
+    """
+    saved = describe(run)
+    config = saved_config(run, saved, given)
+
+    # The number of epochs may grow; what else makes it another run may not change, nor may its data.
+    different = differences(saved["config"], config, IDENTITY - {"epochs"})
+    if given.get("dataset") != "auto":
+        data = {"dataset": files.dataset_kind(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
+        different += differences(data, config, data.keys() & given.keys())
+    if different:
+        raise UsageError(f"{run} is another run than the one asked for: {'; '.join(different)}")
+    _check_epochs(saved, config, run)
+    return config
+
+
+def _check_epochs(saved: dict, config: Config, run: str) -> None:
+    """Check that the epochs asked for are not behind the run already, and that its schedule allows their number."""
+    done, begun = len(saved.get("history", [])), bool(saved.get("metrics", {}).get("steps"))
+    if done + begun > config.epochs:
+        more = f", and has begun epoch {done + 1}" * begun
+        raise UsageError(f"--epochs {config.epochs}: {run} has {done} epoch{'s' * (done != 1)} behind it{more}")
+    planned = saved["config"].get("epochs")
+    if config.schedule != "constant" and config.epochs != planned:
+        raise UsageError(
+            f"--epochs {config.epochs}: the learning rate of {run} is planned for its {planned} epochs; more begin anew"
+        )
+
+
+def differences(saved: Mapping[str, object], config: Config, names: Iterable[str]) -> list[str]:
+    """List the settings ``names`` that differ between a saved run and ``config``, as phrases for an error message."""
+    return [
+        f"it has {flag_of(name)} {saved[name]}, not {getattr(config, name)}"
+        for name in FIELDS
+        if name in names and name in saved and saved[name] != getattr(config, name)
+    ]
+
+
+def warn_of_other_machine(before: dict, now: dict) -> None:
+    """Say what keeps a run that goes on from being bit for bit what it would have been without a stop.
+
+    Args:
+        before, now: descriptions of machines, see ``runner/machine.py``.
+    """
+    compared = {
+        "threads": "threads",
+        "device": "device",
+        "device_name": "processor",
+        "precision": "precision",
+        "model_sha256": "own model",
+    }
+    before = {"precision": "fp32"} | before
+    changes = [
+        f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]
+    ]
+    torch_before, torch_now = before.get("versions", {}).get("torch"), now["versions"]["torch"]
+    if torch_before != torch_now:
+        changes.append(f"torch {torch_before}, now {torch_now}")
+    if changes:
+        log.warning(
+            f"it began with {'; '.join(changes)}: the result will not be bit for bit that of a run without a stop"
+        )
