@@ -1,7 +1,7 @@
-"""Networks that are one affine function of the image: the matrix they come to, and its templates as pictures.
+"""Models that are one affine function of the image: the matrix they come to, and its templates as pictures.
 
-Without ReLU and pools a network is logits = W x + b, however many layers it has. A row of W is the template of a
-class: its product with an image, pixel by pixel, is what the image scores for the class.
+Without ReLU and pools a model is logits = W x + b, however many layers it has. A row of W is the template of a class:
+its product with an image, pixel by pixel, is what the image scores for the class.
 """
 
 from __future__ import annotations
@@ -23,18 +23,12 @@ from runner.errors import RunnerError
 from runner.files import write_file
 from utils import new_figure, save_figure
 
-MATRIX, TEMPLATES, FACTS = "matrix.npz", "templates.png", "matrix.json"
-"""The files in the folder of a run."""
-
-BATCH = 32
-"""Images at once: a float64 convolution unfolds its whole batch, which has to fit into the processor's cache."""
-
-TOLERANCE = 1e-4
-"""The most by which a logit of an affine network may be off: some thirty times what rounding to float32 comes to."""
+BATCH = 32  # images at once: a float64 convolution unfolds them all, which has to fit into the processor's cache
+TOLERANCE = 1e-4  # of a logit: some thirty times what rounding to float32 comes to
 
 
 class NotAffine(RunnerError):
-    """A network that is not an affine function of the image."""
+    """A model that is not an affine function of the image."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Affine:
     bias: Tensor
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float64 (N, 10) of ``images`` (N, 3, 32, 32) of any floating-point type."""
+        """Compute the logits, float64 (N, 10), of ``images`` (N, 3, 32, 32) of any floating-point type."""
         return images.double().flatten(1) @ self.weight.flatten(1).T + self.bias
 
     @property
@@ -84,55 +78,51 @@ class Affine:
     def uniform_share(self) -> float:
         """How much of the centred templates is the same in all places, from 0 to 1, in squared weights.
 
-        1 is a network that sees an image's mean colour alone; 0 also stands for templates that are all alike.
+        1 is a model that sees an image's mean colour alone; 0 also stands for templates that are all alike.
         """
         templates = self.centred
-        everywhere = templates.square().sum()
+        total = templates.square().sum()
         uniform = templates.mean((2, 3)).square().sum() * math.prod(IMAGE_SHAPE[1:])
-        return (uniform / everywhere).item() if everywhere else 0.0
+        return (uniform / total).item() if total else 0.0
 
 
 @torch.no_grad()
-def collapse(network: nn.Module) -> Affine:
-    """The matrix and the bias of ``network``, which stays as it is: what it makes of each unit image, and of zero.
+def collapse(model: nn.Module) -> Affine:
+    """Compute the only affine function that ``model`` could be, from what it makes of each unit image and of zero.
 
-    A float64 copy in evaluation mode computes them, on the CPU, as not every device has float64. They are of the only
-    affine function that ``network`` could be; :func:`check` finds out whether it is.
+    A float64 copy in evaluation mode is asked, on the CPU, as not every device has float64. Whether ``model`` is affine
+    :func:`check` finds out.
     """
-    exact = copy.deepcopy(network).to("cpu", torch.float64).eval()
+    exact = copy.deepcopy(model).to("cpu", torch.float64).eval()
     bias = exact(torch.zeros(1, *IMAGE_SHAPE, dtype=torch.float64))[0]
-    units = torch.eye(math.prod(IMAGE_SHAPE)).view(-1, *IMAGE_SHAPE)
-    columns = torch.cat([exact(batch.double()) - bias for batch in units.split(BATCH)])
+    units = torch.eye(math.prod(IMAGE_SHAPE)).view(-1, *IMAGE_SHAPE)  # (3072, 3, 32, 32)
+    columns = torch.cat([exact(batch.double()) - bias for batch in units.split(BATCH)])  # (3072, 10)
     return Affine(columns.T.reshape(-1, *IMAGE_SHAPE), bias)
 
 
 @torch.no_grad()
-def largest_difference(network: nn.Module, affine: Affine, images: Tensor) -> float:
-    """The largest absolute difference between the logits of ``network``, as it computes them, and those of ``affine``.
+def largest_difference(model: nn.Module, affine: Affine, images: Tensor) -> float:
+    """Compare the logits of ``model``, in evaluation mode, with those of ``affine``: the largest absolute difference.
 
     Args:
-        network: in evaluation mode.
-        images: float (N, 3, 32, 32) in [-1, 1], of the type, on the device and in the memory format that ``network``
+        images: float (N, 3, 32, 32) in [-1, 1], of the type, on the device and in the memory format that ``model``
             takes.
 
     Returns:
-        The difference; not a number where a logit is none.
+        NaN where a logit is.
     """
-    differences = [(network(batch).cpu().double() - affine.logits(batch.cpu())).abs() for batch in images.split(BATCH)]
+    differences = [(model(batch).cpu().double() - affine.logits(batch.cpu())).abs() for batch in images.split(BATCH)]
     return torch.cat(differences).max().item()
 
 
-def check(name: str, network: nn.Module, affine: Affine, images: Tensor, tolerance: float = TOLERANCE) -> float:
-    """Checks that ``network``, called ``name``, gives the logits of ``affine`` on ``images``.
-
-    Returns:
-        Their largest difference; see :func:`largest_difference`.
+def check(name: str, model: nn.Module, affine: Affine, images: Tensor, tolerance: float = TOLERANCE) -> float:
+    """Check that ``model``, called ``name``, has the logits of ``affine`` on ``images``; return their difference.
 
     Raises:
-        NotAffine: it exceeds ``tolerance``.
+        NotAffine: a logit is off by more than ``tolerance``.
     """
-    difference = largest_difference(network, affine, images)
-    if not difference <= tolerance:
+    difference = largest_difference(model, affine, images)
+    if not difference <= tolerance:  # NaN too
         raise NotAffine(
             f"{name} is not affine: its logits are off by up to {difference:.2g} from those of the only affine "
             f"function that it could be ({tolerance:g} is allowed)"
@@ -140,8 +130,8 @@ def check(name: str, network: nn.Module, affine: Affine, images: Tensor, toleran
     return difference
 
 
-def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """What images score for their own class, beside what they score for the others.
+def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Summarise what images score for their own class, beside what they score for the others.
 
     A template that resembles its class gives it a high mean; one that resembles it up to the sign gives it a large
     standard deviation, so that it is often the highest, and as often the lowest.
@@ -151,8 +141,8 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
         labels: int64 (N,) in [0, C).
     """
     centred = logits - logits.mean(1, keepdim=True)
-    of_own = nn.functional.one_hot(labels, logits.shape[1]).bool()
-    own, others = centred[of_own], centred[~of_own]
+    is_own = nn.functional.one_hot(labels, logits.shape[1]).bool()  # (N, C)
+    own, others = centred[is_own], centred[~is_own]
     return {
         "own_mean": own.mean().item(),
         "own_sd": own.std(correction=0).item(),
@@ -162,11 +152,11 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def facts(affine: Affine, network: nn.Module) -> dict:
-    """What files say about the matrix of ``network``."""
+def describe(affine: Affine, model: nn.Module) -> dict:
+    """Describe the matrix of ``model``, for its file."""
     return {
         "parameters": affine.parameters,
-        "network_parameters": count_parameters(network),
+        "network_parameters": count_parameters(model),
         "singular_values": affine.singular_values.tolist(),
         "effective_rank": affine.effective_rank,
         "uniform_share": affine.uniform_share,
@@ -174,7 +164,7 @@ def facts(affine: Affine, network: nn.Module) -> dict:
 
 
 def save(path: Path, affine: Affine) -> None:
-    """Writes ``weight`` and ``bias`` as a NumPy archive (.npz), whole or not at all.
+    """Write ``weight`` and ``bias`` as a NumPy archive (.npz), whole or not at all.
 
     Raises:
         OSError: it can't be written.
@@ -185,14 +175,14 @@ def save(path: Path, affine: Affine) -> None:
 
 
 def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
-    """The ten templates, centred, as pictures on one scale that has its zero at mid-grey.
+    """Plot the ten templates, centred, on one scale that has its zero at mid-grey.
 
     Raises:
         OSError: it can't be written.
     """
     templates = affine.centred
     largest = templates.abs().max().item()
-    pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()
+    pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()  # (10, 32, 32, 3) in [0, 1]
     figure = new_figure(9, 4.9, title)
     for axes, picture, name in zip(figure.subplots(2, 5).flat, pictures, classes):
         axes.imshow(picture, interpolation="nearest")

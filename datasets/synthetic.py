@@ -1,4 +1,4 @@
-"""A generated 10-class data set, for machines without CIFAR-10 and for questions whose answer must be known.
+"""A generated 10-class set, for machines without CIFAR-10 and for questions whose answer must be known.
 
 Three cues carry the class, and by construction nothing else does:
 
@@ -20,12 +20,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from data import Dataset, Images, digest, generator
+from data import Dataset, Images, digest
 from runner.config import CUES
+from runner.rng import generator
 
 CLASSES = tuple(f"syn{i}" for i in range(10))
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
 STRENGTHS = dict.fromkeys(CUES, 0.7)
+
+NOTICE = f"""{"!" * 78}
+!!  {"THIS IS NOT CIFAR-10. The images and their ten classes are generated.":<70}  !!
+!!  {"No accuracy here says anything of CIFAR-10.":<70}  !!
+{"!" * 78}"""
 
 SIZE = 32
 BLOB_RADIUS = 3.0  # pixels, standard deviation
@@ -37,10 +43,9 @@ PIXEL_NOISE = 12.0  # grey levels, standard deviation, independent in each chann
 
 
 def make_dataset(seed: int = 0, strengths: dict[str, float] = STRENGTHS) -> Dataset:
-    """The synthetic data set: 10,000 training and 2,000 test images, the same number of each class.
+    """Make the synthetic set, as many images of each class: a pure function of ``seed`` and ``strengths``.
 
     Args:
-        seed: all images are a pure function of it and of ``strengths``.
         strengths: how reliably each cue shows the class, in [0, 1]; a cue left out has strength 0.
     """
     cues = "" if strengths == STRENGTHS else "".join(f" {cue} {value:g}" for cue, value in strengths.items())
@@ -58,54 +63,54 @@ def make_dataset(seed: int = 0, strengths: dict[str, float] = STRENGTHS) -> Data
     )
 
 
-def make_images(n: int, draws: np.random.Generator, strengths: dict[str, float]) -> Images:
-    """``n`` images, classes in turn, whose cues show the class with the given ``strengths``."""
+def make_images(n: int, rng: np.random.Generator, strengths: dict[str, float]) -> Images:
+    """Make ``n`` images, classes in turn, whose cues show the class with the given ``strengths``."""
     labels = np.arange(n) % len(CLASSES)
 
-    def shown(cue: str) -> np.ndarray:
-        truthful = draws.random(n) < strengths.get(cue, 0.0)
-        return np.where(truthful, labels, draws.integers(0, len(CLASSES), n))
+    def draw_shown(cue: str) -> np.ndarray:  # (n,) the class that a cue shows
+        truthful = rng.random(n) < strengths.get(cue, 0.0)
+        return np.where(truthful, labels, rng.integers(0, len(CLASSES), n))
 
-    hues = _hues(shown("colour"), draws)
-    lightness = _same_histogram(_texture(shown("texture"), draws) + _blob(shown("position"), draws))
+    hues = _draw_hues(draw_shown("colour"), rng)
+    lightness = _equalize(_draw_texture(draw_shown("texture"), rng) + _draw_blob(draw_shown("position"), rng))
     pixels = lightness[:, None] * (1 + SATURATION * hues[:, :, None, None])
-    pixels += draws.normal(0, PIXEL_NOISE, pixels.shape).astype(np.float32)
+    pixels += rng.normal(0, PIXEL_NOISE, pixels.shape).astype(np.float32)
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return Images(torch.from_numpy(pixels), torch.from_numpy(labels))
 
 
-def _hues(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """Factors (n, 3) in [-1, 1] that tint red, green and blue: three cosines 120 degrees apart."""
-    turns = classes / len(CLASSES) + draws.normal(0, HUE_JITTER, len(classes))
+def _draw_hues(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw factors (n, 3) in [-1, 1] that tint red, green and blue: three cosines 120 degrees apart."""
+    turns = classes / len(CLASSES) + rng.normal(0, HUE_JITTER, len(classes))
     return np.cos(2 * np.pi * (turns[:, None] - np.arange(3) / 3)).astype(np.float32)
 
 
-def _texture(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """Noise (n, 32, 32) of unit variance, band-limited around one of 5 orientations and 2 wavelengths."""
+def _draw_texture(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw noise (n, 32, 32) of unit variance, band-limited around one of 5 orientations and 2 wavelengths."""
     fy, fx = np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE), indexing="ij")
     bands = []
     for label in range(len(CLASSES)):
         angle, frequency = np.pi * (label % 5) / 5, (0.16, 0.30)[label // 5]
         ky, kx = frequency * np.sin(angle), frequency * np.cos(angle)
         bands.append(sum(np.exp(-((fy - s * ky) ** 2 + (fx - s * kx) ** 2) / (2 * 0.04**2)) for s in (1, -1)))
-    spectrum = np.fft.fft2(draws.standard_normal((len(classes), SIZE, SIZE))) * np.array(bands)[classes]
+    spectrum = np.fft.fft2(rng.standard_normal((len(classes), SIZE, SIZE))) * np.array(bands)[classes]
     noise = np.fft.ifft2(spectrum).real
     return noise / noise.std(axis=(1, 2), keepdims=True)
 
 
-def _blob(classes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """A Gaussian blob (n, 32, 32) near one of ten centres on a circle around the middle."""
+def _draw_blob(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a Gaussian blob (n, 32, 32) near one of ten centres on a circle around the middle."""
     angle = 2 * np.pi * classes / len(CLASSES)
     middle = (SIZE - 1) / 2
-    y = middle + 9 * np.sin(angle) + draws.normal(0, CENTRE_JITTER, len(classes))
-    x = middle + 9 * np.cos(angle) + draws.normal(0, CENTRE_JITTER, len(classes))
+    y = middle + 9 * np.sin(angle) + rng.normal(0, CENTRE_JITTER, len(classes))
+    x = middle + 9 * np.cos(angle) + rng.normal(0, CENTRE_JITTER, len(classes))
     line = np.arange(SIZE)
     distance = (line[None, :, None] - y[:, None, None]) ** 2 + (line[None, None, :] - x[:, None, None]) ** 2
     return BLOB_HEIGHT * np.exp(-distance / (2 * BLOB_RADIUS**2))
 
 
-def _same_histogram(images: np.ndarray) -> np.ndarray:
-    """Each image's values (n, 32, 32) replaced, in their order, by the same 1024 grey levels from 60 to 190."""
+def _equalize(images: np.ndarray) -> np.ndarray:
+    """Replace each image's values (n, 32, 32), in their order, by the same 1024 grey levels from 60 to 190."""
     flat = images.reshape(len(images), -1)
     ranks = np.argsort(np.argsort(flat, axis=1, kind="stable"), axis=1, kind="stable")
     levels = np.linspace(60, 190, flat.shape[1], dtype=np.float32)

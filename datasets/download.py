@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
+import logging
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from errno import EACCES, EDQUOT, EFBIG, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,16 +16,22 @@ from tqdm import tqdm
 from runner.config import DATA_URL_VARIABLE
 from runner.errors import RunnerError
 
+log = logging.getLogger("ex1")
+
 ATTEMPTS = 4
 TIMEOUT = 20  # seconds without a byte
+BLOCK = 1 << 16  # bytes read at once
+
+# Of this machine's disk: the same request would fail again.
+DISK_ERRORS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOENT, ENOTDIR}
 
 
 class DownloadError(RunnerError):
     """CIFAR-10 could not be downloaded."""
 
 
-def download(target: Path, url: str = "", notice: Callable[[str], None] = print) -> None:
-    """Downloads the official archive to ``target``, going on where an earlier attempt broke off.
+def download(target: Path, url: str = "") -> None:
+    """Download the official archive to ``target``, going on where an earlier attempt broke off.
 
     What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
     MD5 is right.
@@ -38,33 +44,36 @@ def download(target: Path, url: str = "", notice: Callable[[str], None] = print)
     from torchvision.datasets.utils import calculate_md5
 
     url = url or CIFAR10.url
-    advice = (
-        f"put {CIFAR10.filename}, {CIFAR10.base_folder}/ or image folders into {target.parent} yourself, or name "
-        f"another source with --data-url or ${DATA_URL_VARIABLE}; --dataset synthetic needs no download"
-    )
     part = target.with_name(target.name + ".part")
-    notice(f"downloading CIFAR-10 (163 MiB) from {url}")
+    log.info(f"downloading CIFAR-10 (163 MiB) from {url}")
     for attempt in range(1, ATTEMPTS + 1):
         resumed = part.exists()
         try:
+            # fetch what is missing, and let only the official archive appear
             _fetch(url, part)
-            found = calculate_md5(part)
-            if found == CIFAR10.tgz_md5:
+            md5 = calculate_md5(str(part))
+            if md5 == CIFAR10.tgz_md5:
                 part.replace(target)
                 return
             part.unlink()
-            problem = f"what came has MD5 {found}, not {CIFAR10.tgz_md5}"
+            problem = f"what came has MD5 {md5}, not {CIFAR10.tgz_md5}"
             final = not resumed  # a part that another source began can be what is wrong
         except (OSError, ValueError, http.client.HTTPException) as error:
-            problem, final = getattr(error, "reason", error), _is_final(error)
+            problem, final = str(getattr(error, "reason", error)), _is_final(error)
+
+        # give up, or wait a little longer each time
         if final or attempt == ATTEMPTS:
-            raise DownloadError(f"{url}: {problem}; {advice}")
-        notice(f"{url}: {problem}; attempt {attempt + 1} of {ATTEMPTS} follows")
+            raise DownloadError(
+                f"{url}: {problem}; put {CIFAR10.filename}, {CIFAR10.base_folder}/ or image folders into "
+                f"{target.parent} yourself, or name another source with --data-url or ${DATA_URL_VARIABLE}; "
+                "--dataset synthetic needs no download"
+            )
+        log.info(f"{url}: {problem}; attempt {attempt + 1} of {ATTEMPTS} follows")
         time.sleep(attempt)
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the same request would fail again within seconds.
+    """Tell whether the same request would fail again within seconds.
 
     So it is where there is no such host, page or scheme, no one listens, or this machine's disk is to blame.
     """
@@ -72,51 +81,35 @@ def _is_final(error: Exception) -> bool:
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
         return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
-    here = {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOENT,
-        errno.ENOTDIR,
-    }
-    return isinstance(error, ValueError) or getattr(error, "errno", None) in here
+    return isinstance(error, ValueError) or getattr(error, "errno", None) in DISK_ERRORS
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Appends to ``part`` what is still missing of ``url``.
+    """Append to ``part`` what is still missing of ``url``.
 
     Raises:
         OSError: the connection failed, stalled or broke off.
     """
+    # ask for the rest
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "ex1", **({"Range": f"bytes={have}-"} if have else {})}
-    )
+    headers = {"User-Agent": "ex1"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is missing
             return
         raise
+
+    # a source that knows no ranges sends all of it again
     with response:
-        resumed = response.status == 206
+        have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
-        total = int(length) + (have if resumed else 0) if length else None
+        total = have + int(length) if length else None
         with (
-            open(part, "ab" if resumed else "wb") as file,
-            tqdm(
-                total=total,
-                initial=have if resumed else 0,
-                unit="B",
-                unit_scale=True,
-                desc=part.stem,
-                disable=None,
-            ) as bar,
+            open(part, "ab" if have else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
-            while block := response.read(1 << 16):
+            while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))
             if total is not None and file.tell() < total:

@@ -1,0 +1,81 @@
+"""Where images come from: CIFAR-10 in any of its forms, or a generated set in its place."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from data import Dataset
+from datasets import cifar10, image_folder, synthetic
+from datasets.cache import lock
+from datasets.download import DownloadError, download
+from runner.config import Config, cue_strengths
+from runner.errors import DataError
+
+log = logging.getLogger("ex1")
+
+
+def load(config: Config) -> Dataset:
+    """Load the images of ``--dataset``; ``auto`` is CIFAR-10 where it can be had, else the generated set.
+
+    Raises:
+        DataError: the images in ``--data-dir`` are damaged.
+        DownloadError: with ``cifar10``, there are no images and no way to download them.
+    """
+    if config.dataset != "synthetic":
+        try:
+            return _load_cifar10(Path(config.data_dir), config.data_url)
+        except DownloadError as error:
+            if config.dataset == "cifar10":
+                raise
+            log.warning(f"CIFAR-10 is not in {config.data_dir} and could not be downloaded: {error}")
+    dataset = synthetic.make_dataset(config.data_seed, cue_strengths(config.cues) or synthetic.STRENGTHS)
+    log.warning(synthetic.NOTICE)
+    return dataset
+
+
+def _load_cifar10(data_dir: Path, url: str) -> Dataset:
+    if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
+        raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}")
+    kind, path = cifar10.find(data_dir) or ("", data_dir)
+    if kind == "batches":
+        return cifar10.load_batches(path)
+    with lock(data_dir.parent if data_dir.is_file() else data_dir):
+        kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
+        if not kind:
+            download(path, url)
+        return image_folder.load(path) if kind == "folder" else cifar10.load_archive(path)
+
+
+def max_train_images(config: Config) -> int:
+    """Bound the number of training images that ``load`` will find, without reading any.
+
+    Raises:
+        DataError: ``--data-dir`` holds folders that are not CIFAR-10's.
+    """
+    if config.dataset == "synthetic":
+        return synthetic.TRAIN_IMAGES
+    kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
+    return len(image_folder.list_images(path / "train")) if kind == "folder" else cifar10.TRAIN_IMAGES
+
+
+def kind_of(facts: dict) -> str:
+    """Name the ``--dataset`` that gives the data that a file of a run describes."""
+    return "cifar10" if facts.get("seed") is None else "synthetic"
+
+
+def reload(facts: dict, config: Config, run: str) -> Dataset:
+    """Load the data that the saved run ``run`` was trained on, which its files describe as ``facts``.
+
+    Raises:
+        DataError: it is not there, or something else is in its place.
+    """
+    kind, name = kind_of(facts), facts["name"]
+    # Only the official images can be downloaded.
+    if kind == "cifar10" and facts["slug"] != "cifar10" and not cifar10.find(Path(config.data_dir)):
+        raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")
+    dataset = load(replace(config, dataset=kind, data_seed=facts.get("seed") or 0))
+    if dataset.digest != facts["sha256"]:
+        raise DataError(f"{run} was trained on {name}, but {dataset.source} holds {dataset.name}")
+    return dataset

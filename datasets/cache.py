@@ -1,0 +1,112 @@
+"""Decoded images kept in the data folder, for as long as the files they came from stay the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from data import Images
+from runner.errors import DataError
+
+log = logging.getLogger("ex1")
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Let one run at a time download and decode; the next one finds the work done.
+
+    Where the folder can't be written there is nothing to guard.
+    """
+    file_lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file_lock.acquire(blocking=False)
+    except Timeout:
+        log.info(f"waiting for another run that is reading {folder}")
+        file_lock.acquire()
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+def cached(
+    folder: Path, kind: str, files: list[str], decode: Callable[[], tuple[Images, Images]]
+) -> tuple[Images, Images]:
+    """Take both splits from the cache in ``folder``, or decode them from ``files`` and cache them."""
+    path, fingerprint = folder / f".cache-{kind}.npz", _fingerprint(files)
+    # A cache of any other content, or none, only means that the images are decoded again.
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as cache:
+        if cache["fingerprint"].item() == fingerprint:
+            train, test = (as_images(cache[f"{split}_pixels"], cache[f"{split}_labels"]) for split in ("train", "test"))
+            return train, test
+    train, test = decode()
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(
+                file,
+                fingerprint=np.array(fingerprint),
+                train_pixels=train.pixels.numpy(),
+                train_labels=train.labels.numpy(),
+                test_pixels=test.pixels.numpy(),
+                test_labels=test.labels.numpy(),
+            )
+        temporary.replace(path)
+    except OSError as error:
+        log.warning(f"the decoded images are not cached, so the next start is slow: {error}")
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    return train, test
+
+
+def _fingerprint(files: list[str]) -> str:
+    """Hash names, sizes and times: it changes when a file is added, removed, renamed, or written to.
+
+    Raises:
+        DataError: one of the paths is no regular file, or leads nowhere.
+    """
+    total = hashlib.sha256()
+    for path in files:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from error
+        check_regular(path, status)
+        name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
+        total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def check_regular(path: str | Path, status: os.stat_result) -> None:
+    """Refuse what may have no end or block for ever, such as a pipe or a device. A link to a file is that file.
+
+    Raises:
+        DataError: it is no regular file.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is not a regular file")
+
+
+def as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
+    """Make tensors that share the memory of the arrays of one split.
+
+    Raises:
+        ValueError: they are not pixels and labels of CIFAR-10.
+    """
+    if (pixels.dtype, labels.dtype) != (np.uint8, np.int64) or pixels.shape != (*labels.shape, 3, 32, 32):
+        raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, labels {labels.dtype} {labels.shape}")
+    if not len(labels) or not 0 <= labels.min() <= labels.max() <= 9:
+        raise ValueError("there are no labels, or other ones than 0 to 9")
+    return Images(torch.from_numpy(pixels), torch.from_numpy(labels))

@@ -1,0 +1,1 @@
+"""Experiments beyond one run: they train or measure, and write numbers for the report."""
