@@ -6,12 +6,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from data import Dataset
+from data import Dataset, check_sizes
 from datasets import cifar10, image_folder, synthetic
 from datasets.cache import lock
 from datasets.download import DownloadError, download
 from runner.config import Config, cue_strengths
 from runner.errors import DataError
+from runner.files import dataset_kind
 
 log = logging.getLogger("ex1")
 
@@ -20,9 +21,11 @@ def load(config: Config) -> Dataset:
     """Load the images of ``--dataset``; ``auto`` is CIFAR-10 where it can be had, else the generated set.
 
     Raises:
+        UsageError: there are too few of them, which is found before they are read.
         DataError: the images in ``--data-dir`` are damaged.
         DownloadError: with ``cifar10``, there are no images and no way to download them.
     """
+    check_sizes(config, max_train_images(config))
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url)
@@ -60,18 +63,13 @@ def max_train_images(config: Config) -> int:
     return len(image_folder.list_images(path / "train")) if kind == "folder" else cifar10.TRAIN_IMAGES
 
 
-def kind_of(facts: dict) -> str:
-    """Name the ``--dataset`` that gives the data that a file of a run describes."""
-    return "cifar10" if facts.get("seed") is None else "synthetic"
-
-
 def reload(facts: dict, config: Config, run: str) -> Dataset:
     """Load the data that the saved run ``run`` was trained on, which its files describe as ``facts``.
 
     Raises:
         DataError: it is not there, or something else is in its place.
     """
-    kind, name = kind_of(facts), facts["name"]
+    kind, name = dataset_kind(facts), facts["name"]
     # Only the official images can be downloaded.
     if kind == "cifar10" and facts["slug"] != "cifar10" and not cifar10.find(Path(config.data_dir)):
         raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from runner.machine import Machine, describe
 
 import data
 import datasets
@@ -35,6 +34,7 @@ from runner import console
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError, one_line
 from runner.files import BASELINES, make_folder, write_json
+from runner.machine import Machine, describe
 from utils import EvalMetrics, count_confusion
 
 if TYPE_CHECKING:

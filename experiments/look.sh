@@ -3,7 +3,7 @@
 # is known, then on CIFAR-10 with shuffles between the extremes. Finished runs on the same images are not trained again.
 # Hours; stopped, the same command goes on.
 set -eu
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
 results=results/look
@@ -51,6 +51,6 @@ for run in "$results"/cifar10*/Q2_*/*/; do
     measure --collapse "$run" matrix.json
 done
 for study in "$results"/cifar10*/; do
-    [ -e "$study/baselines.json" ] || "$python" baselines.py --results-dir "$results"
-    "$python" report.py "$study"
+    [ -e "$study/baselines.json" ] || "$python" -m experiments.baselines --results-dir "$results"
+    "$python" -m report "$study"
 done

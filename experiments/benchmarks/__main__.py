@@ -10,14 +10,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import torch
-
 import console
-import pages
 import sources
-import utils
+import torch
 from benchmarks import contenders
 from benchmarks.sections import SECTIONS, Bench
+
+import pages
+import utils
 from pages import Heading, Text
 from runner import files
 

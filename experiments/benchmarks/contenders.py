@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import console
+import net
+import steps
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-import console
 import data
 import ex1
 import models
-import net
-import steps
 from runner import config
 
 UNTIMED = 20

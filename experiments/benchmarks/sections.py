@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from benchmarks import contenders
+from benchmarks.contenders import Lightning, Limit, Ours, Textbook
+from net import count_macs
+
 import models
 import outcomes
 import pages
 import utils
-from benchmarks import contenders
-from benchmarks.contenders import Lightning, Limit, Ours, Textbook
 from data import Dataset
 from figures import COLOURS_PER_FIGURE
-from net import count_macs
 from pages import Cell, Figure, Heading, Table, Text, number
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import RunnerError
@@ -83,7 +84,8 @@ def overhead(bench: Bench) -> list[pages.Block]:
     for threads in (1, 0):
         for model, batch_size, steps in SIZES:
             ours = [
-                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads) for name in PUBLISHED_SHUFFLES
+                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads)
+                for name in PUBLISHED_SHUFFLES
             ]
             if threads == 0 and ours[0].threads == 1:
                 continue  # the same as above

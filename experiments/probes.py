@@ -1,0 +1,185 @@
+"""Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import data
+import datasets
+import models
+import utils
+from datasets.image_folder import read_any_image
+from experiments import affine
+from runner import checkpoint, console, files, machine, resume, rng
+from runner.config import SHUFFLES, Config
+from runner.errors import RunnerError
+from utils import EvalMetrics
+
+Validate = Callable[..., EvalMetrics]  # ex1.validate
+
+
+@dataclass
+class LoadedRun:
+    """A saved run.
+
+    Attributes:
+        model: with the saved weights, in evaluation mode, on the device.
+        saved: the checkpoint.
+        weights: which it is, ``last`` or ``best``.
+    """
+
+    folder: Path
+    config: Config
+    model: nn.Module
+    saved: dict
+    weights: str
+    machine: machine.Machine
+
+    @property
+    def epoch(self) -> int:
+        """The epochs that are done."""
+        return len(self.saved["history"])
+
+    def loader(self, images: data.Images, shuffle: str = "") -> data.Loader:
+        """Make a loader of images that are not trained on; ``shuffle`` is one in place of the run's."""
+        config = replace(self.config, val_shuffle=shuffle or self.config.val_shuffle)
+        memory_format, threads = models.memory_format_of(self.model), self.machine.loader_threads
+        return data.make_loader(images, data.TEST, config, self.machine.device, memory_format, threads)
+
+    def test_images(self) -> tuple[data.Dataset, data.Images]:
+        """Load the data set that the run was trained on, and the test images that the run uses.
+
+        Raises:
+            RunnerError: it is not there, or something else is in its place.
+        """
+        dataset = datasets.reload(self.saved["dataset"], self.config, str(self.folder))
+        return dataset, data.subset(dataset.test, limit=self.config.limit)
+
+    def measure(self, images: data.Images, validate: Validate, shuffle: str = "") -> EvalMetrics:
+        """Measure the model on ``images``, with the random numbers of its last epoch."""
+        with rng.isolated_rng(self.config.seed, self.epoch, self.machine.device):
+            chunks = self.loader(images, shuffle).epoch(self.epoch)
+            return validate(self.model, chunks, len(self.saved["dataset"]["classes"]), self.machine.precision)
+
+
+def load_run(folder: str, weights: str, given: dict[str, object]) -> LoadedRun:
+    """Load a saved run.
+
+    Args:
+        weights: ``last`` or ``best``.
+        given: settings in place of the saved ones: where to find things, and how pixels are shuffled.
+
+    Raises:
+        RunnerError: the run can't be read, or is one of another model.
+    """
+    saved = checkpoint.load(folder, weights)
+    config = resume.saved_config(folder, saved, given, device="auto")
+    models.find(config.model_name, saved["config"].get("model_file"))
+    device = machine.pick_device(config)
+    model = models.build(config.model_name)
+    here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
+    try:
+        model.load_state_dict(saved["model"])
+    except Exception as error:
+        raise RunnerError(f"{folder}: {config.model_name} has changed since this run was trained") from error
+    return LoadedRun(Path(folder), config, model.to(device).eval(), saved, weights, here)
+
+
+def act(action: str, run: LoadedRun, images: Sequence[str], validate: Validate) -> None:
+    """Do one of ``cli.PROBES``."""
+    if action == "evaluate":
+        evaluate(run, validate)
+    elif action == "transfer":
+        transfer(run, validate)
+    elif action == "collapse":
+        collapse(run)
+    else:
+        predict(run, images)
+
+
+def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
+    """Say a saved run's result again, measured on the test images of its data set.
+
+    Raises:
+        RunnerError: its data can't be read, or is not what it was trained on.
+    """
+    dataset, images = run.test_images()
+    test = run.measure(images, validate)
+    where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs} epochs"
+    console.stdout_log(dataset.name).info(f"{run.folder}: {where}")
+    lines = utils.result_lines(test, dataset.classes)
+    console.print_result(run.config, dataset.name, run.folder, test.accuracy, lines)
+    return test
+
+
+def transfer(run: LoadedRun, validate: Validate) -> None:
+    """Measure a saved run on the test images with each shuffle, and write its accuracies into the run's folder.
+
+    Raises:
+        RunnerError: its data can't be read, or is not what it was trained on.
+    """
+    dataset, images = run.test_images()
+    name, trained_with = run.config.model_name, run.config.shuffle
+    accuracies = {}
+    for shuffle in SHUFFLES:
+        accuracies[shuffle] = accuracy = run.measure(images, validate, shuffle).accuracy
+        text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {accuracy:.1%}"
+        console.stdout_log(dataset.name).info(text)
+    facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights}
+    files.write_json(run.folder / files.TRANSFER, facts | {"images": len(images), "test_accuracy": accuracies})
+
+
+def collapse(run: LoadedRun) -> None:
+    """Write the matrix that the affine model of a saved run comes to, and its templates, into the run's folder.
+
+    Raises:
+        affine.NotAffine: the model has other logits than the matrix, on the test images.
+        RunnerError: its data can't be read, or is not what it was trained on.
+    """
+    dataset, images = run.test_images()
+    name, folder = run.config.model_name, run.folder
+
+    # The matrix, checked on every test image.
+    matrix = affine.collapse(run.model)
+    difference, logits, labels = 0.0, [], []
+    for pixels, targets in run.loader(images).epoch(run.epoch):
+        difference = max(difference, affine.check(name, run.model, matrix, pixels))
+        logits.append(matrix.logits(pixels.cpu()))
+        labels.append(targets.cpu())
+
+    facts = affine.facts(matrix, run.model) | {"images": len(images), "largest_difference": difference}
+    facts["scores"] = affine.scores(torch.cat(logits), torch.cat(labels))
+    affine.save(folder / files.MATRIX, matrix)
+    affine.plot_templates(folder / files.TEMPLATES, run.config.title(dataset.name), matrix, dataset.classes)
+    files.write_json(folder / files.MATRIX_FACTS, facts)
+    say = console.stdout_log(dataset.name)
+    say.info(f"{name}'s {facts['network_parameters']:,} parameters come to {facts['parameters']:,} numbers")
+    say.info(f"their logits differ by {difference:.1g} at most, on {len(images):,} test images")
+    say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
+
+
+@torch.no_grad()
+def predict(run: LoadedRun, paths: Sequence[str]) -> None:
+    """Classify image files, and print the three likeliest classes of each.
+
+    Raises:
+        DataError: one of them can't be read.
+    """
+    pixels = torch.stack([read_any_image(path) for path in paths])  # uint8 (n, 3, 32, 32)
+    images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
+    with machine.autocast(run.machine.device, run.machine.precision):
+        chunks = run.loader(images).epoch(run.epoch)
+        probabilities = torch.cat([run.model(chunk).float().softmax(1) for chunk, _ in chunks]).cpu()
+
+    dataset, shuffle = run.saved["dataset"], run.config.eval_shuffle
+    shuffled = "" if shuffle == "none" else f", its pixels shuffled ({shuffle})"
+    for path, row in zip(paths, probabilities):
+        top = row.topk(min(3, len(row)))
+        likeliest = ", ".join(f"{dataset['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
+        text = f"{run.config.model_name} sees in {path}{shuffled}: {likeliest}"
+        console.stdout_log(dataset["name"]).log(console.RESULT, text)
