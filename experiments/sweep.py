@@ -77,8 +77,7 @@ def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
     except Exception as error:
         log.warning(f"no report: {one_line(error)}")
     else:
-        for line in written.lines:
-            say.info(line)
+        say.info("\n".join([*written.notes, written.summary]))
 
 
 def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train: Train) -> Engine:

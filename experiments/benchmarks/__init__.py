@@ -1,1 +1,1 @@
-"""Speed and memory, measured side by side with what people use otherwise: ``python -m benchmarks``."""
+"""Speed and memory, measured side by side with what people use otherwise: ``python -m experiments.benchmarks``."""

@@ -1,4 +1,4 @@
-"""Times contenders side by side and writes a page of tables and figures: ``python -m benchmarks [SECTION...]``."""
+"""Time contenders side by side and write a page of tables and figures: ``python -m experiments.benchmarks [SECTION…]``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import console
-import sources
 import torch
-from benchmarks import contenders
-from benchmarks.sections import SECTIONS, Bench
 
-import pages
-import utils
-from pages import Heading, Text
-from runner import files
+import datasets
+from experiments.benchmarks import contenders
+from experiments.benchmarks.sections import SECTIONS, Bench
+from report.page import Block, Heading, Text, to_markdown
+from runner import console, files, machine
+from runner.config import Config
+from runner.machine import Machine
+
+log = logging.getLogger("ex1")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
@@ -38,17 +39,18 @@ def main() -> None:
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
+    console.set_up_logging()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    dataset = sources.load("cifar10", options.data_dir, notice=console.warn, warn=console.warn)
-    machine = utils.describe_machine(torch.device("cpu"), "fp32")
-    blocks: list[pages.Block] = [
+    dataset = datasets.load(Config("Q1_1", dataset="cifar10", data_dir=options.data_dir))
+    here = machine.describe(Machine(torch.device("cpu"), "fp32", torch.get_num_threads()))
+    blocks: list[Block] = [
         Heading("Benchmarks", 1),
         Text(
             items=(
-                f"Command: {' '.join(['python -m benchmarks', *options.sections, f'--rounds {options.rounds}'])}",
-                f"{machine['device_name']}, {os.cpu_count()} cores, {platform.system()}, "
-                f"PyTorch {torch.__version__}, {dataset.name}, commit {(machine['git_commit'] or 'unknown')[:9]}",
+                f"Command: {' '.join(['python -m experiments.benchmarks', *options.sections, f'--rounds {options.rounds}'])}",
+                f"{here['device_name']}, {os.cpu_count()} cores, {platform.system()}, "
+                f"PyTorch {torch.__version__}, {dataset.name}, commit {(here['git_commit'] or 'unknown')[:9]}",
                 "Every contender takes its turn in each round. A ratio is the median of the rounds' ratios; in "
                 "brackets, their lowest and highest.",
             )
@@ -60,9 +62,9 @@ def main() -> None:
         contenders.write_batches(dataset, Path(folder))
         bench = Bench(dataset, Path(options.data_dir), Path(folder), options.rounds, out.parent, Path(options.classic))
         for name in options.sections or SECTIONS:
-            console.warn(f"{name} …")
+            log.info(f"{name} …")
             blocks += SECTIONS[name](bench)
-            files.write_file(out, pages.to_markdown(blocks, out.parent))  # now, as the next may be stopped
+            files.write_file(out, to_markdown(blocks, out.parent))  # now, as the next may be stopped
     print(out.read_text(encoding="utf-8"))
 
 

@@ -7,31 +7,34 @@ one step took. Workers and the like are started before the clock is.
 from __future__ import annotations
 
 import pickle
+import runpy
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import console
-import net
-import steps
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
-from torchvision import datasets, transforms
+from torchvision import transforms
 
 import data
-import ex1
 import models
-from runner import config
+from runner import console, machine
+from runner.config import Config
+from runner.machine import PROJECT
+from runner.step import TrainStep, initialize_kaiming, make_optimizer
 
-UNTIMED = 20
-"""Steps before the clock starts, in which workers start and libraries pick their kernels."""
+# The program is a script that nothing imports: its functions are taken from the script as it is.
+EX1 = runpy.run_path(str(PROJECT / "ex1.py"), run_name="ex1")
+
+UNTIMED = 20  # steps before the clock starts, in which workers start and libraries pick their kernels
 
 
 def build(model: str) -> nn.Module:
-    """The network with the same weights for every contender."""
+    """Build the model with the same weights for every contender."""
     torch.manual_seed(0)
     return models.build(model)
 
@@ -39,75 +42,67 @@ def build(model: str) -> nn.Module:
 # ---- ours -----------------------------------------------------------------------------------------------------------
 
 
-class Ours:
+class ThisRepo:
     """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks.
 
     Args:
         settings: that differ from the recipe's.
     """
 
-    def __init__(self, model: str, dataset: data.Dataset, recipe: str = "classic", **settings: object):
-        self.config = config.Config(model, recipe=recipe, **(config.RECIPES[recipe] | settings))
+    def __init__(self, model_name: str, dataset: data.Dataset, recipe: str = "classic", **settings: object):
+        self.config = Config.from_given({"model_name": model_name, "recipe": recipe} | settings)
         self.name = "ours"
-        self.network = build(model)
-        self.device = torch.device("cpu")
-        self.precision = ex1.set_up_machine(self.config, self.network, self.device, None)
-        self.threads = torch.get_num_threads()
+        self.model = build(model_name)
+        self.machine = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
         if self.config.init == "kaiming":
-            net.initialize_kaiming(self.network)
-        self.step = steps.Step(
-            self.network,
-            steps.make_optimizer(self.network, self.config),
-            self.precision,
-            self.config.label_smoothing,
-        )
+            initialize_kaiming(self.model)
+        optimizer = make_optimizer(self.model, self.config)
+        step = TrainStep(self.model, optimizer, self.machine.precision, self.config.label_smoothing)
+        self.state = EX1["TrainState"](step, self.machine.device)
         self.images = dataset.train
         self.epoch = 0
 
     def loader(self, images: int) -> data.Loader:
-        layout = ex1.layout_of(self.network)
-        part = self.images.take(slice(images))
-        return ex1.make_loader(part, data.TRAIN, self.config, self.device, layout, self.config.batch_size)
+        some = self.images.take(slice(images))
+        placement = self.machine.device, models.memory_format_of(self.model), self.machine.loader_threads
+        return data.make_loader(some, data.TRAIN, self.config, *placement)
 
     def __call__(self, count: int) -> float:
         loader = self.loader(count * self.config.batch_size)
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.machine.threads)
         self.epoch += 1
-        with console.progress_bar("", len(loader), 0, quiet=False) as progress:
+        self.state.metrics = metrics = EX1["RunningMetrics"]()
+        with console.progress_bar("", len(loader)) as bar:
             began = time.perf_counter()
-            tally = ex1.train_epoch(
-                self.step,
-                loader.epoch(self.epoch),
-                self.config.batch_size,
-                after_step=lambda images: progress(images, tally_so_far),
-                tally=(tally_so_far := ex1.Tally()),
-            )
-            return (time.perf_counter() - began) / tally.steps
+            for images in EX1["train_epoch"](self.state, loader, self.epoch, self.config):
+                if bar.update(images) and metrics.images:
+                    bar.set_description_str(f"loss {metrics.loss:.3f}", refresh=False)
+            return (time.perf_counter() - began) / metrics.steps
 
 
-class Limit:
+class NoDataLoop:
     """The same network, batch size and optimiser on one batch that is there already: the time without any data."""
 
-    def __init__(self, ours: Ours):
+    def __init__(self, ours: ThisRepo):
         self.name = "bare limit"
-        self.threads = ours.threads
-        self.network = build(ours.config.model_name)
-        self.optimizer = steps.make_optimizer(self.network, ours.config)
-        self.precision = ours.precision
+        self.threads = ours.machine.threads
+        self.model = build(ours.config.model_name)
+        self.optimizer = make_optimizer(self.model, ours.config)
+        self.precision = ours.machine.precision
         chunk, labels = next(iter(ours.loader(ours.config.batch_size).epoch(1)))
         self.batch, self.labels = chunk, labels
 
     def __call__(self, count: int) -> float:
         torch.set_num_threads(self.threads)
-        self.network.train()
+        self.model.train()
         began = time.perf_counter()
         for _ in range(count):
             self.optimizer.zero_grad()
             if self.precision == "fp32":
-                logits = self.network(self.batch)
+                logits = self.model(self.batch)
             else:
                 with torch.autocast("cpu", torch.bfloat16):
-                    logits = self.network(self.batch)
+                    logits = self.model(self.batch)
             F.cross_entropy(logits.float(), self.labels).backward()
             self.optimizer.step()
         return (time.perf_counter() - began) / count
@@ -117,8 +112,8 @@ class Limit:
 
 
 def write_batches(dataset: data.Dataset, root: Path) -> None:
-    """Writes the images as the pickled files that torchvision's CIFAR10 reads."""
-    folder = root / datasets.CIFAR10.base_folder
+    """Write the images as the pickled files that torchvision's CIFAR10 reads."""
+    folder = root / torchvision.datasets.CIFAR10.base_folder
     folder.mkdir(parents=True)
     fifth = -(-len(dataset.train) // 5)
     parts = {f"data_batch_{i + 1}": dataset.train.take(slice(i * fifth, (i + 1) * fifth)) for i in range(5)}
@@ -127,7 +122,7 @@ def write_batches(dataset: data.Dataset, root: Path) -> None:
         (folder / name).write_bytes(pickle.dumps(content))
 
 
-class Cifar10(datasets.CIFAR10):
+class Cifar10(torchvision.datasets.CIFAR10):
     """torchvision's, for files of the same images that are not byte for byte the official ones."""
 
     def _check_integrity(self) -> bool:
@@ -147,7 +142,7 @@ class Textbook:
 
     def __init__(self, model: str, root: Path, num_workers: int, batch_size: int = 4):
         self.name = f"textbook loop, num_workers={num_workers}"
-        self.threads = steps.cores()
+        self.threads = machine.cores()
         self.trainset = classic_images(root)
         self.trainloader = DataLoader(self.trainset, batch_size=batch_size, shuffle=True, num_workers=num_workers)
         self.net = build(model).to(memory_format=torch.contiguous_format)

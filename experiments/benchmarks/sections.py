@@ -17,19 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks import contenders
-from benchmarks.contenders import Lightning, Limit, Ours, Textbook
-from net import count_macs
-
 import models
-import outcomes
-import pages
 import utils
 from data import Dataset
-from figures import COLOURS_PER_FIGURE
-from pages import Cell, Figure, Heading, Table, Text, number
+from experiments.benchmarks import contenders
+from experiments.benchmarks.contenders import Lightning, NoDataLoop, Textbook, ThisRepo
+from report import results
+from report.page import Block, Figure, Heading, Table, Text
+from report.plots import COLOURS_PER_FIGURE
+from report.text import Cell, number_cell
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import RunnerError
+from runner.machine import PROJECT, count_macs
 
 SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
 """Model, batch size, and the steps of a turn."""
@@ -54,7 +53,7 @@ def ratios(times: Sequence[float], base: Sequence[float]) -> str:
 
 
 def milliseconds(times: Sequence[float]) -> Cell:
-    return number(1e3 * median(times), 3)
+    return number_cell(1e3 * median(times), 3)
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,20 @@ class Bench:
     classic: Path
 
 
-def overhead(bench: Bench) -> list[pages.Block]:
+def overhead(bench: Bench) -> list[Block]:
     """What our loop adds to the steps themselves."""
     rows = []
     for threads in (1, 0):
         for model, batch_size, steps in SIZES:
             ours = [
-                Ours(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads)
+                ThisRepo(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads)
                 for name in PUBLISHED_SHUFFLES
             ]
-            if threads == 0 and ours[0].threads == 1:
+            if threads == 0 and ours[0].machine.threads == 1:
                 continue  # the same as above
-            limit, *times = alternate([Limit(ours[0]), *ours], steps, bench.rounds)
+            limit, *times = alternate([NoDataLoop(ours[0]), *ours], steps, bench.rounds)
             for name, own in zip(PUBLISHED_SHUFFLES, times):
-                facts = [model, str(batch_size), name, str(ours[0].threads)]
+                facts = [model, str(batch_size), name, str(ours[0].machine.threads)]
                 rows.append([*facts, milliseconds(limit), milliseconds(own), ratios(own, limit)])
     columns = ("model", "batch", "shuffle", "threads", "bare limit, ms/step", "ours, ms/step", "ours / limit")
     return [
@@ -104,11 +103,11 @@ def overhead(bench: Bench) -> list[pages.Block]:
     ]
 
 
-def classic(bench: Bench) -> list[pages.Block]:
+def classic(bench: Bench) -> list[Block]:
     """The classic recipe against the textbook loop and Lightning."""
     rows, notes = [], []
     for model, steps in (("Q1_1", 2000), ("Q1_19", 400)):
-        entries = [Ours(model, bench.dataset), Textbook(model, bench.batches, 2), Textbook(model, bench.batches, 0)]
+        entries = [ThisRepo(model, bench.dataset), Textbook(model, bench.batches, 2), Textbook(model, bench.batches, 0)]
         try:
             entries.append(Lightning(model, bench.batches, 2))
         except ImportError:
@@ -116,7 +115,7 @@ def classic(bench: Bench) -> list[pages.Block]:
         times = alternate(entries, steps, bench.rounds)
         for entry, own in zip(entries, times):
             epoch = median(own) * len(bench.dataset.train) / 4
-            facts = [model, entry.name, str(entry.threads), milliseconds(own), number(epoch, 1)]
+            facts = [model, entry.name, str(entry.threads), milliseconds(own), number_cell(epoch, 1)]
             rows.append([*facts, ratios(own, times[0])])
     columns = ("model", "contender", "threads", "ms/step", "s/epoch", "time / ours")
     return [
@@ -137,13 +136,15 @@ PROBE = f"""{PEAK}
 import os, sys, time
 import torch
 imported, bare = time.perf_counter(), peak()
-import commands, ex1, steps
+import ex1
+from runner import cli
+from runner.step import TrainStep
 def first(*args):
     os.write(2, str(time.perf_counter() - imported).encode())
     os._exit(0)
 if sys.argv.pop(1) == "start":
-    steps.Step.__call__ = first
-ex1.main(commands.parse())
+    TrainStep.__call__ = first
+ex1.main(cli.parse())
 os.write(2, str(peak() - bare).encode())
 """
 
@@ -151,18 +152,18 @@ os.write(2, str(peak() - bare).encode())
 def seconds(*command: str) -> float:
     """The seconds that a command of Python's takes, as a whole."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *command], cwd=utils.PROJECT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *command], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
-def start(bench: Bench) -> list[pages.Block]:
+def start(bench: Bench) -> list[Block]:
     """How long a command takes to begin, and how much memory a run takes."""
 
     def probe(what: str, *options: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", PROBE, what, "--model-name", "Q1_1", "--results-dir", folder, "--quiet"]
             command += ["--data-dir", str(bench.data_dir.resolve()), *options]
-            done = subprocess.run(command, cwd=utils.PROJECT, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
         return float(done.stderr)
 
     entries = {
@@ -176,12 +177,13 @@ def start(bench: Bench) -> list[pages.Block]:
         for what, entry in entries.items():
             measured[what].append(entry())
     rows = [
-        [what, number(median(times), 2), f"{min(times):.2f} … {max(times):.2f}"] for what, times in measured.items()
+        [what, number_cell(median(times), 2), f"{min(times):.2f} … {max(times):.2f}"]
+        for what, times in measured.items()
     ]
     memory = []
     for options in ("--shuffle none", "--shuffle fixed", "--shuffle per-image", "--val holdout", "--recipe fast"):
         peak = probe("memory", *options.split(), "--epochs", "1", "--batch-size", "128")
-        memory.append([options, number(peak, 0)])
+        memory.append([options, number_cell(peak, 0)])
     return [
         Heading("Start"),
         Table(("what", "median, s", "spread, s"), rows),
@@ -201,13 +203,13 @@ def textbook_epoch(bench: Bench, model: str, workers: int) -> float:
     return Textbook(model, bench.batches, workers)(TEXTBOOK_STEPS) * len(bench.dataset.train) / 4
 
 
-def run(bench: Bench, results: Path, *options: str) -> float:
+def run(bench: Bench, folder: Path, *options: str) -> float:
     """Has ``ex1.py`` train what ``options`` say, as a user would; returns the seconds of the whole command."""
-    places = ("--results-dir", str(results), "--data-dir", str(bench.data_dir.resolve()))
+    places = ("--results-dir", str(folder), "--data-dir", str(bench.data_dir.resolve()))
     return seconds("ex1.py", *options, "--quiet", *places)
 
 
-def batch(bench: Bench) -> list[pages.Block]:
+def batch(bench: Bench) -> list[Block]:
     """All models, an epoch each: a batch of ours against the textbook loop, one model after another."""
     names = [model.name for model in models.TABLE]
 
@@ -218,11 +220,11 @@ def batch(bench: Bench) -> list[pages.Block]:
     with tempfile.TemporaryDirectory() as folder:
         ours = run(bench, Path(folder), "--model-name", "all", "--epochs", "1")
     after = one_after_another()
-    rows = [["./run_all.sh --epochs 1, whole", number(ours, 0), "1.000"]]
+    rows = [["./run_all.sh --epochs 1, whole", number_cell(ours, 0), "1.000"]]
     for workers in before:
         both = before[workers], after[workers]
         what = f"textbook loop, num_workers={workers}, training alone"
-        rows.append([what, number(fmean(both), 0), ratios(both, (ours, ours))])
+        rows.append([what, number_cell(fmean(both), 0), ratios(both, (ours, ours))])
     return [
         Heading("A batch of runs"),
         Text(
@@ -234,13 +236,13 @@ def batch(bench: Bench) -> list[pages.Block]:
     ]
 
 
-def fast(bench: Bench) -> list[pages.Block]:
+def fast(bench: Bench) -> list[Block]:
     """The fast recipe's time to the accuracy of the classic one's best epoch.
 
     Raises:
         RunnerError: most of the runs to compare with are not classic.
     """
-    study = outcomes.read(bench.classic / bench.dataset.slug)
+    study = results.read(bench.classic / bench.dataset.slug)
     if not study.is_classic:
         raise RunnerError(f"most runs in {bench.classic} are not of the classic recipe")
     rows = []
@@ -256,7 +258,7 @@ def fast(bench: Bench) -> list[pages.Block]:
             with tempfile.TemporaryDirectory() as folder:
                 options = ("--model-name", model, "--recipe", "fast", "--seed", str(seed))
                 commands.append(run(bench, Path(folder), *options))
-                history = outcomes.read_run(next(Path(folder).glob(f"*/{model}/*"))).history
+                history = results.read_run(next(Path(folder).glob(f"*/{model}/*"))).history
             reached.append(next((row["epoch"] for row in history if row["val_accuracy"] >= best), math.inf))
             trained.append(sum(row["seconds"] for row in history if row["epoch"] <= reached[-1]))
             last.append(history[-1]["val_accuracy"])
@@ -268,8 +270,8 @@ def fast(bench: Bench) -> list[pages.Block]:
                     f"{fmean(last):.1f} % ({min(last):.1f} … {max(last):.1f})",
                     f"{sum(map(math.isfinite, reached))} of 3",
                     f"num_workers={workers}: {median(times):.0f}",
-                    number(median(trained), 1),
-                    number(median(commands), 1),
+                    number_cell(median(trained), 1),
+                    number_cell(median(commands), 1),
                     ratios(times, trained),
                 ]
             )
@@ -294,16 +296,17 @@ def fast(bench: Bench) -> list[pages.Block]:
     ]
 
 
-def growth(bench: Bench) -> list[pages.Block]:
+def growth(bench: Bench) -> list[Block]:
     """How the time of an epoch grows with images and with the network."""
     counts = (1_000, 5_000, 20_000, 50_000)
     rounds = max(3, bench.rounds // 2)
-    ours = Ours("Q1_1", bench.dataset, threads=1)
+    ours = ThisRepo("Q1_1", bench.dataset, threads=1)
     times = alternate([lambda steps, count=count: ours(count // 4) for count in counts], 1, rounds)
     rows = [
-        [f"{count:,}", number(median(own) * count / 4, 2), ratios(own, times[-1])] for count, own in zip(counts, times)
+        [f"{count:,}", number_cell(median(own) * count / 4, 2), ratios(own, times[-1])]
+        for count, own in zip(counts, times)
     ]
-    blocks: list[pages.Block] = [
+    blocks: list[Block] = [
         Heading("Growth"),
         Text("Q1_1, batches of 4, one thread: an epoch of so many images, and its time for an image."),
         Table(("images", "s/epoch", "time for an image / that with 50,000"), rows),
@@ -311,14 +314,14 @@ def growth(bench: Bench) -> list[pages.Block]:
     for batch_size in (4, 128):
         entries, compared = [], []
         for model in models.TABLE:
-            own = Ours(model.name, bench.dataset, threads=1, batch_size=batch_size)
-            limit, macs = Limit(own), count_macs(own.network)
+            own = ThisRepo(model.name, bench.dataset, threads=1, batch_size=batch_size)
+            limit, macs = NoDataLoop(own), count_macs(own.model)
             steps = max(8, round(8e9 / (macs * batch_size + 30e6)))
             limits, owns = alternate([limit, own], steps, rounds)
             epoch = len(bench.dataset.train) / batch_size
             times = median(owns) * epoch, median(limits) * epoch
             entries.append((macs, *times))
-            cells = number(macs / 1e6, 2), *(number(value, 1) for value in times)
+            cells = number_cell(macs / 1e6, 2), *(number_cell(value, 1) for value in times)
             compared.append([model.name, *cells, ratios(owns, limits)])
         figure = bench.out / f"growth_batch_{batch_size}.png"
         plot_growth(figure, entries, batch_size)
@@ -349,11 +352,4 @@ def plot_growth(path: Path, entries: Sequence[tuple[int, float, float]], batch_s
     utils.save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
-SECTIONS = {
-    "overhead": overhead,
-    "classic": classic,
-    "start": start,
-    "batch": batch,
-    "fast": fast,
-    "growth": growth,
-}
+SECTIONS = {"overhead": overhead, "classic": classic, "start": start, "batch": batch, "fast": fast, "growth": growth}
