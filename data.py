@@ -75,16 +75,9 @@ class Dataset:
     @property
     def facts(self) -> dict:
         """What files of a run say about its data; together with the images it is the ``Dataset`` again."""
-        return {
-            "name": self.name,
-            "slug": self.slug,
-            "source": self.source,
-            "sha256": self.digest,
-            "seed": self.seed,
-            "classes": list(self.classes),
-            "train_images": len(self.train),
-            "test_images": len(self.test),
-        }
+        counts = {"train_images": len(self.train), "test_images": len(self.test)}
+        facts = {"name": self.name, "slug": self.slug, "source": self.source, "sha256": self.digest, "seed": self.seed}
+        return facts | {"classes": list(self.classes)} | counts
 
 
 def digest(train: Images, test: Images) -> str:
@@ -101,7 +94,7 @@ def balanced_subset(labels: Tensor, n: int, purpose: str) -> Tensor:
     The draw depends on ``purpose`` and the labels alone, so that all runs share it. A smaller subset for the same
     purpose is a part of a larger one.
     """
-    # A random order, then the first of each class, the second of each, and so on.
+    # A random order; then the first of each class, the second of each, and so on.
     order = generator(purpose).permutation(len(labels))
     drawn = labels.numpy()[order]
     rank = np.empty(len(labels), dtype=np.int64)
@@ -134,8 +127,7 @@ def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
 def check_sizes(config: Config, images: int) -> None:
     """Check the settings that need a number of training images against ``images``.
 
-    Raises:
-        UsageError: too few images are left to train on.
+    Raises UsageError if too few images are left to train on.
     """
     if config.val == "holdout":
         if config.holdout >= images:
@@ -149,10 +141,8 @@ def check_sizes(config: Config, images: int) -> None:
 def split(dataset: Dataset, config: Config) -> tuple[Images, Images, Images]:
     """Choose the training, validation and test images of a run; without a hold-out the last two are one object.
 
-    The hold-out is split off first, so that it is the same for every ``train_fraction``.
-
-    Raises:
-        UsageError: too few images are left to train on.
+    The hold-out is split off first, so that it is the same for every ``train_fraction``. Raises UsageError if too few
+    images are left to train on.
     """
     check_sizes(config, len(dataset.train))
     train, test = dataset.train, subset(dataset.test, limit=config.limit)
@@ -383,27 +373,14 @@ class Loader:
 
 
 def make_loader(
-    images: Images,
-    split: int,
-    config: Config,
-    device: torch.device,
-    memory_format: torch.memory_format,
-    threads: int = 0,
+    images: Images, split: int, config: Config, device: torch.device, memory_format: torch.memory_format, threads: int
 ) -> Loader:
     """Make the loader of a split; only training images change their order and are mirrored."""
-    training = split == TRAIN
-    return Loader(
-        images,
-        split,
-        config.batch_size if training else EVAL_BATCH,
-        shuffle=config.shuffle if training else config.eval_shuffle,
-        shuffle_seed=config.shuffle_seed,
-        order_seed=config.seed if training else None,
-        device=device,
-        memory_format=memory_format,
-        flip=training and config.augment == "flip",
-        threads=threads,
-    )
+    where: dict = {"device": device, "memory_format": memory_format, "threads": threads}
+    if split != TRAIN:
+        return Loader(images, split, EVAL_BATCH, config.eval_shuffle, config.shuffle_seed, **where)
+    flip, seeds = config.augment == "flip", (config.shuffle_seed, config.seed)
+    return Loader(images, split, config.batch_size, config.shuffle, *seeds, flip=flip, **where)
 
 
 def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:

@@ -1,9 +1,6 @@
 """Train one of the named networks on CIFAR-10, validate it after each epoch, and write down what came out.
 
 python ex1.py --model-name Q1_19 --epochs 15
-python ex1.py --evaluate results/cifar10/Q1_19/...
-python ex1.py --predict cat.jpg --from results/cifar10/Q1_19/...
-python ex1.py --collapse results/cifar10/Q2_1/...
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ import models
 import utils
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import AUTO, Config, EngineConfig
-from runner.errors import CheckpointError, Diverged, RunnerError, one_line
+from runner.errors import CheckpointError, Diverged
 from runner.run import Run, open_run
 from runner.signals import Stopped, StopSignal
 from runner.step import TrainStep, initialize_kaiming, learning_rate, make_optimizer
@@ -60,8 +57,7 @@ class TrainState:
     def state_dict(self) -> dict:
         """Copy the state, with that of the random generators.
 
-        Raises:
-            Diverged: an output of the chunk at work, whose losses are not known yet, or a weight, is not finite.
+        Raises Diverged if an output of the chunk at work, whose losses are not known yet, or a weight, is not finite.
         """
         metrics, lr = self.metrics, self.step.lr
         for step, logits in enumerate(metrics.logits, metrics.steps - len(metrics.logits) + 1):
@@ -101,9 +97,7 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
     """Train on every batch of one epoch, or of what is left of it, and yield the images of each step after it.
 
     The loss and accuracy of ``state.metrics`` are those of the images as they were trained on, before their own step.
-
-    Raises:
-        Diverged: the loss is not a finite number.
+    Raises Diverged if the loss is not a finite number.
     """
     step, metrics = state.step, state.metrics
     step.model.train()
@@ -136,8 +130,7 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
 def add_losses(state: TrainState, waiting: list[Tensor], batch_size: int) -> None:
     """Add the losses of the steps whose logits wait in the metrics, and empty ``waiting``, the labels of their chunks.
 
-    Raises:
-        Diverged: one of them is not a finite number.
+    Raises Diverged if one of them is not a finite number.
     """
     metrics, lr = state.metrics, state.step.lr
     losses = metrics.accumulate(torch.cat(waiting))
@@ -154,11 +147,10 @@ def validate(
 ) -> EvalMetrics:
     """Measure ``model`` on the images of ``chunks``: float32 (C, 3, 32, 32) and labels int64 (C,), many at a time.
 
+    Raises Diverged if the loss is not a finite number.
+
     Args:
         precision: of its convolutions and matrix products, ``fp32`` or ``bf16``.
-
-    Raises:
-        Diverged: the loss is not a finite number.
     """
     model.eval()
     loss_sum = confidence_sum = 0.0
@@ -181,12 +173,11 @@ def validate(
 def train(config: Config, resumed: str = "") -> Path:
     """Train one run, or what is left of it, and return its folder of results.
 
+    Raises RunnerError if settings, data or files don't work out, or a loss is not a finite number; Stopped if a signal
+    came, with the run saved.
+
     Args:
         resumed: empty for a new run, ``auto``, or the folder of the run that goes on.
-
-    Raises:
-        RunnerError: settings, data or files that don't work out, or a loss that is not a finite number.
-        Stopped: a signal came; the run is saved.
     """
     # Data; without a hold-out the validation images are the test images, as published.
     device = machine.pick_device(config)
@@ -214,7 +205,9 @@ def train(config: Config, resumed: str = "") -> Path:
         train_loader = data.make_loader(train_images, data.TRAIN, config, *placement)
         test_loader = data.make_loader(test_images, data.TEST, config, *placement)
         val_loader = data.make_loader(val_images, data.HOLDOUT, config, *placement) if has_holdout else test_loader
-        write_samples(run, val_images, val_loader)
+        rows, labels = data.sample_rows(val_images, val_loader, config.eval_shuffle)
+        names = [facts["classes"][label] for label in labels]
+        utils.plot_samples(run.folder / files.SAMPLES, config.title(facts["name"]), rows, names)
         del dataset, train_images, val_images, test_images
 
         # The state that training changes: new, or that of the checkpoint.
@@ -282,18 +275,10 @@ def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
     return header
 
 
-def write_samples(run: Run, original: data.Images, loader: data.Loader) -> None:
-    """Plot the first image of each class, before and after the shuffle."""
-    rows, labels = data.sample_rows(original, loader, run.config.eval_shuffle)
-    names = [run.dataset["classes"][label] for label in labels]
-    utils.plot_samples(run.folder / files.SAMPLES, run.config.title(run.dataset["name"]), rows, names)
-
-
 def restore(state: TrainState, run: Run) -> None:
     """Put ``state`` back to the checkpoint that ``run`` goes on from, and say so.
 
-    Raises:
-        CheckpointError: it is the checkpoint of another model.
+    Raises CheckpointError if it is the checkpoint of another model.
     """
     origin = run.continues or run.folder
     try:
@@ -372,35 +357,24 @@ def finish(run: Run, history: list[dict], test: EvalMetrics, header: dict) -> No
         results["best_epoch_by_holdout"] = {"epoch": best["epoch"], "validation_accuracy": best["val_accuracy"]}
     files.write_json(folder / files.METRICS, header | results)
 
-    console.print_result(run.config, name, folder, test.accuracy, utils.result_lines(test, classes))
+    console.print_result(run.config, name, folder, test.accuracy, utils.result_lines(results["test"]))
     written = ", ".join(sorted(path.name for path in folder.iterdir() if path.name[0] != "."))
     console.stdout_log(name).info(f"in {folder}: {written}")
 
 
 def say_finished(run: Run) -> None:
-    """Say the result in the files of a run that is finished.
-
-    Raises:
-        RunnerError: they can't be read.
-    """
-    name, classes = run.dataset["name"], run.dataset["classes"]
-    console.stdout_log(name).info(f"{run.folder} is finished; more --epochs would go on with it")
-    try:
-        test = EvalMetrics.from_dict(files.read_metrics(run.folder)["test"], len(classes))
-    except (LookupError, TypeError, ValueError) as error:
-        raise RunnerError(f"{run.folder / files.METRICS} is not the result of a run: {one_line(error)}") from error
-    console.print_result(run.config, name, run.folder, test.accuracy, utils.result_lines(test, classes))
+    """Say the result in the files of a run that is finished. Raises RunnerError if they can't be read."""
+    folder, name = run.folder, run.dataset["name"]
+    test = files.read_metrics(folder)["test"]
+    console.stdout_log(name).info(f"{folder} is finished; more --epochs would go on with it")
+    console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
 
 
 def act(arguments: cli.Arguments) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        RunnerError, Stopped: see :func:`train`.
-    """
+    """Do what the command line asks for. Raises what :func:`train` does."""
     given = arguments.given
     if "model_file" in given:
         models.load_file(str(given["model_file"]))

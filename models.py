@@ -46,21 +46,14 @@ OWN = "own"  # added by a user
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a network, with the sizes it needs and the trainable parameters it has.
+    """One layer of a network, with the sizes it needs and the trainable parameters it has."""
 
-    Attributes:
-        kind: ``"conv"``, ``"pool"``, ``"dropout"`` or ``"linear"``.
-        inputs, outputs: channels of a convolution, neurons of a linear layer.
-        kernel, padding: in pixels.
-        size: height and width of what a convolution puts out, in pixels.
-    """
-
-    kind: str
-    inputs: int = 0
+    kind: str  # "conv", "pool", "dropout" or "linear"
+    inputs: int = 0  # channels of a convolution, neurons of a linear layer
     outputs: int = 0
-    kernel: int = 0
-    padding: int = 0
-    size: int = 1
+    kernel: int = 0  # pixels
+    padding: int = 0  # pixels
+    size: int = 1  # height and width of what a convolution puts out, in pixels
 
     @property
     def parameters(self) -> int:
@@ -124,8 +117,7 @@ class ModelSpec:
     def layers(self) -> list[Layer]:
         """List the layers from the image to the logits.
 
-        Raises:
-            ValueError: a word that is not in the notation, or a kernel larger than its input.
+        Raises ValueError if a word that is not in the notation, or a kernel larger than its input.
         """
         # Features: channels and size follow from layer to layer.
         channels, size, _ = IMAGE_SHAPE
@@ -226,10 +218,8 @@ for _spec in TABLE:
 def register(name: str, change: str = "", parameters: int | None = None):
     """Decorate an own ``nn.Module`` class so that it is in the registry under ``name``.
 
-    The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10).
-
-    Raises:
-        ValueError: the name is missing, taken, or not made of letters, digits, ``_``, ``-`` and ``.``.
+    The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10). Raises
+    ValueError if the name is missing, taken, or not made of letters, digits, ``_``, ``-`` and ``.``.
     """
     if not isinstance(name, str):
         raise ValueError('give the model a name: @register("Name")')
@@ -244,8 +234,7 @@ def register(name: str, change: str = "", parameters: int | None = None):
 def load_file(path: str | Path) -> None:
     """Run the Python file at ``path``, so that its ``@register`` decorators add their models.
 
-    Raises:
-        UsageError: there is no such file, or it does not run to its end.
+    Raises UsageError if there is no such file, or it does not run to its end.
     """
     path = Path(path).resolve()
     if not path.is_file() or path.suffix != ".py":
@@ -265,11 +254,10 @@ def load_file(path: str | Path) -> None:
 def find(name: str, own_file: object = None) -> ModelSpec:
     """Find the row called ``name``; case does not matter, nor ``-`` in place of ``_``.
 
+    Raises UnknownModel if no row has that name.
+
     Args:
         own_file: the file of own models that a saved run names; it is not run for that, but named in the message.
-
-    Raises:
-        UnknownModel: no row has that name.
     """
     try:
         return REGISTRY[_key(name)]
@@ -284,8 +272,7 @@ def find(name: str, own_file: object = None) -> ModelSpec:
 def select(names: str) -> list[ModelSpec]:
     """Find the rows that a list of names stands for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once.
 
-    Raises:
-        UnknownModel: no row has a name of the list.
+    Raises UnknownModel if no row has a name of the list.
     """
     chosen = {}
     for name in names.split(","):
@@ -378,9 +365,8 @@ class Net(nn.Module):
 def build(name: str) -> nn.Module:
     """Build a new model, with PyTorch's default initialisation drawn from torch's global generator.
 
-    Raises:
-        UsageError: no row has that name, it cannot be built, has other parameters than its row promises, or does not
-            give 10 logits.
+    Raises UsageError if no row has that name, it cannot be built, has other parameters than its row promises, or does
+    not give 10 logits.
     """
     spec = find(name)
     try:

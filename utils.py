@@ -71,19 +71,6 @@ class EvalMetrics:
             "confusion_axes": ["true class", "predicted class"],
         }
 
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any], classes: int) -> EvalMetrics:
-        """Read the entry of ``metrics.json``.
-
-        Raises:
-            LookupError, TypeError, ValueError: it is not the entry of so many classes.
-        """
-        confusion = torch.tensor(entry["confusion"])
-        whole = confusion.shape == (classes, classes) and confusion.dtype == torch.int64
-        if not whole or confusion.min() < 0 or not confusion.any():
-            raise ValueError("no confusion matrix of its classes")
-        return cls(float(entry["loss"]), confusion, float(entry["confidence"]))
-
 
 @dataclass
 class RunningMetrics:
@@ -129,19 +116,19 @@ def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
 
 
-def result_lines(metrics: EvalMetrics, classes: Sequence[str]) -> list[str]:
-    """Format a run's result: the accuracy on all images, then that of each class."""
-    percent, loss = 100 * metrics.accuracy, metrics.loss
-    overall = f"Accuracy of the network on {metrics.images:,} test images: {percent:.1f} % (loss {loss:.3f})"
-    return [overall, *per_class_lines(metrics, classes)]
+def result_lines(test: Mapping[str, Any]) -> list[str]:
+    """Format a run's result, the entry ``test`` of ``metrics.json``: the accuracy on all images, then by class."""
+    percent, loss = 100 * test["accuracy"], test["loss"]
+    overall = f"Accuracy of the network on {test['images']:,} test images: {percent:.1f} % (loss {loss:.3f})"
+    return [overall, *per_class_lines(test["per_class_accuracy"])]
 
 
-def per_class_lines(metrics: EvalMetrics, classes: Sequence[str]) -> list[str]:
+def per_class_lines(per_class: Mapping[str, float | None]) -> list[str]:
     """Format the accuracy of each class as the published tables do, e.g. ``Accuracy of plane : 48 %``."""
-    width = max(map(len, classes))
+    width = max(map(len, per_class))
     return [
         f"Accuracy of {name:>{width}} : " + ("no images" if value is None else f"{100 * value:2.0f} %")
-        for name, value in zip(classes, metrics.per_class)
+        for name, value in per_class.items()
     ]
 
 

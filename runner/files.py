@@ -165,11 +165,14 @@ def read_metrics(run: Path) -> dict:
         RunnerError: it can't be read, or is not the result of a run.
     """
     content = read_json(run / METRICS)
-    test = content.get("test")
+    test, number = content.get("test"), (int, float)
+    fields = {"images": int, "loss": number, "accuracy": number, "per_class_accuracy": dict}
     if not (
         isinstance(content.get("epochs"), int)
-        and has_fields(test, {"accuracy": (int, float)})
+        and has_fields(test, fields)
         and 0 <= test["accuracy"] <= 1
+        and all(isinstance(value, (*number, type(None))) for value in test["per_class_accuracy"].values())
+        and test["per_class_accuracy"]
     ):
         raise RunnerError(f"{run / METRICS} is not the result of a run")
     return content
