@@ -1,15 +1,11 @@
-import io
 import os
-import pickle
-import struct
 import tarfile
 from hashlib import md5
-from pathlib import Path
 
 os.environ.pop("CIFAR10_URL", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores with each other
 
 import numpy as np
-import processes
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
@@ -18,8 +14,9 @@ import commands
 import ex1
 import sources
 import synthetic
-
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.helpers import processes
+from tests.helpers.official import python2_pickle
+from tests.helpers.paths import PROJECT
 
 
 @pytest.fixture(autouse=True)
@@ -71,25 +68,6 @@ def place(tmp_path):
     yield make
     for place in places:
         place.kill_all()
-
-
-class _Python2Pickler(pickle._Pickler):
-    """Writes byte strings the way Python 2 did, which wrote the official batches."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def _save_string(self, value):
-        raw = value if isinstance(value, bytes) else value.encode("latin1")
-        self.write(b"T" + struct.pack("<i", len(raw)) + raw)
-        self.memoize(value)
-
-    dispatch[bytes] = dispatch[str] = _save_string
-
-
-def python2_pickle(content) -> bytes:
-    buffer = io.BytesIO()
-    _Python2Pickler(buffer, protocol=2).dump(content)
-    return buffer.getvalue()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("reads its memory from /proc", allow_module_level=True)
 
-import fuzz
+from tests import fuzz
 
 
 @pytest.mark.filterwarnings("ignore")

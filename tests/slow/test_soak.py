@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
 
 SCRIPT = """
 import ctypes, gc, os, sys, tempfile

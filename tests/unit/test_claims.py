@@ -5,12 +5,12 @@ import random
 import mpmath
 import numpy as np
 import pytest
-from fake_runs import fake_run, fake_study
 
 import claims
 import estimates
 import outcomes
 from claims import FAILS, HOLDS, OPEN
+from tests.helpers.fake_runs import fake_run, fake_study
 
 EARLY_50 = 90  # the made-up accuracy is half way from 10 % after one epoch
 FLAT = [(1.9, 1.9)] * 10

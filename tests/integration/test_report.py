@@ -8,7 +8,6 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from fake_runs import fake_run, fake_study
 
 import claims
 import figures
@@ -16,7 +15,9 @@ import models
 import outcomes
 import pages
 import report
-from conftest import PROJECT
+from tests.helpers.fake_runs import fake_run, fake_study
+from tests.helpers.markdown import rows
+from tests.helpers.paths import PROJECT
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +26,6 @@ def studied(tmp_path_factory):
     results = tmp_path_factory.mktemp("studied")
     fake_study(results)
     return report.write(results, say=lambda text: None).parent
-
-
-def rows(markdown, first_column):
-    """The cells of the table that begins with ``first_column``, by the first of each row."""
-    lines = markdown[markdown.index(f"| {first_column} |") :].split("\n\n")[0].splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {row[0].strip(): row for row in cells[2:]}, [name.strip() for name in cells[0]]
 
 
 def test_intervals_of_accuracies_end_where_accuracies_do():

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import KilledAtWrite, flip, outcome, same
 
 import checkpoints
 import commands
 import config
 import runs
 import synthetic
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
+from tests.helpers.processes import KilledAtWrite, flip, outcome, same
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 

@@ -18,9 +18,9 @@ from torchvision.datasets import CIFAR10
 
 import download
 import sources
-from conftest import python2_pickle
 from download import DownloadError
 from sources import DataError
+from tests.helpers.official import python2_pickle
 
 
 def assert_holds(dataset, train, test):

@@ -5,7 +5,6 @@ import csv
 import pytest
 import torch
 import torch.nn.functional as F
-from fake_runs import fake_run
 
 import data
 import models
@@ -13,6 +12,7 @@ import utils
 from benchmarks import contenders, sections
 from benchmarks.contenders import Limit, Ours, Textbook
 from config import RunnerError
+from tests.helpers.fake_runs import fake_run
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import KilledAtWrite, flip, outcome, same
 
 import checkpoints
 import commands
@@ -17,7 +16,8 @@ import ex1
 import models
 import sources
 import utils
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
+from tests.helpers.processes import KilledAtWrite, flip, outcome, same
 
 resource = pytest.importorskip("resource")
 

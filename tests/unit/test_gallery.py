@@ -4,9 +4,7 @@ import json
 import re
 
 import pytest
-from fake_runs import CLASSES, fake_baselines, fake_run
 from PIL import Image
-from test_report import rows
 
 import gallery
 import models
@@ -15,6 +13,8 @@ import report
 import utils
 from config import ALL_SHUFFLES
 from pages import to_markdown
+from tests.helpers.fake_runs import CLASSES, fake_baselines, fake_run
+from tests.helpers.markdown import rows
 
 EASY = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
 

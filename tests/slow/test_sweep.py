@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from processes import outcome, same
 
 import batch
 import commands
@@ -22,7 +21,8 @@ import models
 import net
 import runs
 import utils
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
+from tests.helpers.processes import outcome, same
 
 CLASSES = "plane car bird cat deer dog frog horse ship truck".split()
 
@@ -313,6 +313,7 @@ def two_nodes(monkeypatch):
     nodes.shutdown()
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path):
     nodes, second = two_nodes
     arguments = ["--model-name", "Q1_1,Q1_4", "--seeds", "0-1", "--epochs", "60", "--checkpoint-every", "7"]
@@ -330,6 +331,7 @@ def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path):
     assert not list((tmp_path / "results").glob(".batch-*"))
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4,Q1_2", "--epochs", "60"]
     on_ray = start(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
@@ -344,6 +346,7 @@ def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_p
     assert same(results(tmp_path / "results"), results(tmp_path / "straight"))
 
 
+@pytest.mark.xdist_group("ray")
 def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
     command = commands.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
@@ -358,6 +361,7 @@ def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command
     assert same(results(tmp_path / "results"), results(tmp_path / "local"))
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_cluster_that_is_not_there_is_named(command_line, capfd):
     pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-optional.txt")
     arguments = ["--model-name", "Q1_1,Q1_4", "--engine", "ray", "--ray-address", "127.0.0.1:1"]

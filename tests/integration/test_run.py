@@ -20,7 +20,7 @@ import models
 import sources
 import utils
 from benchmarks.sections import PEAK
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
 
 FILES = {
     "config.json", "history.csv", "metrics.json", "summary.txt", "curves.png", "per_class.png", "confusion.png",

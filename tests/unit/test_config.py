@@ -7,7 +7,7 @@ import pytest
 import commands
 import config
 from config import Config, UsageError
-from conftest import PROJECT
+from tests.helpers.paths import PROJECT
 
 
 def test_the_defaults_are_the_classic_recipe():

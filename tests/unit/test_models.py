@@ -10,9 +10,9 @@ from torch import nn
 
 import models
 import utils
-from conftest import PROJECT
 from models import OWN, Model
 from net import Net, count_parameters
+from tests.helpers.paths import PROJECT
 
 PARAMETERS = {
     "Q1_1": 62_006, "Q1_2": 37_406, "Q1_3": 81_302, "Q1_4": 6_194, "Q1_5": 61_694, "Q1_6": 44_028, "Q1_7": 52_202,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fake_runs import fake_baselines
 
 import baselines
 import data
 import synthetic
 from config import RunnerError
-from conftest import PROJECT
 from data import Dataset, Images, digest, generator, per_image_permutations, permute_pixels, split_holdout
+from tests.helpers.fake_runs import fake_baselines
+from tests.helpers.paths import PROJECT
 
 
 def dataset_of(train_images=1500, **strengths):
