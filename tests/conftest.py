@@ -1,30 +1,37 @@
+"""Fixtures that several layers use."""
+
 import os
 import tarfile
 from hashlib import md5
 
 os.environ.pop("CIFAR10_URL", None)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores with each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 import numpy as np
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import commands
-import ex1
+import report
 import sources
-import synthetic
-from tests.helpers import processes
+from tests.helpers import internals, processes
+from tests.helpers.cli import execute
+from tests.helpers.fake_runs import fake_study
+from tests.helpers.images import write_image_folder
 from tests.helpers.official import python2_pickle
 from tests.helpers.paths import PROJECT
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Undoes what a run in this process sets."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -38,36 +45,13 @@ def real():
 @pytest.fixture
 def small_synthetic(monkeypatch):
     """A synthetic set that is made and trained on in a moment."""
-    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 200)
-    monkeypatch.setattr(synthetic, "TEST_IMAGES", 100)
+    internals.shrink_synthetic(200, 100, monkeypatch.setattr)
 
 
-@pytest.fixture
-def ex1_main(tmp_path, small_synthetic):
-    """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
-
-    def run(*argv):
-        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
-        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
-        return ex1.main(commands.parse([*argv, *place, "--threads", "1"]))
-
-    return run
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Makes places where command lines run in processes of their own, see ``processes.Place``."""
-    preload = ["ex1", "synthetic", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary"]
-    processes.PROCESSES.set_forkserver_preload(preload)
-    places = []
-
-    def make(name="place", **options):
-        places.append(processes.Place(tmp_path / name, **options))
-        return places[-1]
-
-    yield make
-    for place in places:
-        place.kill_all()
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """A data folder with 20 training and 5 test images of each class."""
+    return write_image_folder(tmp_path_factory.mktemp("few-images"), 20, 5)
 
 
 @pytest.fixture
@@ -109,3 +93,61 @@ def tiny_archive(tiny_official, tmp_path, monkeypatch):
         archive.add(folder, sources.BATCH_FOLDER)
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path.read_bytes()).hexdigest())
     return path
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """A copy of the registry of models, which own ones may be added to."""
+    return internals.copy_registry(monkeypatch.setattr)
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ex1_main(tmp_path, small_synthetic):
+    """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
+
+    def run(*argv):
+        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
+        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
+        return execute([*argv, *place, "--threads", "1"])
+
+    return run
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Makes places where command lines run in processes of their own, see ``processes.Place``."""
+    processes.PROCESSES.set_forkserver_preload(processes.PRELOADED)
+    places = []
+
+    def make(name="place", **options):
+        places.append(processes.Place(tmp_path / name, **options))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.kill_all()
+
+
+@pytest.fixture
+def command_line(few_images, tmp_path, monkeypatch):
+    """Makes a command line on few images, with results in ``tmp_path/NAME``, as arguments of ``ex1.py``."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+    def make(*arguments, results="results"):
+        return [*arguments, "--data-dir", str(few_images), "--results-dir", str(tmp_path / results)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """A folder of a data set with runs of all models, and the report on them."""
+    results = tmp_path_factory.mktemp("studied")
+    fake_study(results)
+    return report.write(results, say=lambda text: None).parent

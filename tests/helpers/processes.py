@@ -1,38 +1,30 @@
 """Command lines in processes of their own, on a small synthetic set, that can be killed."""
 
-import csv
 import multiprocessing
 import os
 import signal
 import sys
+import time
 
 import torch
 
 import commands
 import ex1
 import shell
-import synthetic
-import utils
+from tests.helpers import internals
 
 # Its server has imported torch once and is forked for every process, which saves seconds each time.
 PROCESSES = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-TIMES = {"seconds", "images_per_second"}
+PRELOADED = ["ex1", "synthetic", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary", __name__]
 
 
-def blank_plot(path, *args):
-    utils.write_file(path, b"a picture")
-
-
-def run_command(argv, log, images, plots, before):
+def run_command(argv, log, images, before):
     """What a process of its own does: one command line, with its output in the file ``log``."""
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    synthetic.TRAIN_IMAGES, synthetic.TEST_IMAGES = images
-    if not plots:
-        for name in ("plot_samples", "plot_curves", "plot_per_class", "plot_confusion"):
-            setattr(utils, name, blank_plot)
-        utils.parameter_summary = lambda network: "a table"
+    internals.shrink_synthetic(*images)
+    internals.render_no_figures()
     shell.stop_at_once_on_signals()
     if before:
         before()
@@ -42,8 +34,8 @@ def run_command(argv, log, images, plots, before):
 class Place:
     """A folder where command lines run in processes of their own, on a small synthetic set."""
 
-    def __init__(self, folder, images=(2000, 300), plots=False):
-        self.folder, self.images, self.plots = folder, images, plots
+    def __init__(self, folder, images=(2000, 300)):
+        self.folder, self.images = folder, images
         self.results, self.log = folder / "results", folder / "log.txt"
         self.started = []
         folder.mkdir(exist_ok=True)
@@ -52,9 +44,7 @@ class Place:
         place = [] if "--evaluate" in argv else ["--dataset", "synthetic"]
         if not {"--resume", "--evaluate"} & set(argv) or "auto" in argv:
             place += ["--results-dir", str(self.results)]
-        process = PROCESSES.Process(
-            target=run_command, args=([*argv, *place], self.log, self.images, self.plots, before)
-        )
+        process = PROCESSES.Process(target=run_command, args=([*argv, *place], self.log, self.images, before))
         process.start()
         self.started.append(process)
         return process
@@ -79,6 +69,9 @@ class Place:
         return sorted(path for path in self.results.glob("*/*/*") if path.is_dir())
 
 
+# ---- what happens in such a process, as its ``before`` --------------------------------------------------------------
+
+
 class KilledAtWrite:
     """Makes a process kill itself when it is about to give its ``n``-th file its name."""
 
@@ -95,32 +88,55 @@ class KilledAtWrite:
         sys.addaudithook(hook)
 
 
-def outcome(folder, name="last.pt"):
-    """All that a run gives that is not a time."""
-    saved = torch.load(folder / name, weights_only=True)
-    with open(folder / "history.csv") as lines:
-        history = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
-    return {
-        "weights": saved["model"],
-        "momentum": [state["momentum_buffer"] for state in saved["optimizer"]["state"].values()],
-        "random": saved["random"],
-        "epochs": [{key: value for key, value in row.items() if key not in TIMES} for row in saved["history"]],
-        "history": history,
-        "metrics": (folder / "metrics.json").read_text(),
-    }
+class SignalAtStep:
+    """Makes a process get a signal in its ``n``-th step of training."""
+
+    def __init__(self, n, number):
+        self.n, self.number = n, number
+
+    def __call__(self):
+        step = torch.optim.SGD.step
+
+        def step_with_signal(optimizer):
+            self.n -= 1
+            if not self.n:
+                os.kill(os.getpid(), self.number)
+            step(optimizer)
+
+        torch.optim.SGD.step = step_with_signal
 
 
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
+class SlowStep:
+    """Makes every step of training take seconds, as one that is stuck."""
+
+    def __call__(self):
+        torch.optim.SGD.step = lambda self: time.sleep(30)
+
+
+class SlowData:
+    """Makes the images take seconds to make, and the file ``marker`` when that has begun."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __call__(self):
+        internals.make_synthetic_with(lambda *args: (self.marker.touch(), time.sleep(30)))
+
+
+# ---- damaged and malicious files ------------------------------------------------------------------------------------
 
 
 def flip(path, position, bit=0):
     content = bytearray(path.read_bytes())
     content[position] ^= 1 << bit
     path.write_bytes(content)
+
+
+class Evil:
+    """Makes the folder ``target`` when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)

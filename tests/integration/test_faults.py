@@ -1,9 +1,5 @@
 """Whatever goes wrong is one line and an exit code, and what was saved stays."""
 
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +7,11 @@ import torch
 
 import checkpoints
 import commands
-import config
 import ex1
-import models
 import sources
 import utils
-from tests.helpers.paths import PROJECT
-from tests.helpers.processes import KilledAtWrite, flip, outcome, same
+from tests.helpers.compare import outcome, same
+from tests.helpers.processes import KilledAtWrite, flip
 
 resource = pytest.importorskip("resource")
 
@@ -168,8 +162,7 @@ class Own(nn.Sequential):
 """
 
 
-def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
     (tmp_path / "own.py").write_text(OWN)
     command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "199")
     assert ex1_main(*command) == 1
@@ -179,33 +172,11 @@ def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_
     assert line.endswith(f"--model-file {tmp_path}/own.py")
 
 
-def test_an_own_file_that_ends_the_program_does_not(tmp_path, capsys):
-    (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
-    with pytest.raises(SystemExit) as stopped:
-        commands.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
-    assert stopped.value.code == 2
-    assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
-
-
-def test_a_state_that_could_not_be_read_again_is_not_trained(ex1_main, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+def test_a_state_that_could_not_be_read_again_is_not_trained(ex1_main, tmp_path, capsys, registry):
     methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
     (tmp_path / "own.py").write_text(OWN + methods)
     assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
     assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
-
-
-def test_a_line_of_an_error_is_one_line_and_commands_no_terminal():
-    assert config.one_line(config.RunnerError("a\nb\x1b[1mc")) == "a?b?[1mc"
-    assert config.one_line(ValueError("first\nsecond")) == "ValueError: first"
-    assert config.one_line(OSError(28, "full", "a\tb")) == "a?b: full"
-
-
-def test_a_run_without_standard_streams(tmp_path):
-    command = f"exec {shlex.quote(sys.executable)} ex1.py --model-name Q1_1 --epochs 1 --limit 100 --dataset synthetic "
-    command += f"--results-dir {shlex.quote(str(tmp_path))} <&- >&- 2>&-"
-    assert subprocess.run(command, shell=True, cwd=PROJECT).returncode == 0
-    assert list(tmp_path.glob("*/*/*/metrics.json"))
 
 
 def test_a_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
@@ -220,18 +191,6 @@ def test_a_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert err.splitlines()[-1] == "ex1.py: error: KeyError: 'something unforeseen'"
-
-
-def test_a_traceback_of_an_own_file_is_shown_with_debug(tmp_path, capsys):
-    (tmp_path / "own.py").write_text("1 / 0")
-    command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
-    for debug in (False, True):
-        with pytest.raises(SystemExit) as stopped:
-            commands.parse(command + ["--debug"] * debug)
-        assert stopped.value.code == 2
-        err = capsys.readouterr().err
-        assert "own.py, line 1: ZeroDivisionError" in err
-        assert ("Traceback" in err) == debug
 
 
 @pytest.mark.parametrize(
@@ -249,25 +208,3 @@ def test_what_cannot_work_is_said_before_any_image_is_read(tiny_official, capsys
     place = ["--data-dir", str(tiny_official[0])]
     assert ex1.main(commands.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
     assert reason in only_line(capsys.readouterr().err)
-
-
-def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    path, events = tmp_path / "file", []
-    path.write_text("old")
-    fsync, replace = os.fsync, Path.replace
-
-    def watched_fsync(number):
-        events.append(("fsync", os.fstat(number).st_size))
-        fsync(number)
-
-    def watched_replace(source, target):
-        events.append((source.name, target.name))
-        return replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(Path, "replace", watched_replace)
-    utils.write_file(path, "new text", previous=tmp_path / "before")
-    assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
-    assert events[3][0] == "fsync"  # of the folder: its new names too
-    assert path.read_text() == "new text"
-    assert (tmp_path / "before").read_text() == "old"

@@ -1,71 +1,22 @@
-"""The report on many runs: what it reads, what it says, and how it looks in a browser."""
+"""The report on many runs: what it reads, and what it says."""
 
 import json
 import re
 import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 
 import pytest
 
 import claims
-import figures
 import models
 import outcomes
-import pages
 import report
-from tests.helpers.fake_runs import fake_run, fake_study
+from tests.helpers.fake_runs import fake_run
 from tests.helpers.markdown import rows
 from tests.helpers.paths import PROJECT
 
-
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory):
-    """A folder of a data set with runs of all models, and the report on them."""
-    results = tmp_path_factory.mktemp("studied")
-    fake_study(results)
-    return report.write(results, say=lambda text: None).parent
-
-
-def test_intervals_of_accuracies_end_where_accuracies_do():
-    assert pages.accuracies([1.0, 40.0]).text == "20.5 ± 27.6\n(0.0 … 100.0)"
-    assert pages.accuracies([40.0, 42.0]).text == "41.0 ± 1.4\n(28.3 … 53.7)"
-    assert pages.spread([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"
-
-
 # ---- what is read ---------------------------------------------------------------------------------------------------
-
-
-def test_runs_that_differ_in_their_seed_are_a_group(tmp_path):
-    for seed in (0, 3):
-        fake_run(tmp_path, "Q1_1", seed)
-    fake_run(tmp_path, "Q1_1", shuffle="fixed")
-    fake_run(tmp_path, "Q1_10")
-    fake_run(tmp_path, "Q1_2")
-    study = outcomes.read(tmp_path)
-    assert list(study.groups) == [("Q1_1", "none"), ("Q1_1", "fixed"), ("Q1_2", "none"), ("Q1_10", "none")]
-    assert set(study.group("Q1_1").runs) == {0, 3}
-
-
-def test_other_settings_and_other_data_are_kept_apart(tmp_path):
-    for seed in range(3):
-        fake_run(tmp_path, "Q1_1", seed)
-    fake_run(tmp_path, "Q1_1", 0, accuracy=90, lr=0.01)
-    fake_run(tmp_path, "Q1_1", 7, accuracy=99, data="SYNTHETIC (not CIFAR-10)", slug="synthetic")
-    study = outcomes.read(tmp_path)
-    assert len(study.group("Q1_1").runs) == 3
-    assert [group.settings for group in study.others] == [(("lr", 0.01),)]
-    assert any("1 run on SYNTHETIC" in note for note in study.notes)
-    assert outcomes.read(tmp_path / "synthetic").data["slug"] == "synthetic"
-
-
-def test_the_same_run_twice_counts_once(tmp_path):
-    fake_run(tmp_path, "Q1_1", accuracy=60)
-    fake_run(tmp_path, "Q1_1", accuracy=90, name="Q1_1__shuffle-none__seed-0__run-2")
-    study = outcomes.read(tmp_path)
-    assert study.group("Q1_1").mean("val_accuracy").mean < 70
-    assert "run-2 is left out" in study.notes[0]
 
 
 def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
@@ -101,22 +52,6 @@ def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content
     assert list(outcomes.read(tmp_path).groups) == [("Q1_1", "none")]
 
 
-def test_another_network_of_the_same_name_is_left_out(tmp_path):
-    fake_run(tmp_path, "Q1_1", 0)
-    path = fake_run(tmp_path, "Q1_1", 1) / "config.json"
-    path.write_text(path.read_text().replace('"parameters": 62006', '"parameters": 62007'))
-    study = outcomes.read(tmp_path)
-    assert set(study.group("Q1_1").runs) == {0}
-    assert "is another network" in study.notes[0]
-
-
-def test_runs_of_a_version_without_confidence_are_named(tmp_path):
-    fake_run(tmp_path, "Q1_1", 0)
-    path = fake_run(tmp_path, "Q1_1", 1) / "history.csv"
-    path.write_text(path.read_text().replace("val_confidence", "confidence"))
-    assert "of an earlier version" in outcomes.read(tmp_path).notes[0]
-
-
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
 def test_any_kind_of_run_alone_is_reported(tmp_path, options):
     fake_run(tmp_path, "Q1_1", **options)
@@ -135,16 +70,6 @@ def test_samples_that_are_no_picture_are_noted(tmp_path):
     for shuffle in ("none", "fixed"):
         (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture")
     assert "samples.png can't be shown" in report.write(tmp_path).with_suffix(".md").read_text()
-
-
-def test_help_comes_without_torch():
-    code = (
-        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
-        f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--compare" in done.stdout
 
 
 def test_a_class_without_images_is_no_obstacle(tmp_path):
@@ -220,12 +145,6 @@ def test_shuffles_are_compared_by_class_with_intervals(studied):
     assert re.fullmatch(r"-\d+\.\d<br>\(-\d+\.\d … -\d+\.\d\)", less)
 
 
-def test_the_frontier_is_what_nothing_as_small_beats(tmp_path):
-    for model, accuracy in (("Q1_4", 40), ("Q1_2", 60), ("Q1_1", 50), ("Q1_19", 75), ("Q1_25", 74)):
-        fake_run(tmp_path, model, accuracy=accuracy)
-    assert [group.model for group in figures.frontier(outcomes.read(tmp_path).models)] == ["Q1_4", "Q1_2", "Q1_19"]
-
-
 def test_the_figures_are_those_that_the_markdown_shows(studied):
     shown = re.findall(r"!\[.*?\]\((.*?)\)", (studied / "report.md").read_text())
     assert len(shown) == 7
@@ -271,12 +190,6 @@ def test_the_same_runs_give_the_same_report(studied, tmp_path, monkeypatch):
     assert page.read_bytes() == first
 
 
-def test_the_command_line_reports(studied):
-    done = subprocess.run([sys.executable, PROJECT / "report.py", studied], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("report on ")
-
-
 # ---- TensorBoard ----------------------------------------------------------------------------------------------------
 
 
@@ -304,9 +217,6 @@ def test_without_tensorboard_it_says_how_to_install_it(tmp_path, capsys, monkeyp
     assert "pip install tensorboard" in capsys.readouterr().err
 
 
-# ---- in a browser ---------------------------------------------------------------------------------------------------
-
-
 def test_the_page_asks_for_nothing_else(studied):
     wanted = []
 
@@ -319,79 +229,3 @@ def test_the_page_asks_for_nothing_else(studied):
     assert wanted
     assert all(value.startswith("data:") for value in wanted)
     assert not re.search(r"url\(|@import", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1])
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -r requirements-dev.txt")
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    if not (driver and program):
-        pytest.skip("needs Chromium and its driver, in Debian the packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (
-        "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-quic --disable-background-networking "
-        "--disable-component-update --disable-sync --disable-dev-shm-usage"
-    ).split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
-
-
-def open_page(browser, results, width):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get((results / "report.html").as_uri())
-
-
-def test_the_page_renders_without_an_error_or_a_request(browser, studied):
-    open_page(browser, studied, 1200)
-    assert browser.title == "Small networks on CIFAR-10"
-    sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert len(sizes) == 7
-    assert all(size > 300 for size in sizes)
-    assert all(browser.execute_script("return [...document.images].map(image => image.alt)"))
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requests = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    page = (studied / "report.html").as_uri()
-    # Chromium's own first page may still be loading its parts.
-    asked = {request["request"]["url"] for request in requests if request["documentURL"] == page}
-    assert {url for url in asked if not url.startswith("data:")} == {page}
-
-
-def test_tables_sort_by_a_click_on_a_header(browser, studied):
-    open_page(browser, studied, 1200)
-    script = (
-        "return [...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[{}].textContent)"
-    )
-
-    def click(column):
-        browser.execute_script(f"document.querySelectorAll('table.sortable th button')[{column}].click()")
-        return browser.execute_script(script.format(column))
-
-    def numbers(texts):
-        return [float(re.match(r"[-\d.]+", text.replace(",", ""))[0]) for text in texts]
-
-    for column in (1, 7, 8):
-        upwards, downwards = numbers(click(column)), numbers(click(column))
-        assert upwards == sorted(upwards) != upwards[::-1]
-        assert downwards == upwards[::-1]
-    assert click(0)[:3] == ["Q1_1", "Q1_2", "Q1_3"]
-    assert click(0)[:3] == ["Q2_2", "Q2_1", "Q1_25"]
-    sorted_by = "return [...document.querySelectorAll('table.sortable th')].map(head => head.ariaSort).filter(Boolean)"
-    assert "descending" in browser.execute_script(sorted_by)
-
-
-@pytest.mark.parametrize("width", [360, 800])
-def test_the_page_fits_a_narrow_screen(browser, studied, width):
-    open_page(browser, studied, width)
-    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
-    widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("
-    assert browser.execute_script(widest + "one => one.getBoundingClientRect().right))") <= width
-    assert browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)") >= 16

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +17,13 @@ import ex1
 import models
 import sources
 import utils
-from benchmarks.sections import PEAK
-from tests.helpers.paths import PROJECT
+from tests.helpers.cli import accuracies, run_folder
+from tests.helpers.compare import same, weights
 
 FILES = {
     "config.json", "history.csv", "metrics.json", "summary.txt", "curves.png", "per_class.png", "confusion.png",
     "samples.png", "last.pt", "previous.pt",
 }  # fmt: skip
-
-
-def run_folder(tmp_path):
-    (folder,) = [path.parent for path in tmp_path.glob("results/*/*/*/metrics.json")]
-    return folder
-
-
-def weights(folder, name="last"):
-    return torch.load(folder / f"{name}.pt", weights_only=True)["model"]
-
-
-def same(a, b):
-    return all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
@@ -188,10 +173,6 @@ def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, cap
     assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
-def accuracies(output):
-    return [line for line in output.splitlines() if "Accuracy of" in line]
-
-
 def test_a_run_is_validated_and_evaluated_with_another_shuffle_where_that_is_asked_for(ex1_main, tmp_path, capsys):
     common = ("--model-name", "Q2_1", "--epochs", "4", "--lr", "0.005", "--cues", "position")
     ex1_main(*common, "--shuffle", "fixed", "--val-shuffle", "per-image")
@@ -306,8 +287,7 @@ def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
     assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
 
 
-def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
+def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main, tmp_path, capsys, registry):
     own = tmp_path / "mine.py"
     own.write_text(
         "from torch import nn\nfrom models import register\n\n"
@@ -315,7 +295,7 @@ def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main,
         "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n"
     )
     assert ex1_main("--model-name", "linear", "--model-file", str(own), "--epochs", "1") == 0
-    monkeypatch.setattr(models, "REGISTRY", {key: row for key, row in models.REGISTRY.items() if key != "linear"})
+    del registry["linear"]
     folder = run_folder(tmp_path)
     assert ex1_main("--evaluate", str(folder)) == 2
     assert f"give --model-file {own}" in capsys.readouterr().err
@@ -354,55 +334,6 @@ def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthe
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["synthetic"]
 
 
-def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
-    place = ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path / "results"), "--threads", "1"]
-    command = ["--model-name", "Q1_1", "--epochs", "1", "--limit", "100", "--dataset", "cifar10", *place]
-    assert ex1.main(commands.parse(command)) == 0
-    assert "synthetic" not in real.slug
-    folder = run_folder(tmp_path)
-    assert folder.parent.parent.name == real.slug
-    out, err = capsys.readouterr()
-    assert "Accuracy of plane : " in out
-    assert "NOT CIFAR-10" not in out + err
-    assert "CIFAR-10" in json.loads((folder / "metrics.json").read_text())["dataset"]
-
-
-MEMORY = f"""{PEAK}
-import sys
-import torch
-bare = peak()
-import commands, config, ex1
-code = ex1.main(commands.parse(sys.argv[1:]))
-print("MEMORY", code, peak() - bare)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory from /proc")
-@pytest.mark.parametrize("options", ["--shuffle per-image", "--val holdout --shuffle fixed --recipe fast"])
-def test_memory_stays_under_800_mb_above_torch(real, tmp_path, options):
-    command = ["--model-name", "Q1_1", "--epochs", "1", "--batch-size", "250", *options.split()]
-    command += ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    _, code, megabytes = done.stdout.splitlines()[-1].split()
-    assert code == "0"
-    assert float(megabytes) < 800  # usual are 600 to 720, by chance and batch size
-
-
-def test_devices_are_picked_and_refused(monkeypatch):
-    place = lambda device: ex1.pick_device(config.Config("Q1_1", device=device))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert place("auto") == torch.device("cpu")
-    with pytest.raises(config.UsageError, match="--device cuda: there is none"):
-        place("cuda")
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert place("auto") == torch.device("mps")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert place("auto") == torch.device("cuda")
-
-
 def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
     (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
@@ -412,19 +343,20 @@ def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(ex1_main, tmp_path, capsys, monkeypatch):
+def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(
+    ex1_main, tmp_path, capsys, monkeypatch, registry
+):
     ex1_main("--model-name", "Q1_1", "--epochs", "1")
     folder = run_folder(tmp_path)
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
 
     def refused(code, message):
         capsys.readouterr()
         assert ex1_main("--evaluate", str(folder)) == code
         assert message in capsys.readouterr().err
 
-    models.REGISTRY["q1_1"] = models.Model("Q1_1", "3k5", "", None)
+    registry["q1_1"] = models.Model("Q1_1", "3k5", "", None)
     refused(1, "Q1_1 has changed since this run was trained")
-    del models.REGISTRY["q1_1"]
+    del registry["q1_1"]
     refused(2, "no model is named 'Q1_1'")
     monkeypatch.undo()
     saved = torch.load(folder / "last.pt", weights_only=True)
@@ -448,27 +380,3 @@ def test_a_run_on_a_folder_of_images_asks_for_that_folder(ex1_main, tmp_path, ca
     assert ex1_main("--evaluate", folder) == 1
     assert "say with --data-dir where" in capsys.readouterr().err
     assert ex1_main("--evaluate", folder, "--data-dir", str(tmp_path / "moved")) == 0
-
-
-def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path):
-    command = [sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100"]
-    command += ["--dataset", "synthetic", "--results-dir", str(tmp_path / "results")]
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.close()
-        assert "Error" not in process.stderr.read()
-        assert process.wait() == 0
-    assert run_folder(tmp_path)
-
-
-@pytest.mark.parametrize("width", [7, 9])
-def test_long_titles_stay_inside_their_figure(width):
-    settings = dict(lr=0.0123, momentum=0.55, weight_decay=0.001, batch_size=128, shuffle="per-image", shuffle_seed=33)
-    settings |= dict(val="holdout", holdout=1000, train_fraction=0.125, limit=1000, epochs=100, seed=123456)
-    dataset = data.Dataset("SYNTHETIC (not CIFAR-10) seed 12345", "", "", (), None, None, "")
-    title = utils.run_title(config.Config("A_long_name_of_an_own_model_that_goes_on_and_on", **settings), dataset)
-    figure = utils.new_figure(width, 4, title)
-    figure.canvas.draw()
-    box = figure._suptitle.get_window_extent()
-    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
-    shown = " ".join(figure._suptitle.get_text().replace("\xa0", " ").split())
-    assert shown == " ".join(title.split())

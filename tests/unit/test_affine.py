@@ -1,3 +1,5 @@
+"""Affine networks, as one matrix."""
+
 import copy
 
 import numpy as np

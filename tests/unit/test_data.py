@@ -1,3 +1,5 @@
+"""The shuffles, the loader, and parts of a data set."""
+
 import gc
 import math
 import threading
@@ -10,11 +12,7 @@ from torchvision import transforms
 import data
 from config import BLOCK_SIZES, Config, UsageError
 from data import TEST, TRAIN, Images, Loader
-
-
-def make_images(n, seed=0):
-    draws = torch.Generator().manual_seed(seed)
-    return Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
+from tests.helpers.images import make_dataset, make_images
 
 
 def joined(loader, epoch):
@@ -36,18 +34,6 @@ def assert_uniform(counts):
 
 
 # ---- the shuffles ----
-
-
-def test_shuffles_follow_the_reference_on_real_images(real):
-    sample = real.test.take(torch.arange(0, 10_000, 500))
-    fixed = data.fixed_permutation(3)
-    shuffled = data.permute_pixels(sample.pixels, fixed)
-    own = data.per_image_permutations(len(sample), 3, TEST, 1, 0, 0)
-    shuffled_each = data.permute_pixels(sample.pixels, own)
-    for i, x in enumerate(sample.pixels):
-        assert torch.equal(shuffled[i], x.view(3, 1024)[:, fixed].view(3, 32, 32))
-        assert torch.equal(shuffled_each[i], x.view(3, 1024)[:, own[i]].view(3, 32, 32))
-        assert not torch.equal(shuffled[i], x)
 
 
 @pytest.mark.parametrize("shuffle", ["fixed", "per-image"])
@@ -258,17 +244,13 @@ def test_without_an_order_seed_images_keep_their_order():
 # ---- parts of a data set ----
 
 
-def dataset(n_train=1000, n_test=200):
-    return data.Dataset("X", "x", "made", tuple("0123456789"), make_images(n_train, 1), make_images(n_test, 2), "")
-
-
 def as_set(part):
     return {bytes(pixels.numpy()) for pixels in part.pixels}
 
 
 def test_a_holdout_is_balanced_apart_from_training_and_the_same_for_every_fraction():
-    whole, held_out = data.select(dataset(), Config("Q1_1", val="holdout", holdout=100))
-    part, again = data.select(dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
+    whole, held_out = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100))
+    part, again = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
     assert held_out.labels.bincount().tolist() == [10] * 10
     assert torch.equal(held_out.pixels, again.pixels)
     assert not as_set(held_out) & as_set(whole.train)
@@ -278,11 +260,11 @@ def test_a_holdout_is_balanced_apart_from_training_and_the_same_for_every_fracti
 
 
 def test_fraction_and_limit_keep_the_classes_balanced():
-    part, held_out = data.select(dataset(), Config("Q1_1", train_fraction=0.25))
+    part, held_out = data.select(make_dataset(), Config("Q1_1", train_fraction=0.25))
     assert part.train.labels.bincount().tolist() == [25] * 10
     assert len(part.test) == 200
     assert held_out is None
-    part, _ = data.select(dataset(), Config("Q1_1", limit=33))
+    part, _ = data.select(make_dataset(), Config("Q1_1", limit=33))
     assert set(part.train.labels.bincount().tolist()) == {3, 4}
     assert len(part.train) == len(part.test) == 33
 
@@ -293,4 +275,4 @@ def test_fraction_and_limit_keep_the_classes_balanced():
 )
 def test_too_few_training_images_are_refused(settings):
     with pytest.raises(UsageError, match="training images"):
-        data.select(dataset(), Config("Q1_1", **settings))
+        data.select(make_dataset(), Config("Q1_1", **settings))

@@ -1,3 +1,5 @@
+"""The networks, and own ones."""
+
 import io
 import re
 from contextlib import redirect_stdout
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import models
+import net
 import utils
 from models import OWN, Model
 from net import Net, count_parameters
@@ -39,12 +42,6 @@ ROWS = {
         ("Linear-8", "[-1, 10]", "850"),
     ],
 }  # fmt: skip
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    monkeypatch.setattr(models, "REGISTRY", dict(models.REGISTRY))
-    return models.REGISTRY
 
 
 def test_the_table_holds_the_27_models_in_natural_order():
@@ -272,3 +269,29 @@ def test_the_readmes_own_models_work(registry):
 def test_a_name_is_taken_once(registry):
     with pytest.raises(ValueError, match="Q1_1 exists already"):
         models._add(replace(models.find("Q1_2"), name="q1-1"))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("q1-19", ["Q1_19"]),
+        ("Q1_19,Q2_1,Q1_19", ["Q1_19", "Q2_1"]),
+        ("Q1_2?", ["Q1_20", "Q1_21", "Q1_22", "Q1_23", "Q1_24", "Q1_25"]),
+        ("q2-*", ["Q2_1", "Q2_2"]),
+        ("Q1_[12]", ["Q1_1", "Q1_2"]),
+        ("all", [model.name for model in models.TABLE]),
+    ],
+)
+def test_a_list_of_names_selects_models(names, expected):
+    assert [model.name for model in models.select(names)] == expected
+
+
+@pytest.mark.parametrize("names", ["", ",", "Q1_1,", "Q9_*", "Q1_1,Q1_99", "?"])
+def test_a_list_that_names_no_model_is_refused(names):
+    with pytest.raises(models.UnknownModel):
+        models.select(names)
+
+
+@pytest.mark.parametrize("name", [model.name for model in models.TABLE])
+def test_the_tables_multiply_accumulates_are_those_that_the_network_does(name):
+    assert sum(layer.macs for layer in models.find(name).layers()) == net.count_macs(models.build(name))

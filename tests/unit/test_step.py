@@ -14,13 +14,9 @@ import models
 import net
 import steps
 from config import Config
-from data import TEST, TRAIN, Images, Loader
+from data import TRAIN, Images, Loader
 from steps import GraphedStep, Step
-
-
-def make_images(n, seed=0):
-    draws = torch.Generator().manual_seed(seed)
-    return Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
+from tests.helpers.images import make_images
 
 
 def batch(n, seed=0):
@@ -50,17 +46,6 @@ def test_one_cycle_rises_then_falls_to_nothing_and_constant_stays():
     assert torch.allclose(rises, rises[:1].expand(25), atol=1e-6)
     assert torch.allclose(falls, falls[:1].expand(75), atol=1e-6)
     assert {steps.learning_rate(Config("Q1_1", lr=0.3), step, 100) for step in range(100)} == {0.3}
-
-
-def test_each_step_is_taken_at_its_own_learning_rate(ex1_main, monkeypatch):
-    seen = []
-    take = Step.take
-    monkeypatch.setattr(
-        Step, "take", lambda self, *args: (seen.append(self.optimizer.param_groups[0]["lr"]), take(self, *args))[1]
-    )
-    assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "2", "--batch-size", "64") == 0
-    config = Config("Q1_1", schedule="one-cycle", lr=0.06, warmup=0.2)
-    assert seen == [steps.learning_rate(config, step, 8) for step in range(8)]  # 4 batches of 200 images, twice
 
 
 def test_the_optimiser_is_the_recipes():
@@ -165,16 +150,6 @@ def test_flip_mirrors_one_half_in_odd_epochs_and_the_other_in_even_ones(shuffle)
     assert 100 < flipped[0].sum() < 200
     assert torch.equal(flipped[0], ~flipped[1])
     assert torch.equal(flipped[0], flipped[2])
-
-
-def test_only_training_images_are_flipped(ex1_main, monkeypatch):
-    made = []
-    original = Loader.__init__
-    monkeypatch.setattr(
-        Loader, "__init__", lambda self, *args, **kwargs: (made.append(self), original(self, *args, **kwargs))[1]
-    )
-    assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "1") == 0
-    assert {loader.split: loader.flip for loader in made} == {TRAIN: True, TEST: False}
 
 
 # ---- on a device ----
@@ -385,8 +360,3 @@ def test_where_no_graph_can_be_captured_the_run_goes_on_without(graphs, monkeypa
     assert torch.allclose(weights(graphed.network), weights(plain.network), atol=1e-6)
     assert len(said) == 1
     assert "--cuda-graph: going on without, it failed here: RuntimeError: operation not permitted" in said[0]
-
-
-def test_without_cuda_there_is_no_graph_which_is_said(ex1_main, capsys):
-    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--cuda-graph", "--device", "cpu") == 0
-    assert "--cuda-graph: going on without, there is none on cpu" in capsys.readouterr().err

@@ -2,22 +2,18 @@
 
 import copy
 import itertools
-import math
-from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
 
 import data
 import models
 import steps
-import synthetic
 from config import Config
-from models import Model
-from net import Net, initialize_kaiming
+from net import initialize_kaiming
+from tests.helpers.theory import first_linear, p_value, reorder_map
 
 ROUNDING = 1e-10
 """More than what rounding does to any figure here that is computed in float64."""
@@ -152,18 +148,6 @@ def test_a_layer_of_the_networks_with_circular_padding_convolves_with_the_flippe
     torch.testing.assert_close(layer(image[None])[0].detach(), expected)
 
 
-# Question 2: the order of the activation map before the first fully connected layer
-
-
-def first_linear(network):
-    return next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
-
-
-def reorder_map(network, order):
-    """Has position ``order[i]`` of the activation map go to position i, before the first fully connected layer."""
-    first_linear(network).register_forward_pre_hook(lambda layer, inputs: (inputs[0][:, order],))
-
-
 def trajectory(network, optimizer, batches):
     """The losses of the steps, and the parameters after each."""
     step = steps.Step(network, optimizer)
@@ -231,11 +215,6 @@ def test_bits_differ_only_through_the_order_of_summation():
     torch.testing.assert_close(gradients, reordered_gradients, atol=1e-4, rtol=0)
 
 
-def p_value(observed, under_null):
-    """The p-value of a permutation test: the share of draws at least as extreme, the observed one among them."""
-    return (1 + (under_null >= observed).sum().item()) / (1 + len(under_null))
-
-
 def column_p_values(weight):
     """For identical distribution and for independence of the columns: all entries are shuffled among themselves."""
 
@@ -257,91 +236,6 @@ def test_the_columns_of_the_networks_start_independent_and_identically_distribut
     assert min(column_p_values(weight)) > 0.01
     assert column_p_values(weight * torch.linspace(0.8, 1.2, 400))[0] == 1 / 200
     assert column_p_values(weight + 0.5 * weight.roll(1, 1))[1] == 1 / 200
-
-
-SMALL = Model("Small", "P 4k5 P", "16", None)
-GUESSING = math.log(10)
-SEEDS, OTHER_SEEDS = range(64), range(64, 128)
-MAP_ORDER = torch.from_numpy(data.generator("order of the activation map").permutation(4 * 6 * 6))
-
-
-@cache
-def small_images(split, shuffled):
-    images = synthetic.make_images(512, data.generator("theory", split), {"texture": 1.0, "position": 1.0})
-    pixels = data.normalize(images.pixels)
-    return data.permute_pixels(pixels, data.fixed_permutation(0)) if shuffled else pixels, images.labels
-
-
-def small_network(reordered):
-    network = Net(SMALL)
-    if reordered:
-        reorder_map(network, MAP_ORDER)
-    return network
-
-
-@cache
-def trained_weights(seeds, reordered=False, shuffled=False):
-    """The weights that training gives from each seed, which draws the initial ones and the order of the images.
-
-    All networks take their steps together, which takes half the time of one run after another.
-    """
-    images, labels = small_images(data.TRAIN, shuffled)
-    networks, orders = [], []
-    for seed in seeds:
-        torch.manual_seed(seed)
-        networks.append(small_network(reordered))
-        orders.append(torch.randperm(len(labels)))
-    weights, _ = stack_module_state(networks)
-    optimizer = torch.optim.SGD(weights.values(), lr=0.1, momentum=0.9)
-    forward = vmap(lambda weights, images: functional_call(networks[0], weights, images))
-    for rows in torch.stack(orders).split(16, dim=1):
-        optimizer.zero_grad()
-        logits = forward(weights, images[rows])
-        (F.cross_entropy(logits.flatten(0, 1), labels[rows].flatten()) * len(seeds)).backward()
-        optimizer.step()
-    return weights
-
-
-@torch.no_grad()
-def losses_on_test(weights, reordered=False, shuffled=False):
-    """The test loss of each network."""
-    images, labels = small_images(data.TEST, shuffled)
-    network = small_network(reordered)
-    logits = vmap(lambda weights: functional_call(network, weights, images))(weights)
-    return F.cross_entropy(logits.transpose(1, 2), labels.expand(len(logits), -1), reduction="none").mean(1)
-
-
-def same_distribution_p_value(a, b):
-    """Two samples of one size: Kolmogorov-Smirnov's statistic, and its distribution when values change samples."""
-
-    def largest_gaps(in_a):
-        return torch.where(in_a, 1, -1).cumsum(1).abs().amax(1)
-
-    in_a = (torch.cat([a, b]).argsort() < len(a))[None]
-    draws = torch.rand(2000, in_a.shape[1], generator=torch.Generator().manual_seed(0)).argsort(1)
-    return p_value(largest_gaps(in_a), largest_gaps(in_a.expand(2000, -1).gather(1, draws)))
-
-
-def test_from_iid_weights_a_reordered_map_gives_the_same_distribution_of_losses():
-    plain = losses_on_test(trained_weights(SEEDS))
-    reordered = losses_on_test(trained_weights(OTHER_SEEDS, reordered=True), reordered=True)
-    assert plain.median() < GUESSING - 0.4  # they have learnt something, so that there is something to compare
-    assert plain.std() > 0.1
-    assert same_distribution_p_value(plain, reordered) > 0.05
-
-
-def test_from_trained_weights_a_reordered_map_gives_another_distribution_of_losses():
-    plain = losses_on_test(trained_weights(SEEDS))
-    reordered = losses_on_test(trained_weights(SEEDS), reordered=True)
-    assert same_distribution_p_value(plain, reordered) < 0.001
-    assert reordered.median() > GUESSING
-
-
-def test_reordering_the_input_of_a_convolution_gives_another_distribution_of_losses():
-    plain = losses_on_test(trained_weights(SEEDS))
-    shuffled = losses_on_test(trained_weights(OTHER_SEEDS, shuffled=True), shuffled=True)
-    assert same_distribution_p_value(plain, shuffled) < 0.001
-    assert shuffled.median() > plain.median() + 0.2
 
 
 def test_no_kernel_undoes_a_reordering_of_the_input_of_a_convolution():

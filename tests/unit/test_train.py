@@ -1,3 +1,5 @@
+"""An epoch of training, and a measurement."""
+
 import math
 from dataclasses import replace
 
@@ -5,61 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader
-from torchvision import transforms
 
 import data
 import ex1
 import models
-import steps
-from config import Config, RunnerError
+from config import RunnerError
 from data import TRAIN, Images, Loader
 from steps import Step
-
-
-def make_images(n, seed=0):
-    draws = torch.Generator().manual_seed(seed)
-    return Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
-
-
-def textbook_losses(network, images, order, batch_size, epochs):
-    """PyTorch's introductory classifier: DataLoader, ToTensor, Normalize, SGD; the loss of every step."""
-    classic = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
-
-    class Textbook(torch.utils.data.Dataset):
-        def __len__(self):
-            return len(images)
-
-        def __getitem__(self, index):
-            picture = transforms.ToPILImage()(images.pixels[index])
-            return classic(picture), int(images.labels[index])
-
-    criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
-    losses = []
-    for epoch in range(1, epochs + 1):
-        for inputs, labels in DataLoader(Textbook(), batch_size=batch_size, sampler=order(epoch).tolist()):
-            optimizer.zero_grad()
-            loss = criterion(network(inputs), labels)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return losses
-
-
-def our_losses(network, images, order, batch_size, epochs):
-    """The same from ``train_epoch``, by listening to the logits of every step; and the epochs' mean losses."""
-    optimizer = steps.make_optimizer(network, Config("Q1_1"))
-    loader = Loader(images, TRAIN, batch_size, order_seed=0)
-    logits, losses, means = [], [], []
-    hook = network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach().clone()))
-    for epoch in range(1, epochs + 1):
-        logits.clear()
-        means.append(ex1.train_epoch(Step(network, optimizer), loader.epoch(epoch), batch_size).loss)
-        targets = images.labels[order(epoch)].split(batch_size)
-        losses += [F.cross_entropy(output, target).item() for output, target in zip(logits, targets, strict=True)]
-    hook.remove()
-    return losses, means
+from tests.helpers.images import make_images
+from tests.helpers.textbook import our_losses, textbook_losses
 
 
 @pytest.mark.parametrize(("name", "n", "batch_size"), [("Q1_1", 1030, 4), ("Q1_19", 200, 4), ("Q1_1", 1030, 100)])
@@ -77,17 +33,6 @@ def test_losses_equal_the_textbook_loop_step_for_step(name, n, batch_size):
     for epoch, mean in enumerate(means):
         steps = theirs[epoch * len(sizes) : (epoch + 1) * len(sizes)]
         assert mean == pytest.approx(sum(loss * size for loss, size in zip(steps, sizes)) / n, abs=1e-5)
-
-
-def test_losses_equal_the_textbook_loop_on_real_images(real):
-    images = real.train.take(torch.arange(0, 50_000, 50))
-    order = lambda epoch: data.epoch_order(1000, 0, epoch)
-    torch.manual_seed(1)
-    network, twin = models.build("Q1_1"), models.build("Q1_1")
-    twin.load_state_dict(network.state_dict())
-    ours, _ = our_losses(network, images, order, 4, epochs=2)
-    theirs = textbook_losses(twin, images, order, 4, epochs=2)
-    assert max(abs(a - b) for a, b in zip(ours, theirs)) < 1e-5
 
 
 def test_training_accuracy_counts_what_was_right_before_each_step():
