@@ -44,6 +44,8 @@ class Place:
         place = [] if "--evaluate" in argv else ["--dataset", "synthetic"]
         if not {"--resume", "--evaluate"} & set(argv) or "auto" in argv:
             place += ["--results-dir", str(self.results)]
+        if "--threads" not in argv:
+            place += ["--threads", "1"]  # several tests are under way at once
         process = PROCESSES.Process(target=run_command, args=([*argv, *place], self.log, self.images, before))
         process.start()
         self.started.append(process)

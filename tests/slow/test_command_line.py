@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,22 +12,24 @@ import pytest
 from tests.helpers.cli import run_folder
 from tests.helpers.fake_runs import fake_baselines
 from tests.helpers.paths import PROJECT
+from tests.helpers.waiting import WaitingModels
 
 
-def test_the_command_that_is_printed_goes_on(tmp_path):
-    command = [sys.executable, "ex1.py", "--model-name", "Q1_1", "--epochs", "9", "--limit", "400", "--lr", "0.01"]
-    command += ["--dataset", "synthetic", "--results-dir", str(tmp_path / "with space")]
+def test_the_command_that_is_printed_goes_on(command_line, tmp_path):
+    models = WaitingModels(tmp_path, step=70)
+    command = [sys.executable, "ex1.py", *models.arguments(1), "--epochs", "3", "--lr", "0.01"]
+    command = command_line(*command, results="with space")
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if "epoch 1/9" in line:
-                process.send_signal(signal.SIGINT)
+        models.wait_for(1)
+        process.send_signal(signal.SIGINT)
         last = process.stderr.read().splitlines()[-1]
+    models.let_go()
     assert process.returncode == 130
     assert last.startswith("ex1.py: stopped in epoch ")
     done = subprocess.run(last.partition("; to go on: ")[2], shell=True, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "going on from " in done.stdout
-    assert list(tmp_path.glob("*/*/*/*/metrics.json"))
+    assert list((tmp_path / "with space").glob("*/*/*/metrics.json"))
 
 
 def test_a_signal_during_the_imports_stops_at_once():
@@ -69,8 +72,9 @@ def test_help_comes_without_torch():
     assert "--compare" in done.stdout
 
 
-def test_the_command_line_reports(studied):
-    done = subprocess.run([sys.executable, PROJECT / "report.py", studied], capture_output=True, text=True)
+def test_the_command_line_reports(studied, tmp_path):
+    folder = shutil.copytree(studied, tmp_path / "cifar10")
+    done = subprocess.run([sys.executable, PROJECT / "report.py", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report on ")
 
@@ -88,9 +92,8 @@ def test_reading_needs_no_scikit_learn(tmp_path):
     assert run.stdout == "{'cat': 0.25, 'dog': None}\n"
 
 
-def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path):
-    command = [sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100"]
-    command += ["--dataset", "synthetic", "--results-dir", str(tmp_path / "results")]
+def test_a_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
+    command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100")
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert "Error" not in process.stderr.read()
@@ -98,8 +101,8 @@ def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path):
     assert run_folder(tmp_path)
 
 
-def test_a_run_without_standard_streams(tmp_path):
-    command = f"exec {shlex.quote(sys.executable)} ex1.py --model-name Q1_1 --epochs 1 --limit 100 --dataset synthetic "
-    command += f"--results-dir {shlex.quote(str(tmp_path))} <&- >&- 2>&-"
-    assert subprocess.run(command, shell=True, cwd=PROJECT).returncode == 0
-    assert list(tmp_path.glob("*/*/*/metrics.json"))
+def test_a_run_without_standard_streams(command_line, tmp_path):
+    command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
+    closed = f"exec {shlex.join(command)} <&- >&- 2>&-"
+    assert subprocess.run(closed, shell=True, cwd=PROJECT).returncode == 0
+    assert run_folder(tmp_path)

@@ -10,8 +10,11 @@ import batch
 import commands
 import ex1
 import utils
-from tests.helpers.cli import execute, start, until
+from tests.helpers.cli import execute, start
 from tests.helpers.compare import outcomes_in, same
+from tests.helpers.waiting import WaitingModels
+
+pytestmark = pytest.mark.xdist_group("ray")  # a cluster at a time
 
 
 @pytest.fixture
@@ -27,40 +30,43 @@ def two_nodes(monkeypatch):
     nodes.shutdown()
 
 
-@pytest.mark.xdist_group("ray")
-def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path):
+def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path, registry):
     nodes, second = two_nodes
-    arguments = ["--model-name", "Q1_1,Q1_4", "--seeds", "0-1", "--epochs", "60", "--checkpoint-every", "7"]
+    models = WaitingModels(tmp_path, step=120)
+    arguments = [*models.arguments(4), "--epochs", "4", "--checkpoint-every", "7"]
     on_ray = start(command_line(*arguments, "--engine", "ray", "--ray-address", nodes.address))
-    begun = lambda: [log for log in (tmp_path / "results").glob("*/*/*.log") if " epoch  5/60" in log.read_text()]
-    until(lambda: len(begun()) == 2)
+    models.wait_for(2)
+    begun = list((tmp_path / "results").glob("*/*/*.log"))
+    assert len(begun) == 2
     nodes.remove_node(second, allow_graceful=False)
+    models.let_go()
     said, _ = on_ray.communicate(timeout=300)
     assert on_ray.returncode == 0, said
     assert "once more" not in said  # it is Ray that starts the run again
-    assert sum("going on from" in log.read_text() for log in begun()) == 1
+    assert sum("going on from" in log.read_text() for log in begun) == 1
     assert execute(command_line(*arguments, results="local")) == 0
     assert len(outcomes_in(tmp_path / "local")) == 4
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
     assert not list((tmp_path / "results").glob(".batch-*"))
 
 
-@pytest.mark.xdist_group("ray")
-def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_path):
-    arguments = ["--model-name", "Q1_1,Q1_4,Q1_2", "--epochs", "60"]
+def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_path, registry):
+    models = WaitingModels(tmp_path, step=120)
+    arguments = [*models.arguments(3), "--epochs", "4"]
     on_ray = start(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
-    until(lambda: len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2)
+    models.wait_for(2)
+    assert len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2
     os.kill(on_ray.pid, signal.SIGINT)
     said, _ = on_ray.communicate(timeout=120)
     assert on_ray.returncode == 130, said
     stopped = [log.read_text() for log in (tmp_path / "results").glob("*/*/*.log")]
     assert sum("to go on: " in text for text in stopped) == len(stopped) == 2
+    models.let_go()
     assert execute(command_line(*arguments)) == 0
     assert execute(command_line(*arguments, results="straight")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "straight"))
 
 
-@pytest.mark.xdist_group("ray")
 def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
     command = commands.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
@@ -75,7 +81,6 @@ def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
 
 
-@pytest.mark.xdist_group("ray")
 def test_a_cluster_that_is_not_there_is_named(command_line, capfd):
     pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-optional.txt")
     arguments = ["--model-name", "Q1_1,Q1_4", "--engine", "ray", "--ray-address", "127.0.0.1:1"]

@@ -8,29 +8,40 @@ from functools import partial
 import pytest
 
 from tests.helpers.compare import assert_same_outcome, outcome, same
-from tests.helpers.processes import KilledAtWrite
+from tests.helpers.processes import KilledAtWrite, SignalAtStep
 
 SMALL = ("--epochs", "3", "--lr", "0.01", "--checkpoint-every", "37")
-
-
 CASES = {
-    "Q1_1 --shuffle none": 2000,
-    "Q1_1 --shuffle fixed": 2000,
-    "Q1_1 --shuffle per-image": 2000,
-    "Q1_24 --shuffle per-image --batch-size 12": 1100,
-    "Q1_4 --val holdout --holdout 300 --batch-size 5": 2000,
-    "Q1_24 --recipe fast --shuffle fixed --batch-size 12 --precision bf16": 1100,
+    "Q1_1 --shuffle none": (1200, (20, 271, 100, 150)),
+    "Q1_1 --shuffle fixed": (1200, (36, 299, 80)),
+    "Q1_1 --shuffle per-image": (1200, (37, 261, 300, 38)),
+    "Q1_24 --shuffle per-image --batch-size 12": (1100, (20, 88, 60)),
+    "Q1_4 --val holdout --holdout 300 --batch-size 5": (2000, (39, 300, 200, 150)),
+    "Q1_24 --recipe fast --shuffle fixed --batch-size 12 --precision bf16": (1100, (38, 90, 60)),
 }
 
 
-@pytest.mark.parametrize(("case", "images"), CASES.items(), ids=CASES)
-def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(place, case, images):
+@pytest.mark.parametrize(("case", "images", "kills"), [(case, *how) for case, how in CASES.items()], ids=CASES)
+def test_a_run_killed_in_some_steps_ends_as_if_it_never_was(place, case, images, kills):
+    """Each kill is that many steps after the start of its process; the checkpoint before may be many steps back."""
     straight, killed = (place(name, images=(images, 300)) for name in ("straight", "killed"))
     command = ["--model-name", *case.split(), *SMALL]
+    assert straight.run(*command) == 0
+    for step in kills:
+        code = killed.run(*command, "--resume", "auto", before=SignalAtStep(step, signal.SIGKILL))
+        assert code == -signal.SIGKILL, killed.said()
+    assert killed.run(*command, "--resume", "auto") == 0, killed.said()
+    (folder,), (reference,) = killed.runs, straight.runs
+    assert_same_outcome(folder, reference)
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(place):
+    straight, killed = (place(name, images=(2000, 300)) for name in ("straight", "killed"))
+    command = ["--model-name", "Q1_1", "--shuffle", "per-image", *SMALL]
     began = time.perf_counter()
     assert straight.run(*command) == 0
     duration = time.perf_counter() - began
-    moments = random.Random(case)
+    moments = random.Random("Q1_1 --shuffle per-image")
     codes = []
     while not codes or (codes[-1] and len(codes) < 8):
         process = killed.start(*command, "--resume", "auto")

@@ -15,9 +15,10 @@ import commands
 import ex1
 import runs
 import utils
-from tests.helpers.cli import execute, start, until
+from tests.helpers.cli import execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.paths import PROJECT
+from tests.helpers.waiting import WaitingModels
 
 
 def test_a_batch_gives_what_single_runs_give_and_skips_what_is_done(command_line, tmp_path, capfd):
@@ -58,10 +59,12 @@ def test_a_quiet_batch_says_the_outcome_only(command_line, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_batch_goes_on_to_the_same_results(command_line, tmp_path, number):
-    arguments = ["--model-name", "Q1_1,Q1_4,Q1_2", "--epochs", "60", "--jobs", "2"]
+def test_a_stopped_batch_goes_on_to_the_same_results(command_line, tmp_path, registry, number):
+    models = WaitingModels(tmp_path, step=120)
+    arguments = [*models.arguments(3), "--epochs", "4", "--jobs", "2"]
     stopped = start(command_line(*arguments))
-    until(lambda: len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2)
+    models.wait_for(2)
+    assert len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2
     # Ctrl-C in a terminal reaches every process of the group.
     (os.killpg if number == signal.SIGINT else os.kill)(stopped.pid, number)
     said, _ = stopped.communicate(timeout=60)
@@ -74,6 +77,7 @@ def test_a_stopped_batch_goes_on_to_the_same_results(command_line, tmp_path, num
     for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
         runs._lock(folder).release()  # nobody has it any more
 
+    models.let_go()
     assert execute(command_line(*arguments)) == 0
     assert any("going on from" in path.read_text() for path in left)
     assert execute(command_line(*arguments, results="straight")) == 0
