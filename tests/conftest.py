@@ -1,6 +1,7 @@
 """Fixtures that several layers use."""
 
 import os
+import shutil
 import tarfile
 from hashlib import md5
 
@@ -29,6 +30,13 @@ def one_thread():
     """Undoes what a run in this process sets."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(request, monkeypatch):
+    """Figures are composed but not drawn in this process, except where a test is marked with ``figures``."""
+    if not request.node.get_closest_marker("figures"):
+        internals.render_no_figures(monkeypatch.setattr)
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -134,6 +142,48 @@ def place(tmp_path):
         place.kill_all()
 
 
+@pytest.fixture(scope="session")
+def first_stopped_run(tmp_path_factory):
+    """The folders of a run killed as it was to save its third epoch, and of one of the same settings that was not."""
+    processes.PROCESSES.set_forkserver_preload(processes.PRELOADED)
+    folder = tmp_path_factory.mktemp("stopped-run")
+    here, straight = (processes.Place(folder / name, images=(200, 50)) for name in ("here", "straight"))
+    case = ("--model-name", "Q1_1", "--epochs", "3")
+    assert straight.run(*case) == 0
+    assert here.run(*case, before=processes.KilledAtWrite(13)) == -9
+    assert (here.runs[0] / "previous.pt").exists()
+    return here.runs[0], straight.runs[0]
+
+
+@pytest.fixture
+def stopped_run(first_stopped_run, place):
+    """A place with a copy of that run, the run's folder, and the folder of the one that was not killed."""
+    stopped, straight = first_stopped_run
+    here = place("here", images=(200, 50))
+    folder = shutil.copytree(stopped, here.results / stopped.relative_to(stopped.parents[2]))
+    here.log.touch()
+    return here, folder, straight
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory):
+    """A finished run of one epoch of Q1_1 on the small synthetic set; not to be changed."""
+    results = tmp_path_factory.mktemp("first-run")
+    with pytest.MonkeyPatch.context() as patch:
+        internals.shrink_synthetic(200, 100, patch.setattr)
+        internals.render_no_figures(patch.setattr)
+        arguments = ["--dataset", "synthetic", "--results-dir", results, "--threads", "1"]
+        assert execute(["--model-name", "Q1_1", "--epochs", "1", *arguments]) == 0
+    (folder,) = results.glob("*/*/*")
+    return folder
+
+
+@pytest.fixture
+def saved_run(first_run, tmp_path):
+    """A copy of that run in ``tmp_path/results``, where ``ex1_main`` would have put it."""
+    return shutil.copytree(first_run, tmp_path / "results" / first_run.relative_to(first_run.parents[2]))
+
+
 @pytest.fixture
 def command_line(few_images, tmp_path, monkeypatch):
     """Makes a command line on few images, with results in ``tmp_path/NAME``, as arguments of ``ex1.py``."""
@@ -147,7 +197,9 @@ def command_line(few_images, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory):
-    """A folder of a data set with runs of all models, and the report on them."""
+    """A folder of a data set with runs of all models, and the report on them, its figures blank."""
     results = tmp_path_factory.mktemp("studied")
     fake_study(results)
-    return report.write(results, say=lambda text: None).parent
+    with pytest.MonkeyPatch.context() as patch:
+        internals.render_no_figures(patch.setattr)
+        return report.write(results, say=lambda text: None).parent

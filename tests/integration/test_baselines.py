@@ -13,6 +13,7 @@ import data
 import synthetic
 from config import RunnerError
 from data import Dataset, Images, digest, generator, split_holdout
+from tests.helpers import internals
 
 
 def dataset_of(train_images=1500, **strengths):
@@ -130,8 +131,7 @@ def test_too_few_images_and_classes_without_any_are_refused():
 @pytest.fixture
 def main(tmp_path, monkeypatch):
     """Runs a command line on a small synthetic set, with results under ``tmp_path``, and returns the exit code."""
-    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 400)
-    monkeypatch.setattr(synthetic, "TEST_IMAGES", 200)
+    internals.shrink_synthetic(400, 200, monkeypatch.setattr)
     place = ["--dataset", "synthetic", "--results-dir", str(tmp_path)]
     return lambda *argv: baselines.main(baselines.parse([*argv, *place]))
 

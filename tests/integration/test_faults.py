@@ -11,7 +11,7 @@ import ex1
 import sources
 import utils
 from tests.helpers.compare import outcome, same
-from tests.helpers.processes import KilledAtWrite, flip
+from tests.helpers.processes import flip
 
 resource = pytest.importorskip("resource")
 
@@ -34,14 +34,9 @@ class FileSizeLimit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(place):
-    here, straight = place("here", images=(200, 50)), place("straight", images=(200, 50))
-    case = ("--model-name", "Q1_1", "--epochs", "3")
-    assert straight.run(*case) == 0
-    assert here.run(*case, before=KilledAtWrite(13)) == -9
-    (folder,) = here.runs
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(stopped_run):
+    here, folder, straight = stopped_run
     checkpoints = {name: (folder / name).read_bytes() for name in ("last.pt", "previous.pt")}
-    here.said()
     # A checkpoint of Q1_1 has 500 kB; the limit lets all the smaller files through.
     assert here.run("--resume", str(folder), before=FileSizeLimit(300_000)) == 1
     line = only_line(here.said())
@@ -53,7 +48,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(place):
     assert here.run("--resume", str(folder), before=FileSizeLimit(300_000)) == 1
     assert f"the last good checkpoint is {folder / 'previous.pt'}, after epoch 1 and 50 steps" in here.said()
     assert here.run("--resume", str(folder)) == 0
-    assert same(outcome(folder), outcome(straight.runs[0]))
+    assert same(outcome(folder), outcome(straight))
 
 
 @pytest.mark.parametrize("name", ["config.json", "history.csv", "metrics.json", "curves.png", "last.pt"])

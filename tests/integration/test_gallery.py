@@ -49,6 +49,7 @@ def test_the_report_leads_to_it(tmp_path):
 # ---- shuffles between the extremes ----------------------------------------------------------------------------------
 
 
+@pytest.mark.figures
 def test_the_dials_are_compared_with_no_shuffle(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "none", accuracy=60)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=44)
@@ -80,6 +81,7 @@ def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_ta
     assert f"Q1_1: {told}" in gallery_of(tmp_path)
 
 
+@pytest.mark.figures
 def test_no_neighbourhood_is_looked_for_where_a_fixed_shuffle_takes_nothing(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "none", accuracy=51)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=51)
@@ -87,6 +89,7 @@ def test_no_neighbourhood_is_looked_for_where_a_fixed_shuffle_takes_nothing(tmp_
     assert "Q1_1: that a fixed shuffle takes anything: not decided, " in gallery_of(tmp_path)
 
 
+@pytest.mark.figures
 def test_transfers_are_shown_and_those_that_cannot_be_read_are_told(tmp_path):
     measured = dict.fromkeys(ALL_SHUFFLES, 0.5)
     for folder in fake_seeds(tmp_path, "Q1_1"):
@@ -114,6 +117,7 @@ def verdicts(page):
     return {(row[0], row[1]): row[2] for row in cells}
 
 
+@pytest.mark.figures
 def test_expectations_of_known_cues_are_decided(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     synthetic(tmp_path, "colour", none=98, fixed=98, per_image=97)
@@ -128,6 +132,7 @@ def test_expectations_of_known_cues_are_decided(tmp_path):
     assert [line.split("|")[1].strip() for line in lines[:4]] == ["colour", "position", "texture", "colour + texture"]
 
 
+@pytest.mark.figures
 def test_expectations_that_fail_or_are_undecided_are_told_so(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     synthetic(tmp_path, "colour", none=98, per_image=60)
@@ -157,6 +162,7 @@ def test_whether_a_network_finds_more_than_the_colours_is_decided(tmp_path, netw
     assert table["chance: what chance is"][1].strip() == "10.0"
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize(("sign", "told"), [(1, "holds, correlation +1.00"), (-1, "does not hold, correlation -1.00")])
 def test_classes_are_compared_with_the_colours_of_each(tmp_path, sign, told):
     fake_seeds(tmp_path, "Q1_1", "per-image", per_class=COLOURS)
@@ -236,6 +242,7 @@ def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_p
 # ---- affine networks ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.figures
 def test_collapsed_networks_stand_beside_a_logistic_regression(tmp_path):
     (folder, *_) = fake_seeds(tmp_path, "Q2_1", accuracy=37)
     facts = {"network_parameters": 1_119_926, "largest_difference": 2e-6, "effective_rank": 7.4}

@@ -52,6 +52,7 @@ def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content
     assert list(outcomes.read(tmp_path).groups) == [("Q1_1", "none")]
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
 def test_any_kind_of_run_alone_is_reported(tmp_path, options):
     fake_run(tmp_path, "Q1_1", **options)
@@ -72,6 +73,7 @@ def test_samples_that_are_no_picture_are_noted(tmp_path):
     assert "samples.png can't be shown" in report.write(tmp_path).with_suffix(".md").read_text()
 
 
+@pytest.mark.figures
 def test_a_class_without_images_is_no_obstacle(tmp_path):
     for seed, shuffle in ((0, "none"), (1, "none"), (0, "fixed"), (1, "fixed")):
         folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
@@ -159,6 +161,7 @@ def test_chosen_models_are_overlaid(studied, tmp_path):
     assert "--compare Q1_4 Q2_1 Q2_2" in text
 
 
+@pytest.mark.figures
 def test_samples_of_the_runs_are_shown(tmp_path):
     for shuffle in ("none", "fixed", "per-image"):
         folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
@@ -168,6 +171,7 @@ def test_samples_of_the_runs_are_shown(tmp_path):
     assert (folder / "report" / "samples.png").stat().st_size > 10_000
 
 
+@pytest.mark.figures
 def test_names_from_files_are_only_text(tmp_path):
     classes = ["<script>alert(1)</script>", "a|b", *"cdefghij"]
     for shuffle in ("none", "fixed"):

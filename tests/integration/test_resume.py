@@ -15,7 +15,7 @@ import checkpoints
 import commands
 import config
 import runs
-import synthetic
+from tests.helpers import internals
 from tests.helpers.compare import assert_same_outcome, outcome, same
 from tests.helpers.processes import Evil, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
 
@@ -121,23 +121,20 @@ def test_an_extension_that_was_killed_goes_on(place):
     assert same(outcome(long), outcome(straight.runs[0]))
 
 
-def test_a_run_in_the_current_folder_is_extended_beside_it(ex1_main, tmp_path, monkeypatch):
-    assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 0
-    (short,) = tmp_path.glob("results/*/*/*")
-    monkeypatch.chdir(short)
+def test_a_run_in_the_current_folder_is_extended_beside_it(ex1_main, saved_run, monkeypatch):
+    monkeypatch.chdir(saved_run)
     assert ex1_main("--resume", ".", "--epochs", "2") == 0
-    assert (short.parent / short.name.replace("epochs-1", "epochs-2") / "metrics.json").exists()
+    assert (saved_run.parent / saved_run.name.replace("epochs-1", "epochs-2") / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_run_on_other_data_is_passed_over(ex1_main, tmp_path, monkeypatch, finished):
-    for epochs in ("1", "2"):
-        assert ex1_main("--model-name", "Q1_1", "--epochs", epochs) == 0
+def test_a_run_on_other_data_is_passed_over(ex1_main, saved_run, tmp_path, monkeypatch, finished):
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2") == 0
     short, long = sorted(tmp_path.glob("results/*/*/*"))
     if not finished:
         (long / "metrics.json").unlink()
     before = (long / "last.pt").read_bytes()
-    monkeypatch.setattr(synthetic, "TEST_IMAGES", 90)
+    internals.shrink_synthetic(200, 90, monkeypatch.setattr)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--resume", "auto") == 0
     assert (long / "last.pt").read_bytes() == before
     other = long.with_name(long.name + "__run-2")
@@ -247,19 +244,6 @@ def test_an_unfinished_run_is_pointed_out(place):
 
 
 # ---- damaged and malicious checkpoints ----
-
-
-@pytest.fixture
-def stopped_run(place):
-    """A run killed as it was to save its third epoch, and one of the same settings that was not."""
-    here, straight = place("here", images=(200, 50)), place("straight", images=(200, 50))
-    case = ("--model-name", "Q1_1", "--epochs", "3")
-    assert straight.run(*case) == 0
-    assert here.run(*case, before=KilledAtWrite(13)) == -signal.SIGKILL
-    here.said()
-    (folder,) = here.runs
-    assert (folder / "previous.pt").exists()
-    return here, folder, straight.runs[0]
 
 
 DAMAGES = {

@@ -17,6 +17,7 @@ import ex1
 import models
 import sources
 import utils
+from tests.helpers import internals
 from tests.helpers.cli import accuracies, run_folder
 from tests.helpers.compare import same, weights
 
@@ -26,6 +27,7 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.mark.figures
 def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
     assert ex1_main("--model-name", "q1-1", "--epochs", "2", "--shuffle", "per-image", "--lr", "0.01") == 0
     folder = run_folder(tmp_path)
@@ -98,6 +100,7 @@ def test_another_seed_is_another_run(ex1_main, tmp_path):
     assert not same(weights(first), weights(second))
 
 
+@pytest.mark.figures
 def test_looking_changes_no_result(ex1_main, tmp_path, monkeypatch):
     command = ("--model-name", "Q1_24", "--epochs", "1", "--batch-size", "50")
     ex1_main(*command)
@@ -210,10 +213,9 @@ def test_cues_make_another_data_set_with_a_folder_and_a_name_of_its_own(ex1_main
     assert (tmp_path / "results/synthetic").is_dir()
 
 
-def test_a_run_is_not_evaluated_on_other_data(ex1_main, tmp_path, capsys, monkeypatch):
-    ex1_main("--model-name", "Q1_1", "--epochs", "1")
-    monkeypatch.setattr("synthetic.TEST_IMAGES", 50)
-    assert ex1_main("--evaluate", str(run_folder(tmp_path))) == 1
+def test_a_run_is_not_evaluated_on_other_data(ex1_main, saved_run, capsys, monkeypatch):
+    internals.shrink_synthetic(200, 50, monkeypatch.setattr)
+    assert ex1_main("--evaluate", str(saved_run)) == 1
     assert "was trained on" in capsys.readouterr().err
 
 
@@ -259,13 +261,11 @@ def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_
     assert (folder / "templates.png").exists()
 
 
-def test_a_network_that_is_not_affine_does_not_collapse(ex1_main, tmp_path, capsys):
-    ex1_main("--model-name", "Q1_1", "--epochs", "1")
-    folder = run_folder(tmp_path)
-    before = set(folder.iterdir())
-    assert ex1_main("--collapse", str(folder)) == 1
+def test_a_network_that_is_not_affine_does_not_collapse(ex1_main, saved_run, capsys):
+    before = set(saved_run.iterdir())
+    assert ex1_main("--collapse", str(saved_run)) == 1
     assert "Q1_1 is not affine" in capsys.readouterr().err
-    assert set(folder.iterdir()) == before
+    assert set(saved_run.iterdir()) == before
 
 
 def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
@@ -344,10 +344,9 @@ def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
 
 
 def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(
-    ex1_main, tmp_path, capsys, monkeypatch, registry
+    ex1_main, saved_run, capsys, monkeypatch, registry
 ):
-    ex1_main("--model-name", "Q1_1", "--epochs", "1")
-    folder = run_folder(tmp_path)
+    folder = saved_run
 
     def refused(code, message):
         capsys.readouterr()

@@ -6,6 +6,20 @@ import shutil
 
 import pytest
 
+import report
+from tests.helpers.fake_runs import fake_study
+
+# One worker draws the figures and starts Chromium, once.
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.figures]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder of a data set with runs of all models, and the report on them."""
+    results = tmp_path_factory.mktemp("drawn")
+    fake_study(results)
+    return report.write(results, say=lambda text: None).parent
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -35,8 +49,8 @@ def open_page(browser, results, width):
     browser.get((results / "report.html").as_uri())
 
 
-def test_the_page_renders_without_an_error_or_a_request(browser, studied):
-    open_page(browser, studied, 1200)
+def test_the_page_renders_without_an_error_or_a_request(browser, drawn):
+    open_page(browser, drawn, 1200)
     assert browser.title == "Small networks on CIFAR-10"
     sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
     assert len(sizes) == 7
@@ -45,14 +59,14 @@ def test_the_page_renders_without_an_error_or_a_request(browser, studied):
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    page = (studied / "report.html").as_uri()
+    page = (drawn / "report.html").as_uri()
     # Chromium's own first page may still be loading its parts.
     asked = {request["request"]["url"] for request in requests if request["documentURL"] == page}
     assert {url for url in asked if not url.startswith("data:")} == {page}
 
 
-def test_tables_sort_by_a_click_on_a_header(browser, studied):
-    open_page(browser, studied, 1200)
+def test_tables_sort_by_a_click_on_a_header(browser, drawn):
+    open_page(browser, drawn, 1200)
     script = (
         "return [...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[{}].textContent)"
     )
@@ -75,8 +89,8 @@ def test_tables_sort_by_a_click_on_a_header(browser, studied):
 
 
 @pytest.mark.parametrize("width", [360, 800])
-def test_the_page_fits_a_narrow_screen(browser, studied, width):
-    open_page(browser, studied, width)
+def test_the_page_fits_a_narrow_screen(browser, drawn, width):
+    open_page(browser, drawn, width)
     assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
     widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("
     assert browser.execute_script(widest + "one => one.getBoundingClientRect().right))") <= width

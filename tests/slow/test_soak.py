@@ -40,8 +40,8 @@ constants = count(torch.Tensor)
 with tempfile.TemporaryDirectory() as folder:
     names = [model.name for model in models.REGISTRY.values()]
     for name in [*names, "Q1_25", "Q2_2", "Q1_25", "Q2_2"]:
-        command = ["--model-name", name, "--epochs", "1", "--batch-size", "50", "--dataset", "synthetic"]
-        code = ex1.main(commands.parse([*command, "--results-dir", folder]))
+        command = ["--model-name", name, "--epochs", "1", "--batch-size", "50", "--threads", "1"]
+        code = ex1.main(commands.parse([*command, "--dataset", "synthetic", "--results-dir", folder]))
         gc.collect()
         alive = count(torch.Tensor) - constants + count(Net)
         print(name, code, in_use(), alive, len(gc.get_objects()), file=figures, flush=True)

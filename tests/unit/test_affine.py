@@ -28,11 +28,8 @@ def build(name):
 @pytest.fixture(scope="module")
 def collapsed():
     """The networks of question 2 with random weights, and what they collapse to."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     networks = {name: build(name) for name in ("Q2_1", "Q2_2")}
     matrices = {name: affine.collapse(network) for name, network in networks.items()}
-    torch.set_num_threads(threads)
     return {name: (networks[name], matrices[name]) for name in networks}
 
 
@@ -46,6 +43,7 @@ def red_for_the_first():
     return Affine(weight, torch.arange(10, dtype=torch.float64))
 
 
+@pytest.mark.xdist_group("collapsed")
 @pytest.mark.parametrize("name", ["Q2_1", "Q2_2"])
 def test_a_network_of_question_2_is_its_matrix(collapsed, name):
     network, matrix = collapsed[name]
@@ -57,6 +55,7 @@ def test_a_network_of_question_2_is_its_matrix(collapsed, name):
     assert 1e-9 < affine.check(name, network, matrix, images()) < 1e-5
 
 
+@pytest.mark.xdist_group("collapsed")
 def test_the_matrix_is_the_jacobian(collapsed):
     network, matrix = collapsed["Q2_1"]
     exact = copy.deepcopy(network).double()
@@ -167,6 +166,7 @@ def test_scores_tell_a_template_that_knows_its_class_from_one_that_knows_it_up_t
     assert (between["own_highest"], between["own_lowest"]) == (0, 0)
 
 
+@pytest.mark.figures
 def test_the_facts_of_a_constant_network_can_be_written(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     nn.init.zeros_(network[1].weight)
@@ -188,6 +188,7 @@ def test_the_file_holds_the_matrix_and_nothing_is_left_beside_it(tmp_path, red_f
     assert [path.name for path in tmp_path.iterdir()] == ["matrix.npz"]
 
 
+@pytest.mark.figures
 def test_the_pictures_show_what_speaks_for_each_class(tmp_path, red_for_the_first):
     affine.plot_templates(tmp_path / "templates.png", "Red", red_for_the_first, list("abcdefghij"))
     picture = np.asarray(Image.open(tmp_path / "templates.png").convert("RGB")).astype(int)

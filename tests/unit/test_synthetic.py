@@ -3,6 +3,8 @@
 A nearest-mean classifier on hand-made features stands in for a network: it is instant and has no luck.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,12 @@ import synthetic
 
 
 def make(strengths, n=2000, seed=0):
-    return synthetic.make_images(n, data.generator("test", seed), strengths)
+    return made(tuple(strengths.items()), n, seed)
+
+
+@cache
+def made(strengths, n, seed):
+    return synthetic.make_images(n, data.generator("test", seed), dict(strengths))
 
 
 def pixels(images):
