@@ -42,20 +42,20 @@ def accuracies(dataset):
     }
 
 
-def test_colours_alone_are_found_by_the_histogram(few_iterations):
+def test_histogram_finds_colours_alone(few_iterations):
     found = accuracies(dataset_of(colour=1.0))
     assert found[baselines.CHANCE] == 0.1
     assert found[baselines.COLOUR] > 0.8
 
 
-def test_places_alone_are_found_by_the_regression_on_pixels_only(few_iterations):
+def test_pixel_regression_alone_finds_places(few_iterations):
     found = accuracies(dataset_of(position=1.0))
     assert found[baselines.CHANCE] == 0.1
     assert found[baselines.COLOUR] < 0.2
     assert found[baselines.PIXELS] > 0.6
 
 
-def test_the_best_on_the_holdout_is_chosen_and_trained_on_all_images(monkeypatch):
+def test_measure_chooses_on_holdout_and_trains_on_all_images(monkeypatch):
     dummy = pytest.importorskip("sklearn.dummy").DummyClassifier
     trained_on = []
 
@@ -97,7 +97,7 @@ def test_held_out_images_are_not_trained_on(few_iterations, monkeypatch):
     assert all(torch.equal(images.pixels, kept.pixels) for images in seen)
 
 
-def test_the_same_again_to_the_last_digit(few_iterations):
+def test_measure_repeats_to_the_last_digit(few_iterations):
     dataset = dataset_of(300, colour=0.5, position=0.5)
     for baseline in baselines.baselines().values():
         for candidate in baseline.candidates:
@@ -106,7 +106,7 @@ def test_the_same_again_to_the_last_digit(few_iterations):
             assert torch.equal(first.confusion, again.confusion)
 
 
-def test_chance_is_the_most_frequent_class_of_the_training_images():
+def test_chance_is_the_most_frequent_training_class():
     pytest.importorskip("sklearn")
     dataset = dataset_of()
     labels = torch.arange(10).repeat_interleave(torch.arange(1, 11))  # so many of each class as its number plus 1
@@ -136,7 +136,7 @@ def main(tmp_path, monkeypatch):
     return lambda *argv: baselines.main(baselines.parse([*argv, *place]))
 
 
-def test_what_is_written_can_be_read(main, few_iterations, tmp_path, capsys):
+def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
     assert main() == 0
     found = baselines.read(tmp_path / "synthetic")
     assert found["data"]["slug"] == "synthetic"
@@ -159,7 +159,7 @@ def test_what_is_written_can_be_read(main, few_iterations, tmp_path, capsys):
     assert set(found["baselines"]) == {baselines.CHANCE, baselines.COLOUR, baselines.PIXELS}
 
 
-def test_a_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):
+def test_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):
     assert main("--limit", "100") == 0
     assert baselines.read(tmp_path / "synthetic") is None
     found = json.loads((tmp_path / "synthetic" / "baselines__limit-100.json").read_text())
@@ -167,12 +167,12 @@ def test_a_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations,
 
 
 @pytest.mark.parametrize("limit", ["99", "-1"])
-def test_a_limit_that_leaves_too_few_images_is_refused(main, limit, capsys):
+def test_baselines_refuse_limit_with_too_few_images(main, limit, capsys):
     assert main("--limit", limit) == 2
     assert f"--limit {limit}: must be at least 100" in capsys.readouterr().err
 
 
-def test_without_scikit_learn_one_line_says_what_to_do(main, monkeypatch, capsys):
+def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     for name in [name for name in sys.modules if name.startswith("sklearn.")]:
         monkeypatch.delitem(sys.modules, name)

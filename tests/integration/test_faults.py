@@ -34,7 +34,7 @@ class FileSizeLimit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(stopped_run):
+def test_full_disk_is_told_and_keeps_last_good_checkpoint(stopped_run):
     here, folder, straight = stopped_run
     checkpoints = {name: (folder / name).read_bytes() for name in ("last.pt", "previous.pt")}
     # A checkpoint of Q1_1 has 500 kB; the limit lets all the smaller files through.
@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_stays(stopped_run):
 
 
 @pytest.mark.parametrize("name", ["config.json", "history.csv", "metrics.json", "curves.png", "last.pt"])
-def test_a_file_that_cannot_be_written_stops_the_run_with_a_line(ex1_main, tmp_path, capsys, monkeypatch, name):
+def test_unwritable_file_stops_run_with_one_line(ex1_main, tmp_path, capsys, monkeypatch, name):
     write = utils.write_file
 
     def failing(path, *args):
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_written_stops_the_run_with_a_line(ex1_main, tmp_p
         assert "there is no checkpoint of it yet" in line
 
 
-def test_a_results_folder_that_vanishes_stops_the_run_with_a_line(ex1_main, tmp_path, capsys, monkeypatch):
+def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, capsys, monkeypatch):
     validate = ex1.validate
 
     def vanish(*args):
@@ -86,13 +86,13 @@ def test_a_results_folder_that_vanishes_stops_the_run_with_a_line(ex1_main, tmp_
 
 
 @pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
-def test_a_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
+def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
     command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
     assert ex1.main(commands.parse(command)) == 1
     assert results in only_line(capsys.readouterr().err)
 
 
-def test_output_that_cannot_be_written_does_not_stop_the_run(place):
+def test_unwritable_output_does_not_stop_run(place):
     here = place(images=(200, 50))
     here.log = Path("/dev/full")
     if not here.log.exists():
@@ -101,7 +101,7 @@ def test_output_that_cannot_be_written_does_not_stop_the_run(place):
     assert (here.runs[0] / "metrics.json").exists()
 
 
-def test_a_diverging_run_names_step_rate_and_checkpoint(ex1_main, tmp_path, capsys):
+def test_diverging_run_names_step_rate_and_checkpoint(ex1_main, tmp_path, capsys):
     assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--lr", "1e30") == 1
     line = only_line(capsys.readouterr().err)
     assert "Q1_1, epoch 1: " in line
@@ -112,9 +112,7 @@ def test_a_diverging_run_names_step_rate_and_checkpoint(ex1_main, tmp_path, caps
 @pytest.mark.parametrize(
     ("every", "what"), [("0", "the training loss is nan"), ("30", "the network's output is not a finite number")]
 )
-def test_a_run_that_diverges_later_names_the_step_and_the_checkpoint_before(
-    ex1_main, tmp_path, capsys, monkeypatch, every, what
-):
+def test_later_divergence_names_step_and_checkpoint_before(ex1_main, tmp_path, capsys, monkeypatch, every, what):
     step, steps = torch.optim.SGD.step, []
 
     def blow_up(optimizer):
@@ -132,7 +130,7 @@ def test_a_run_that_diverges_later_names_the_step_and_the_checkpoint_before(
     assert all(value.isfinite().all() for value in checkpoints.load(folder)["model"].values())
 
 
-def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(ex1_main, tmp_path, capsys, monkeypatch):
+def test_checkpoint_is_not_written_of_infinite_weights(ex1_main, tmp_path, capsys, monkeypatch):
     step = torch.optim.SGD.step
 
     def blow_up(optimizer):
@@ -157,7 +155,7 @@ class Own(nn.Sequential):
 """
 
 
-def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
+def test_own_model_failing_in_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
     (tmp_path / "own.py").write_text(OWN)
     command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "199")
     assert ex1_main(*command) == 1
@@ -167,14 +165,14 @@ def test_an_own_model_that_fails_in_a_step_is_told_with_its_place(ex1_main, tmp_
     assert line.endswith(f"--model-file {tmp_path}/own.py")
 
 
-def test_a_state_that_could_not_be_read_again_is_not_trained(ex1_main, tmp_path, capsys, registry):
+def test_own_model_with_unreadable_state_is_not_trained(ex1_main, tmp_path, capsys, registry):
     methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
     (tmp_path / "own.py").write_text(OWN + methods)
     assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
     assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
 
 
-def test_a_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
+def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     def fail(*args):
         raise KeyError("something unforeseen")
 
@@ -197,7 +195,7 @@ def test_a_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
         ("--device cuda", "--device cuda: there is none on this machine"),
     ],
 )
-def test_what_cannot_work_is_said_before_any_image_is_read(tiny_official, capsys, monkeypatch, arguments, reason):
+def test_impossible_settings_are_refused_before_reading_images(tiny_official, capsys, monkeypatch, arguments, reason):
     monkeypatch.setattr(sources, "load", lambda *args: pytest.fail("read the images"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     place = ["--data-dir", str(tiny_official[0])]

@@ -26,7 +26,7 @@ def gallery_of(results, notes=()):
     return to_markdown(blocks, study.folder) if blocks else ""
 
 
-def test_there_is_none_where_there_is_nothing_to_show(tmp_path):
+def test_gallery_is_left_out_where_nothing_is_to_show(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     assert gallery_of(tmp_path) == ""
     report.write(tmp_path, say=lambda text: None)
@@ -34,7 +34,7 @@ def test_there_is_none_where_there_is_nothing_to_show(tmp_path):
     assert "gallery" not in (tmp_path / "cifar10/report.md").read_text()
 
 
-def test_the_report_leads_to_it(tmp_path):
+def test_gallery_is_linked_in_report(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_1", shuffle="block:4", accuracy=50)
     report.write(tmp_path, say=lambda text: None)
@@ -50,7 +50,7 @@ def test_the_report_leads_to_it(tmp_path):
 
 
 @pytest.mark.figures
-def test_the_dials_are_compared_with_no_shuffle(tmp_path):
+def test_dials_are_compared_with_no_shuffle(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "none", accuracy=60)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=44)
     fake_seeds(tmp_path, "Q1_1", "block:4", accuracy=50)
@@ -73,7 +73,7 @@ def test_the_dials_are_compared_with_no_shuffle(tmp_path):
         ({2: 45, 4: 52.1, 8: 54, 16: 58}, "blocks of 8×8 pixels"),  # 4: within the noise of the middle
     ],
 )
-def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_takes(tmp_path, accuracies, told):
+def test_neighbourhood_is_enough_at_half_of_what_fixed_takes(tmp_path, accuracies, told):
     fake_seeds(tmp_path, "Q1_1", "none", accuracy=60)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=44)
     for size, accuracy in accuracies.items():
@@ -82,7 +82,7 @@ def test_how_large_a_neighbourhood_is_enough_is_decided_at_half_of_what_fixed_ta
 
 
 @pytest.mark.figures
-def test_no_neighbourhood_is_looked_for_where_a_fixed_shuffle_takes_nothing(tmp_path):
+def test_neighbourhood_is_undecided_where_fixed_takes_nothing(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "none", accuracy=51)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=51)
     fake_seeds(tmp_path, "Q1_1", "block:4", accuracy=52)
@@ -90,7 +90,7 @@ def test_no_neighbourhood_is_looked_for_where_a_fixed_shuffle_takes_nothing(tmp_
 
 
 @pytest.mark.figures
-def test_transfers_are_shown_and_those_that_cannot_be_read_are_told(tmp_path):
+def test_transfers_are_shown_and_unreadable_ones_told(tmp_path):
     measured = dict.fromkeys(ALL_SHUFFLES, 0.5)
     for folder in fake_seeds(tmp_path, "Q1_1"):
         utils.write_json(folder / "transfer.json", {"test_accuracy": measured})
@@ -151,7 +151,7 @@ def test_expectations_that_fail_or_are_undecided_are_told_so(tmp_path):
 @pytest.mark.parametrize(
     ("network", "verdict"), [(30, "does not hold, -5"), (40, "holds, +5"), (35.1, "not decided, +0")]
 )
-def test_whether_a_network_finds_more_than_the_colours_is_decided(tmp_path, network, verdict):
+def test_network_is_judged_against_the_colours(tmp_path, network, verdict):
     fake_seeds(tmp_path, "Q1_1", "per-image", accuracy=network)
     fake_baselines(tmp_path / "cifar10", 35)
     page = gallery_of(tmp_path)
@@ -224,7 +224,7 @@ def test_shuffles_between_the_extremes_on_known_cues(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, "much", float("nan"), float("inf")])
-def test_what_templates_have_learnt_of_known_cues_is_a_mean_over_the_seeds(tmp_path, value):
+def test_templates_of_known_cues_are_means_over_seeds(tmp_path, value):
     fake_seeds(tmp_path, "Q1_1")
     synthetic(tmp_path, "texture", "Q2_1", none=31, fixed=34)
     folders = sorted((tmp_path / "synthetic-texture-1/Q2_1").glob("*none*"))

@@ -19,7 +19,7 @@ from tests.helpers.paths import PROJECT
 # ---- what is read ---------------------------------------------------------------------------------------------------
 
 
-def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
+def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
     fake_run(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_2", finished=False)
     study = outcomes.read(tmp_path)
@@ -42,7 +42,7 @@ def test_an_unfinished_run_is_named_and_not_counted(tmp_path):
         ("metrics.json", '{"epochs": 3, "test": {"accuracy": 0.5}}'),
     ],
 )
-def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content, capsys):
+def test_report_names_and_leaves_out_unreadable_runs(tmp_path, name, content, capsys):
     fake_run(tmp_path, "Q1_1")
     (fake_run(tmp_path, "Q1_2") / name).write_text(content)
     assert report.main(report.parse([str(tmp_path)])) == 0
@@ -54,12 +54,12 @@ def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path, name, content
 
 @pytest.mark.figures
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
-def test_any_kind_of_run_alone_is_reported(tmp_path, options):
+def test_report_copes_with_any_kind_of_run_alone(tmp_path, options):
     fake_run(tmp_path, "Q1_1", **options)
     assert report.main(report.parse([str(tmp_path)])) == 0
 
 
-def test_a_holdout_has_its_test_accuracy_beside_it(tmp_path):
+def test_report_shows_test_accuracy_beside_holdout(tmp_path):
     path = fake_run(tmp_path, "Q1_1", val="holdout") / "metrics.json"
     path.write_text('{"epochs": 10, "test": {"accuracy": 0.123}}')
     text = report.write(tmp_path, say=lambda text: None).with_suffix(".md").read_text()
@@ -74,7 +74,7 @@ def test_samples_that_are_no_picture_are_noted(tmp_path):
 
 
 @pytest.mark.figures
-def test_a_class_without_images_is_no_obstacle(tmp_path):
+def test_report_copes_with_class_without_images(tmp_path):
     for seed, shuffle in ((0, "none"), (1, "none"), (0, "fixed"), (1, "fixed")):
         folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
         text = (folder / "history.csv").read_text().splitlines()
@@ -83,7 +83,7 @@ def test_a_class_without_images_is_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--compare", "Q1_2"], ["--compare", "Q9_9"]])
-def test_a_report_that_cannot_be_is_refused_in_one_line(tmp_path, arguments, capsys):
+def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys):
     if arguments:
         fake_run(tmp_path, "Q1_1")
     code = report.main(report.parse([str(tmp_path), *arguments]))
@@ -96,7 +96,7 @@ def test_a_report_that_cannot_be_is_refused_in_one_line(tmp_path, arguments, cap
 # ---- what is said ---------------------------------------------------------------------------------------------------
 
 
-def test_the_table_holds_the_last_epoch_of_every_model(studied):
+def test_table_holds_the_last_epoch_of_every_model(studied):
     table, columns = rows((studied / "report.md").read_text(), "model")
     assert list(table) == [model.name for model in models.TABLE]
     group = outcomes.read(studied).group("Q1_1")
@@ -118,7 +118,7 @@ def test_every_claim_is_there_with_its_verdict(studied):
     assert table["C4"][3] == "holds"
 
 
-def test_the_readme_and_the_committed_report_say_what_the_committed_runs_decide():
+def test_readme_and_committed_report_say_what_runs_decide():
     folder = next((PROJECT / "results/reproduction").glob("cifar10*"))
     study = outcomes.read(folder)
     verdicts = {claim.key: claim.verdict for claim in claims.judge(study)}
@@ -134,7 +134,7 @@ def test_the_readme_and_the_committed_report_say_what_the_committed_runs_decide(
         assert row[2:] == [f"{mean.mean:.1f} ({mean.low:.1f} … {mean.high:.1f})" for mean in means]
 
 
-def test_the_recipe_names_every_setting_that_differs(tmp_path):
+def test_report_names_every_setting_that_differs(tmp_path):
     fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
     text = report.write(tmp_path, say=lambda text: None).with_name("report.md").read_text()
     assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
@@ -147,7 +147,7 @@ def test_shuffles_are_compared_by_class_with_intervals(studied):
     assert re.fullmatch(r"-\d+\.\d<br>\(-\d+\.\d … -\d+\.\d\)", less)
 
 
-def test_the_figures_are_those_that_the_markdown_shows(studied):
+def test_figures_are_those_that_the_markdown_shows(studied):
     shown = re.findall(r"!\[.*?\]\((.*?)\)", (studied / "report.md").read_text())
     assert len(shown) == 7
     assert {path.relative_to(studied).as_posix() for path in (studied / "report").iterdir()} == set(shown)
@@ -184,7 +184,7 @@ def test_names_from_files_are_only_text(tmp_path):
     assert "a\\|b" in text
 
 
-def test_the_same_runs_give_the_same_report(studied, tmp_path, monkeypatch):
+def test_report_of_same_runs_is_the_same(studied, tmp_path, monkeypatch):
     shutil.copytree(studied, tmp_path / "results" / "cifar10")
     monkeypatch.chdir(tmp_path)
     report.main(report.parse([]))
@@ -214,14 +214,14 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
     assert "confidence/val" in events.Tags()["scalars"]
 
 
-def test_without_tensorboard_it_says_how_to_install_it(tmp_path, capsys, monkeypatch):
+def test_report_without_tensorboard_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     fake_run(tmp_path, "Q1_1")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert report.main(report.parse([str(tmp_path), "--tensorboard"])) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
 
 
-def test_the_page_asks_for_nothing_else(studied):
+def test_page_asks_for_nothing_else(studied):
     wanted = []
 
     class Links(HTMLParser):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
+def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
     case = ("--model-name", "Q1_1", "--epochs", "3", "--shuffle", "per-image", "--batch-size", "8")
     straight, stopped = place("straight"), place("stopped")
     assert straight.run(*case) == 0
@@ -41,7 +41,7 @@ def test_a_signal_saves_the_step_and_tells_how_to_go_on(place, number, code):
     assert [entry["position"] for entry in resumed] == ["after epoch 1 and 171 steps of the next"]
 
 
-def test_a_second_signal_stops_at_once(place):
+def test_second_signal_stops_at_once(place):
     here = place()
     process = here.start("--model-name", "Q1_1", before=SlowStep())
     while not here.log.exists() or "results go to" not in here.log.read_text():
@@ -59,7 +59,7 @@ def test_a_second_signal_stops_at_once(place):
     assert "Traceback" not in here.said()
 
 
-def test_before_the_training_a_signal_stops_at_once(place, tmp_path):
+def test_signal_before_training_stops_at_once(place, tmp_path):
     here = place()
     here.log.write_text("")
     marker = tmp_path / "making"
@@ -73,7 +73,7 @@ def test_before_the_training_a_signal_stops_at_once(place, tmp_path):
     assert here.runs == []
 
 
-def test_a_run_whose_learning_rate_is_planned_is_not_made_longer(ex1_main, tmp_path, capsys):
+def test_resume_does_not_lengthen_one_cycle_run(ex1_main, tmp_path, capsys):
     assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "1") == 0
     (run,) = tmp_path.glob("results/*/*/*")
     before = (run / "last.pt").read_bytes()
@@ -84,7 +84,7 @@ def test_a_run_whose_learning_rate_is_planned_is_not_made_longer(ex1_main, tmp_p
     assert len(list(tmp_path.glob("results/*/*/*"))) == 1
 
 
-def test_a_finished_run_goes_on_to_more_epochs_in_a_folder_of_its_own(place):
+def test_resume_of_finished_run_extends_it_in_new_folder(place):
     case = ("--model-name", "Q1_24", "--val", "holdout", "--holdout", "20", "--lr", "0.01", "--batch-size", "10")
     straight, extended = (place(name, images=(100, 50)) for name in ("straight", "extended"))
     assert straight.run(*case, "--epochs", "4") == 0
@@ -109,7 +109,7 @@ def test_a_finished_run_goes_on_to_more_epochs_in_a_folder_of_its_own(place):
     assert set(extended.runs) == {short, long}
 
 
-def test_an_extension_that_was_killed_goes_on(place):
+def test_resume_of_killed_extension_goes_on(place):
     straight, here = (place(name, images=(300, 100)) for name in ("straight", "here"))
     assert straight.run("--model-name", "Q1_1", "--epochs", "4") == 0
     assert here.run("--model-name", "Q1_1", "--epochs", "1") == 0
@@ -121,14 +121,14 @@ def test_an_extension_that_was_killed_goes_on(place):
     assert same(outcome(long), outcome(straight.runs[0]))
 
 
-def test_a_run_in_the_current_folder_is_extended_beside_it(ex1_main, saved_run, monkeypatch):
+def test_resume_in_current_folder_extends_beside_it(ex1_main, saved_run, monkeypatch):
     monkeypatch.chdir(saved_run)
     assert ex1_main("--resume", ".", "--epochs", "2") == 0
     assert (saved_run.parent / saved_run.name.replace("epochs-1", "epochs-2") / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_run_on_other_data_is_passed_over(ex1_main, saved_run, tmp_path, monkeypatch, finished):
+def test_resume_auto_passes_over_runs_on_other_data(ex1_main, saved_run, tmp_path, monkeypatch, finished):
     assert ex1_main("--model-name", "Q1_1", "--epochs", "2") == 0
     short, long = sorted(tmp_path.glob("results/*/*/*"))
     if not finished:
@@ -158,7 +158,7 @@ class Noisy(nn.Sequential):
 
 
 @pytest.mark.parametrize("kills", [[9, 10], [7], [8, 17, 6]])
-def test_an_own_model_that_draws_in_evaluation_gives_the_same_figures(place, tmp_path, kills):
+def test_resume_of_model_drawing_in_evaluation_is_bitwise_equal(place, tmp_path, kills):
     (tmp_path / "noisy.py").write_text(NOISY)
     case = ["--model-file", str(tmp_path / "noisy.py"), "--model-name", "Noisy", "--epochs", "3", "--batch-size", "20"]
     straight, killed = (place(name, images=(200, 50)) for name in ("straight", "killed"))
@@ -176,7 +176,7 @@ def test_an_own_model_that_draws_in_evaluation_gives_the_same_figures(place, tmp
     assert f"test images: {100 * accuracy:.1f} %" in killed.said()
 
 
-def test_what_contradicts_the_resumed_run_is_refused_and_named(place):
+def test_resume_refuses_contradicting_options(place):
     here = place(images=(200, 50))
     assert here.run("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed") == 0
     (folder,) = here.runs
@@ -193,7 +193,7 @@ def test_what_contradicts_the_resumed_run_is_refused_and_named(place):
     assert "is finished" in here.said()
 
 
-def test_what_changed_since_the_stop_is_said(place):
+def test_resume_says_what_changed_since_the_stop(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")
     assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
@@ -201,7 +201,7 @@ def test_what_changed_since_the_stop_is_said(place):
     assert "it began with threads 1, now 2: the result will not be bit for bit" in here.said()
 
 
-def test_two_runs_that_start_together_get_a_folder_each(place):
+def test_runs_starting_together_get_a_folder_each(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")
     processes = [here.start(*case) for _ in range(3)]
@@ -213,7 +213,7 @@ def test_two_runs_that_start_together_get_a_folder_each(place):
         assert_same_outcome(folder, here.runs[0])
 
 
-def test_a_run_in_another_process_is_not_resumed_and_a_dead_one_is(place):
+def test_resume_leaves_running_run_and_takes_dead_one(place):
     here = place()
     case = ("--model-name", "Q1_1", "--epochs", "2")
     process = here.start(*case, before=SlowStep())
@@ -232,7 +232,7 @@ def test_a_run_in_another_process_is_not_resumed_and_a_dead_one_is(place):
     assert here.run("--resume", str(folder)) == 0
 
 
-def test_an_unfinished_run_is_pointed_out(place):
+def test_unfinished_run_is_pointed_out(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")
     assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
@@ -259,7 +259,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(stopped_run, damage):
+def test_resume_from_damaged_checkpoint_uses_the_one_before(stopped_run, damage):
     here, folder, reference = stopped_run
     damage(folder / "last.pt")
     assert here.run("--resume", str(folder)) == 0
@@ -269,7 +269,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(stopped_run,
     assert same(outcome(folder), outcome(reference))
 
 
-def test_the_checkpoint_that_was_used_in_its_place_is_not_lost_to_the_damaged_one(stopped_run):
+def test_resume_keeps_checkpoint_used_for_damaged_one(stopped_run):
     here, folder, _ = stopped_run
     good = (folder / "previous.pt").read_bytes()
     flip(folder / "last.pt", 1000)
@@ -278,7 +278,7 @@ def test_the_checkpoint_that_was_used_in_its_place_is_not_lost_to_the_damaged_on
     assert checkpoints._is_whole((folder / "last.pt").read_bytes())
 
 
-def test_a_damaged_description_does_not_stop_a_run_that_has_a_checkpoint(stopped_run):
+def test_resume_with_damaged_description_uses_checkpoint(stopped_run):
     here, folder, reference = stopped_run
     (folder / "config.json").write_text((folder / "config.json").read_text()[:100])
     assert here.run("--resume", str(folder)) == 0, here.said()
@@ -286,13 +286,13 @@ def test_a_damaged_description_does_not_stop_a_run_that_has_a_checkpoint(stopped
     assert len(json.loads((folder / "config.json").read_text())["resumed"]) == 1
 
 
-def test_a_file_is_not_the_folder_of_a_run(stopped_run):
+def test_resume_refuses_a_file(stopped_run):
     here, folder, _ = stopped_run
     assert here.run("--resume", str(folder / "last.pt")) == 1
     assert f"{folder / 'last.pt'} is a file: give the folder of a run" in here.said()
 
 
-def test_where_both_checkpoints_are_damaged_nothing_is_trained(stopped_run):
+def test_resume_with_both_checkpoints_damaged_trains_nothing(stopped_run):
     here, folder, _ = stopped_run
     for name in ("last.pt", "previous.pt"):
         flip(folder / name, 1000)
@@ -303,7 +303,7 @@ def test_where_both_checkpoints_are_damaged_nothing_is_trained(stopped_run):
     assert len(said.splitlines()) == 1
 
 
-def test_a_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
+def test_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
     here, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     for name in ("last.pt", "previous.pt"):
@@ -319,7 +319,7 @@ def test_a_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
     assert (tmp_path / "evil was here").exists(), "the checkpoint was not malicious, so nothing was tested"
 
 
-def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_run, tmp_path):
+def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
     here, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     own = tmp_path / "own.py"
@@ -332,7 +332,7 @@ def test_a_checkpoint_may_not_say_where_to_download_from_or_what_to_run(stopped_
     assert not (tmp_path / "it ran").exists()
 
 
-def test_checkpoints_are_files_anyone_can_load(stopped_run):
+def test_checkpoint_is_loadable_by_anyone(stopped_run):
     _, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     assert set(saved) == set(checkpoints.CONTENT)

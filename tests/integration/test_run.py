@@ -28,7 +28,7 @@ FILES = {
 
 
 @pytest.mark.figures
-def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
+def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
     assert ex1_main("--model-name", "q1-1", "--epochs", "2", "--shuffle", "per-image", "--lr", "0.01") == 0
     folder = run_folder(tmp_path)
     assert {path.name for path in folder.iterdir() if path.name != ".lock"} == FILES
@@ -81,7 +81,7 @@ def test_a_run_leaves_all_its_files_and_each_names_the_data(ex1_main, tmp_path, 
     assert "\r" not in out + err
 
 
-def test_the_same_command_twice_gives_the_same_figures_in_two_folders(ex1_main, tmp_path):
+def test_run_twice_gives_same_figures_in_two_folders(ex1_main, tmp_path):
     command = ("--model-name", "Q1_24", "--epochs", "2", "--batch-size", "50", "--shuffle", "fixed")
     assert ex1_main(*command) == 0
     torch.randn(3)
@@ -92,7 +92,7 @@ def test_the_same_command_twice_gives_the_same_figures_in_two_folders(ex1_main, 
     assert (first / "metrics.json").read_text() == (second / "metrics.json").read_text()
 
 
-def test_another_seed_is_another_run(ex1_main, tmp_path):
+def test_run_with_another_seed_is_another_run(ex1_main, tmp_path):
     for seed in "01":
         ex1_main("--model-name", "Q1_4", "--epochs", "1", "--seed", seed)
     first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
@@ -101,7 +101,7 @@ def test_another_seed_is_another_run(ex1_main, tmp_path):
 
 
 @pytest.mark.figures
-def test_looking_changes_no_result(ex1_main, tmp_path, monkeypatch):
+def test_run_is_not_changed_by_its_figures(ex1_main, tmp_path, monkeypatch):
     command = ("--model-name", "Q1_24", "--epochs", "1", "--batch-size", "50")
     ex1_main(*command)
     monkeypatch.setattr(utils, "parameter_summary", lambda network: "")
@@ -111,7 +111,7 @@ def test_looking_changes_no_result(ex1_main, tmp_path, monkeypatch):
     assert same(weights(first), weights(second))
 
 
-def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monkeypatch):
+def test_run_with_holdout_looks_at_test_set_once(ex1_main, tmp_path, monkeypatch):
     looks = []
     real = data.Loader.epoch
 
@@ -144,7 +144,7 @@ def test_with_a_holdout_the_test_set_is_looked_at_once(ex1_main, tmp_path, monke
     assert len(saved["history"]) == best["epoch"]
 
 
-def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, tmp_path, monkeypatch):
+def test_best_weights_are_of_best_epoch_on_holdout(ex1_main, tmp_path, monkeypatch):
     right = iter([1, 3, 3, 2, 0])  # of five images in each of four epochs, and of the test images
 
     def measured(*args):
@@ -163,7 +163,7 @@ def test_the_best_weights_are_those_of_the_best_epoch_on_the_holdout(ex1_main, t
 
 
 @pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image", "block:4", "within:8", "colour"])
-def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, capsys, shuffle):
+def test_evaluate_repeats_saved_run_to_last_digit(ex1_main, tmp_path, capsys, shuffle):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")
     folder = run_folder(tmp_path)
     before = {path: path.read_bytes() for path in folder.iterdir()}
@@ -176,7 +176,7 @@ def test_a_saved_run_is_reported_again_to_the_last_digit(ex1_main, tmp_path, cap
     assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_run_is_validated_and_evaluated_with_another_shuffle_where_that_is_asked_for(ex1_main, tmp_path, capsys):
+def test_val_shuffle_holds_in_training_and_evaluation(ex1_main, tmp_path, capsys):
     common = ("--model-name", "Q2_1", "--epochs", "4", "--lr", "0.005", "--cues", "position")
     ex1_main(*common, "--shuffle", "fixed", "--val-shuffle", "per-image")
     crossed = accuracies(capsys.readouterr().out)
@@ -197,7 +197,7 @@ def test_a_run_is_validated_and_evaluated_with_another_shuffle_where_that_is_ask
     assert accuracies(capsys.readouterr().out) == crossed
 
 
-def test_cues_make_another_data_set_with_a_folder_and_a_name_of_its_own(ex1_main, tmp_path, capsys):
+def test_cues_make_data_set_with_own_folder_and_name(ex1_main, tmp_path, capsys):
     common = ("--model-name", "Q1_1", "--epochs", "1")
     assert ex1_main(*common, "--cues", "position,colour:0.5") == 0
     folder = run_folder(tmp_path)
@@ -213,19 +213,19 @@ def test_cues_make_another_data_set_with_a_folder_and_a_name_of_its_own(ex1_main
     assert (tmp_path / "results/synthetic").is_dir()
 
 
-def test_a_run_is_not_evaluated_on_other_data(ex1_main, saved_run, capsys, monkeypatch):
+def test_evaluate_refuses_other_data(ex1_main, saved_run, capsys, monkeypatch):
     internals.shrink_synthetic(200, 50, monkeypatch.setattr)
     assert ex1_main("--evaluate", str(saved_run)) == 1
     assert "was trained on" in capsys.readouterr().err
 
 
-def test_the_best_weights_of_a_holdout_run_can_be_used(ex1_main, tmp_path, capsys):
+def test_best_weights_of_holdout_run_can_be_used(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--val", "holdout", "--holdout", "20")
     assert ex1_main("--evaluate", str(run_folder(tmp_path)), "--weights", "best") == 0
     assert "best checkpoint" in capsys.readouterr().out
 
 
-def test_a_run_is_measured_with_every_shuffle(ex1_main, tmp_path, capsys):
+def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--lr", "0.01", "--shuffle", "fixed", "--cues", "colour,position")
     folder = run_folder(tmp_path)
     assert ex1_main("--transfer", str(folder)) == 0
@@ -241,7 +241,7 @@ def test_a_run_is_measured_with_every_shuffle(ex1_main, tmp_path, capsys):
         assert f"on 100 test images: {100 * accuracy:.1f} %" in capsys.readouterr().out
 
 
-def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_path, capsys):
+def test_collapse_writes_matrix_beside_affine_run(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q2_1", "--epochs", "1", "--shuffle", "per-image")
     folder = run_folder(tmp_path)
     assert ex1_main("--collapse", str(folder)) == 0
@@ -261,14 +261,14 @@ def test_an_affine_network_collapses_into_a_matrix_beside_its_run(ex1_main, tmp_
     assert (folder / "templates.png").exists()
 
 
-def test_a_network_that_is_not_affine_does_not_collapse(ex1_main, saved_run, capsys):
+def test_collapse_refuses_network_that_is_not_affine(ex1_main, saved_run, capsys):
     before = set(saved_run.iterdir())
     assert ex1_main("--collapse", str(saved_run)) == 1
     assert "Q1_1 is not affine" in capsys.readouterr().err
     assert set(saved_run.iterdir()) == before
 
 
-def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
+def test_predict_tells_what_the_network_computes(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed", "--lr", "0.01")
     folder = run_folder(tmp_path)
     draws = torch.Generator().manual_seed(0)
@@ -287,7 +287,7 @@ def test_predictions_are_the_networks_own(ex1_main, tmp_path, capsys):
     assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
 
 
-def test_an_own_model_in_a_file_is_trained_and_asks_for_the_file_again(ex1_main, tmp_path, capsys, registry):
+def test_own_model_is_trained_and_asks_for_its_file_again(ex1_main, tmp_path, capsys, registry):
     own = tmp_path / "mine.py"
     own.write_text(
         "from torch import nn\nfrom models import register\n\n"
@@ -313,7 +313,7 @@ def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "last.pt is damaged")]
 )
-def test_a_run_that_is_none_is_told_in_a_line(ex1_main, tmp_path, capsys, run, message):
+def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys, run, message):
     (tmp_path / "garbage").mkdir()
     (tmp_path / "garbage" / "last.pt").write_bytes(b"garbage")
     assert ex1_main("--evaluate", str(tmp_path / run)) == 1
@@ -322,7 +322,7 @@ def test_a_run_that_is_none_is_told_in_a_line(ex1_main, tmp_path, capsys, run, m
     assert len(err.splitlines()) == 1
 
 
-def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
+def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
     place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
     assert ex1.main(commands.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
@@ -334,7 +334,7 @@ def test_a_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthe
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["synthetic"]
 
 
-def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
+def test_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
     (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
     place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
@@ -343,9 +343,7 @@ def test_a_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(
-    ex1_main, saved_run, capsys, monkeypatch, registry
-):
+def test_evaluate_tells_changed_model_or_checkpoint_in_a_line(ex1_main, saved_run, capsys, monkeypatch, registry):
     folder = saved_run
 
     def refused(code, message):
@@ -365,7 +363,7 @@ def test_a_run_whose_model_or_checkpoint_has_changed_is_told_in_a_line(
     refused(1, "is not a checkpoint of this program")
 
 
-def test_a_run_on_a_folder_of_images_asks_for_that_folder(ex1_main, tmp_path, capsys, monkeypatch):
+def test_evaluate_asks_for_the_folder_of_images(ex1_main, tmp_path, capsys, monkeypatch):
     for split in ("train", "test"):
         for name in sources.CLASSES:
             (tmp_path / "images" / split / name).mkdir(parents=True)

@@ -27,6 +27,6 @@ def test_only_training_images_are_flipped(ex1_main, monkeypatch):
     assert {loader.split: loader.flip for loader in made} == {TRAIN: True, TEST: False}
 
 
-def test_without_cuda_there_is_no_graph_which_is_said(ex1_main, capsys):
+def test_graph_without_cuda_is_gone_without(ex1_main, capsys):
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--cuda-graph", "--device", "cpu") == 0
     assert "--cuda-graph: going on without, there is none on cpu" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def batches(dataset, tmp_path):
     return tmp_path
 
 
-def test_the_textbook_loop_and_ours_train_alike_on_the_same_images(dataset, batches):
+def test_textbook_loop_and_ours_train_alike(dataset, batches):
     ours = Ours("Q1_1", dataset, threads=1)
     textbook = Textbook("Q1_1", batches, 0)
     shown = [textbook.trainset[int(index)] for index in data.epoch_order(400, 0, 1)]
@@ -60,7 +60,7 @@ def test_every_contender_takes_the_steps_it_is_asked_for(dataset, batches):
         assert seen == [(4, 3, 32, 32)] * (30 + untimed)
 
 
-def test_contenders_take_turns_and_the_first_turn_does_not_count():
+def test_contenders_take_turns_and_first_does_not_count():
     turns = []
 
     def contender(name):
@@ -72,7 +72,7 @@ def test_contenders_take_turns_and_the_first_turn_does_not_count():
     assert sections.ratios([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == "2.000 (1.500 … 4.000)"
 
 
-def test_time_to_accuracy_ends_with_the_first_epoch_that_reaches_the_classic_best(dataset, tmp_path, monkeypatch):
+def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
     def write(results, model, accuracies, seconds, **settings):
         folder = fake_run(results, model, slug="x", epochs=len(accuracies), **settings)
         with open(folder / "history.csv", newline="") as file:

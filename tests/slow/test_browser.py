@@ -49,7 +49,7 @@ def open_page(browser, results, width):
     browser.get((results / "report.html").as_uri())
 
 
-def test_the_page_renders_without_an_error_or_a_request(browser, drawn):
+def test_page_renders_without_error_or_request(browser, drawn):
     open_page(browser, drawn, 1200)
     assert browser.title == "Small networks on CIFAR-10"
     sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
@@ -89,7 +89,7 @@ def test_tables_sort_by_a_click_on_a_header(browser, drawn):
 
 
 @pytest.mark.parametrize("width", [360, 800])
-def test_the_page_fits_a_narrow_screen(browser, drawn, width):
+def test_page_fits_a_narrow_screen(browser, drawn, width):
     open_page(browser, drawn, width)
     assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
     widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("

@@ -15,7 +15,7 @@ from tests.helpers.paths import PROJECT
 from tests.helpers.waiting import WaitingModels
 
 
-def test_the_command_that_is_printed_goes_on(command_line, tmp_path):
+def test_command_that_is_printed_goes_on(command_line, tmp_path):
     models = WaitingModels(tmp_path, step=70)
     command = [sys.executable, "ex1.py", *models.arguments(1), "--epochs", "3", "--lr", "0.01"]
     command = command_line(*command, results="with space")
@@ -32,7 +32,7 @@ def test_the_command_that_is_printed_goes_on(command_line, tmp_path):
     assert list((tmp_path / "with space").glob("*/*/*/metrics.json"))
 
 
-def test_a_signal_during_the_imports_stops_at_once():
+def test_signal_during_the_imports_stops_at_once():
     command = [sys.executable, "-X", "importtime", "ex1.py", "--model-name", "Q1_1"]
     with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
         while "torch" not in process.stderr.readline():
@@ -44,7 +44,7 @@ def test_a_signal_during_the_imports_stops_at_once():
     assert "Traceback" not in rest
 
 
-def test_the_list_of_models_may_be_cut_short_by_its_reader():
+def test_list_of_models_may_be_cut_short_by_its_reader():
     command = [sys.executable, "ex1.py", "--list-models"]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
@@ -62,7 +62,7 @@ def test_usage_and_the_list_of_models_need_no_torch(arguments):
     assert "Q1_19" in done.stdout + done.stderr
 
 
-def test_help_comes_without_torch():
+def test_report_help_comes_without_torch():
     code = (
         "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
         f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
@@ -72,7 +72,7 @@ def test_help_comes_without_torch():
     assert "--compare" in done.stdout
 
 
-def test_the_command_line_reports(studied, tmp_path):
+def test_report_from_command_line(studied, tmp_path):
     folder = shutil.copytree(studied, tmp_path / "cifar10")
     done = subprocess.run([sys.executable, PROJECT / "report.py", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def test_reading_needs_no_scikit_learn(tmp_path):
     assert run.stdout == "{'cat': 0.25, 'dog': None}\n"
 
 
-def test_a_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
+def test_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
     command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100")
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
@@ -101,7 +101,7 @@ def test_a_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
     assert run_folder(tmp_path)
 
 
-def test_a_run_without_standard_streams(command_line, tmp_path):
+def test_run_without_standard_streams(command_line, tmp_path):
     command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
     closed = f"exec {shlex.join(command)} <&- >&- 2>&-"
     assert subprocess.run(closed, shell=True, cwd=PROJECT).returncode == 0

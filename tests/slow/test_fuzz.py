@@ -17,7 +17,7 @@ def test_mutated_input_is_read_or_refused(target):
     assert f"{inputs} inputs" in fuzz.fuzz(target, inputs, first_seed=0)
 
 
-def test_the_fuzzer_sees_what_is_wrong(tmp_path, monkeypatch):
+def test_fuzzer_sees_what_is_wrong(tmp_path, monkeypatch):
     """An error that is not the program's own, damage that is not noticed, an input that hangs."""
     monkeypatch.setattr(fuzz.checkpoints, "_is_whole", lambda content: True)
     with pytest.raises(AssertionError, match="the damage was not noticed"):

@@ -10,7 +10,7 @@ def _load_digest(folder, start, results):
     results.put(sources.load("cifar10", folder).digest)
 
 
-def test_two_runs_that_start_together_read_the_same(folder):
+def test_image_folder_read_by_two_runs_together(folder):
     context = multiprocessing.get_context("spawn")
     start, results = context.Event(), context.Queue()
     processes = [context.Process(target=_load_digest, args=(folder, start, results)) for _ in range(2)]

@@ -30,7 +30,7 @@ def two_nodes(monkeypatch):
     nodes.shutdown()
 
 
-def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path, registry):
+def test_ray_after_node_death_is_bitwise_equal(two_nodes, command_line, tmp_path, registry):
     nodes, second = two_nodes
     models = WaitingModels(tmp_path, step=120)
     arguments = [*models.arguments(4), "--epochs", "4", "--checkpoint-every", "7"]
@@ -50,7 +50,7 @@ def test_a_node_that_dies_changes_no_result(two_nodes, command_line, tmp_path, r
     assert not list((tmp_path / "results").glob(".batch-*"))
 
 
-def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_path, registry):
+def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path, registry):
     models = WaitingModels(tmp_path, step=120)
     arguments = [*models.arguments(3), "--epochs", "4"]
     on_ray = start(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
@@ -67,7 +67,7 @@ def test_a_batch_on_ray_stops_and_goes_on_without(two_nodes, command_line, tmp_p
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "straight"))
 
 
-def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command_line, tmp_path):
+def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
     command = commands.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
     jobs = batch.plan(command)
@@ -81,7 +81,7 @@ def test_results_come_from_nodes_that_do_not_share_the_folder(two_nodes, command
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
 
 
-def test_a_cluster_that_is_not_there_is_named(command_line, capfd):
+def test_ray_names_cluster_that_is_not_there(command_line, capfd):
     pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-optional.txt")
     arguments = ["--model-name", "Q1_1,Q1_4", "--engine", "ray", "--ray-address", "127.0.0.1:1"]
     assert execute(command_line(*arguments)) == 2

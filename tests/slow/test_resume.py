@@ -22,7 +22,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("case", "images", "kills"), [(case, *how) for case, how in CASES.items()], ids=CASES)
-def test_a_run_killed_in_some_steps_ends_as_if_it_never_was(place, case, images, kills):
+def test_resume_after_kills_in_steps_is_bitwise_equal(place, case, images, kills):
     """Each kill is that many steps after the start of its process; the checkpoint before may be many steps back."""
     straight, killed = (place(name, images=(images, 300)) for name in ("straight", "killed"))
     command = ["--model-name", *case.split(), *SMALL]
@@ -35,7 +35,7 @@ def test_a_run_killed_in_some_steps_ends_as_if_it_never_was(place, case, images,
     assert_same_outcome(folder, reference)
 
 
-def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(place):
+def test_resume_after_random_kills_is_bitwise_equal(place):
     straight, killed = (place(name, images=(2000, 300)) for name in ("straight", "killed"))
     command = ["--model-name", "Q1_1", "--shuffle", "per-image", *SMALL]
     began = time.perf_counter()
@@ -56,7 +56,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(place):
     assert_same_outcome(folder, reference)
 
 
-def test_a_run_killed_in_any_write_ends_as_if_it_never_was(place):
+def test_resume_after_kill_in_any_write_is_bitwise_equal(place):
     case = ("--model-name", "Q1_1", "--epochs", "2", "--batch-size", "20", "--checkpoint-every", "6", "--lr", "0.1")
     case += ("--val", "holdout", "--holdout", "20")
     make = partial(place, images=(200, 50))

@@ -21,7 +21,7 @@ from tests.helpers.paths import PROJECT
 from tests.helpers.waiting import WaitingModels
 
 
-def test_a_batch_gives_what_single_runs_give_and_skips_what_is_done(command_line, tmp_path, capfd):
+def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, capfd):
     common = ["--epochs", "2", "--model-name"]
     assert execute(command_line(*common, "Q1_4,Q1_1", "--shuffle", "none", "per-image", "--seeds", "0,3")) == 0
     together = outcomes_in(tmp_path / "results")
@@ -39,7 +39,7 @@ def test_a_batch_gives_what_single_runs_give_and_skips_what_is_done(command_line
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
 
 
-def test_processes_need_not_be_forked(command_line, tmp_path):
+def test_sweep_works_with_spawned_processes(command_line, tmp_path):
     command = commands.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
     [job] = batch.plan(command)
     described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
@@ -50,7 +50,7 @@ def test_processes_need_not_be_forked(command_line, tmp_path):
     assert len(outcomes_in(tmp_path / "results")) == 1
 
 
-def test_a_quiet_batch_says_the_outcome_only(command_line, tmp_path, capfd):
+def test_sweep_in_quiet_says_outcome_only(command_line, tmp_path, capfd):
     arguments = command_line("--model-name", "Q1_4", "--seeds", "0", "--epochs", "1", "--limit", "20", "--quiet")
     assert execute(arguments) == 0
     out = capfd.readouterr().out
@@ -59,7 +59,7 @@ def test_a_quiet_batch_says_the_outcome_only(command_line, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_batch_goes_on_to_the_same_results(command_line, tmp_path, registry, number):
+def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, number):
     models = WaitingModels(tmp_path, step=120)
     arguments = [*models.arguments(3), "--epochs", "4", "--jobs", "2"]
     stopped = start(command_line(*arguments))
@@ -113,7 +113,7 @@ register("failing")(Failing)
         (9, "raise ValueError('the model is broken')", 2),
     ],
 )
-def test_a_run_that_fails_is_tried_once_more_and_named(command_line, tmp_path, capfd, fails, how, attempts, registry):
+def test_sweep_tries_failed_run_once_more_and_names_it(command_line, tmp_path, capfd, fails, how, attempts, registry):
     (tmp_path / "marks").mkdir()
     (tmp_path / "own.py").write_text(OWN.format(marks=str(tmp_path / "marks"), fails=fails, how=how))
     arguments = ["--model-file", str(tmp_path / "own.py"), "--model-name", "failing,Q1_4", "--epochs", "1"]
@@ -132,7 +132,7 @@ def test_a_run_that_fails_is_tried_once_more_and_named(command_line, tmp_path, c
         assert "1 of 2 runs failed" in err.splitlines()[-1]
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(command_line, tmp_path, capfd):
+def test_sweep_leaves_run_of_another_process(command_line, tmp_path, capfd):
     arguments = command_line("--model-name", "Q1_1,Q1_4", "--epochs", "1")
     assert execute(arguments) == 0
     [folder] = (tmp_path / "results").glob("*/Q1_1/*seed-0")

@@ -85,7 +85,7 @@ def same_distribution_p_value(a, b):
     return p_value(largest_gaps(in_a), largest_gaps(in_a.expand(2000, -1).gather(1, draws)))
 
 
-def test_from_iid_weights_a_reordered_map_gives_the_same_distribution_of_losses():
+def test_reordered_map_from_iid_weights_has_same_losses():
     plain = losses_on_test(trained_weights(SEEDS))
     reordered = losses_on_test(trained_weights(OTHER_SEEDS, reordered=True), reordered=True)
     assert plain.median() < GUESSING - 0.4  # they have learnt something, so that there is something to compare
@@ -93,14 +93,14 @@ def test_from_iid_weights_a_reordered_map_gives_the_same_distribution_of_losses(
     assert same_distribution_p_value(plain, reordered) > 0.05
 
 
-def test_from_trained_weights_a_reordered_map_gives_another_distribution_of_losses():
+def test_reordered_map_from_trained_weights_has_other_losses():
     plain = losses_on_test(trained_weights(SEEDS))
     reordered = losses_on_test(trained_weights(SEEDS), reordered=True)
     assert same_distribution_p_value(plain, reordered) < 0.001
     assert reordered.median() > GUESSING
 
 
-def test_reordering_the_input_of_a_convolution_gives_another_distribution_of_losses():
+def test_reordered_input_of_convolution_has_other_losses():
     plain = losses_on_test(trained_weights(SEEDS))
     shuffled = losses_on_test(trained_weights(OTHER_SEEDS, shuffled=True), shuffled=True)
     assert same_distribution_p_value(plain, shuffled) < 0.001

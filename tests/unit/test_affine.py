@@ -45,7 +45,7 @@ def red_for_the_first():
 
 @pytest.mark.xdist_group("collapsed")
 @pytest.mark.parametrize("name", ["Q2_1", "Q2_2"])
-def test_a_network_of_question_2_is_its_matrix(collapsed, name):
+def test_network_of_question_2_is_its_matrix(collapsed, name):
     network, matrix = collapsed[name]
     assert matrix.weight.dtype == matrix.bias.dtype == torch.float64
     assert (matrix.weight.shape, matrix.bias.shape) == ((10, 3, 32, 32), (10,))
@@ -56,14 +56,14 @@ def test_a_network_of_question_2_is_its_matrix(collapsed, name):
 
 
 @pytest.mark.xdist_group("collapsed")
-def test_the_matrix_is_the_jacobian(collapsed):
+def test_matrix_is_the_jacobian(collapsed):
     network, matrix = collapsed["Q2_1"]
     exact = copy.deepcopy(network).double()
     jacobian = torch.autograd.functional.jacobian(exact, images(1).double())[0, :, 0]
     torch.testing.assert_close(matrix.weight, jacobian, rtol=0, atol=1e-12)
 
 
-def test_a_linear_layer_gives_its_own_weight_back():
+def test_linear_layer_gives_its_own_weight_back():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     matrix = affine.collapse(network)
     torch.testing.assert_close(matrix.weight.flatten(1), network[1].weight.detach().double(), rtol=0, atol=1e-15)
@@ -114,7 +114,7 @@ def test_logits_that_are_no_number_are_not_affine():
         affine.check("Own", network, matrix, pictures)
 
 
-def test_collapsing_leaves_the_network_and_the_random_numbers_alone():
+def test_collapse_leaves_network_and_random_numbers_alone():
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nn.Flatten(), nn.Linear(3072, 10)).train()
     network(images())
     before = copy.deepcopy(network.state_dict())
@@ -127,7 +127,7 @@ def test_collapsing_leaves_the_network_and_the_random_numbers_alone():
     affine.check("Own", network.eval(), matrix, images())
 
 
-def test_the_facts_are_those_of_the_matrix():
+def test_facts_are_those_of_the_matrix():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Linear(4, 10))
     with torch.no_grad():
         network[1].weight.copy_(3 * torch.eye(4, 3072))
@@ -148,7 +148,7 @@ def test_templates_are_uniform_by_their_mean_over_places(red_for_the_first):
     assert Affine(balanced, red_for_the_first.bias).uniform_share == pytest.approx(0)
 
 
-def test_scores_tell_a_template_that_knows_its_class_from_one_that_knows_it_up_to_the_sign():
+def test_scores_tell_a_class_from_a_class_up_to_the_sign():
     labels = torch.arange(200) % 10
     own = torch.eye(10)[labels] * 9
     sure = affine.scores(own + torch.arange(200)[:, None], labels)
@@ -167,7 +167,7 @@ def test_scores_tell_a_template_that_knows_its_class_from_one_that_knows_it_up_t
 
 
 @pytest.mark.figures
-def test_the_facts_of_a_constant_network_can_be_written(tmp_path):
+def test_facts_of_a_constant_network_can_be_written(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     nn.init.zeros_(network[1].weight)
     matrix = affine.collapse(network)
@@ -178,7 +178,7 @@ def test_the_facts_of_a_constant_network_can_be_written(tmp_path):
     assert (abs(picture - 128) <= 1).all(2).mean() > 0.3
 
 
-def test_the_file_holds_the_matrix_and_nothing_is_left_beside_it(tmp_path, red_for_the_first):
+def test_save_writes_matrix_and_nothing_beside_it(tmp_path, red_for_the_first):
     affine.save(tmp_path / "matrix.npz", red_for_the_first)
     with np.load(tmp_path / "matrix.npz", allow_pickle=False) as saved:
         assert set(saved) == {"weight", "bias"}
@@ -189,7 +189,7 @@ def test_the_file_holds_the_matrix_and_nothing_is_left_beside_it(tmp_path, red_f
 
 
 @pytest.mark.figures
-def test_the_pictures_show_what_speaks_for_each_class(tmp_path, red_for_the_first):
+def test_pictures_show_what_speaks_for_each_class(tmp_path, red_for_the_first):
     affine.plot_templates(tmp_path / "templates.png", "Red", red_for_the_first, list("abcdefghij"))
     picture = np.asarray(Image.open(tmp_path / "templates.png").convert("RGB")).astype(int)
     # The first weighs 0.9 more than the mean and the others 0.1 less, on one scale: 255 and 128 − 127/9 in red.

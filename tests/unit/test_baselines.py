@@ -15,7 +15,7 @@ from tests.helpers.fake_runs import fake_baselines
 # ---- features --------------------------------------------------------------------------------------------------------
 
 
-def test_the_histogram_counts_colours():
+def test_histogram_counts_colours():
     pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     pixels[0, 0, :16] = 255  # half of it red, and the rest black
     histogram = baselines.colour_histogram(pixels, 4)
@@ -26,7 +26,7 @@ def test_the_histogram_counts_colours():
 
 
 @pytest.mark.parametrize("bins", [4, 6, 8])
-def test_every_bin_is_as_wide_as_any_other(bins):
+def test_histogram_bins_are_equally_wide(bins):
     grey = torch.arange(256, dtype=torch.uint8).repeat(4).view(1, 1, 32, 32).expand(1, 3, 32, 32)
     counts = baselines.colour_histogram(grey, bins)[0] ** 2 * 1024
     used = counts[[i * (bins**2 + bins + 1) for i in range(bins)]]
@@ -34,7 +34,7 @@ def test_every_bin_is_as_wide_as_any_other(bins):
     assert used.max() - used.min() <= 4 + 1e-3
 
 
-def test_the_statistics_are_those_of_the_colours():
+def test_statistics_are_those_of_the_colours():
     images = synthetic.make_images(3, generator("test of statistics"), {})
     flat = images.pixels.flatten(2).numpy().astype(np.float64)
     found = baselines.colour_statistics(images.pixels)
@@ -48,7 +48,7 @@ def test_the_statistics_are_those_of_the_colours():
 
 
 @pytest.mark.parametrize("features", [lambda x: baselines.colour_histogram(x, 8), baselines.colour_statistics])
-def test_no_permutation_of_the_pixels_changes_a_colour_feature(features):
+def test_colour_features_survive_permutations(features):
     images = synthetic.make_images(50, generator("test of permutations"), synthetic.STRENGTHS)
     shuffled = permute_pixels(images.pixels, per_image_permutations(50, 1))
     assert not torch.equal(shuffled, images.pixels)
@@ -62,7 +62,7 @@ def test_many_images_have_the_features_that_they_have_alone(monkeypatch):
     assert np.array_equal(baselines.colours(images.pixels, 4), whole)
 
 
-def test_logistic_regression_gets_the_pixels_as_the_networks_do():
+def test_raw_pixels_are_scaled_as_for_networks():
     pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(1536).view(1, 3, 32, 32)
     features = baselines.raw_pixels(pixels)
     assert features.shape == (1, 3072)
@@ -72,7 +72,7 @@ def test_logistic_regression_gets_the_pixels_as_the_networks_do():
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_no_file_is_none_and_a_damaged_one_is_an_error(tmp_path):
+def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
     assert baselines.read(tmp_path) is None
     assert baselines.read(tmp_path / "no folder") is None
     for content in ("{", "[]", "{}", '{"baselines": {"chance": {}}}'):

@@ -7,7 +7,7 @@ import torch
 import checkpoints
 
 
-def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+def test_checkpoint_notices_every_flipped_bit(tmp_path):
     path = tmp_path / "last.pt"
     checkpoints.save(path, {"a": torch.arange(3)})
     content = path.read_bytes()
@@ -37,7 +37,7 @@ def test_generators_of_own_models_are_restored_too():
     assert draw() == first
 
 
-def test_measuring_draws_the_same_each_time_and_changes_nothing_drawn_after():
+def test_own_generators_repeat_and_leave_others_alone():
     device = torch.device("cpu")
     drawn = []
     for epoch in (1, 1, 2):
@@ -51,7 +51,7 @@ def test_measuring_draws_the_same_each_time_and_changes_nothing_drawn_after():
     assert torch.rand(3).tolist() == drawn[0][1]
 
 
-def test_the_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
+def test_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
     class Accelerator:
         state = torch.tensor([7], dtype=torch.uint8)
         get_rng_state = classmethod(lambda cls: cls.state)

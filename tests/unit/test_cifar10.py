@@ -21,7 +21,7 @@ def no_notice(text):
     raise AssertionError(f"unexpected: {text}")
 
 
-def test_official_batches_are_read_from_the_folder_or_the_one_above(tiny_official):
+def test_batches_are_read_from_folder_or_the_one_above(tiny_official):
     folder, train, test = tiny_official
     for data_dir in (folder.parent, folder):
         dataset = sources.load("cifar10", data_dir, notice=no_notice)
@@ -43,7 +43,7 @@ def test_torchvision_reads_the_same_from_the_same_batches(tiny_official, monkeyp
         assert theirs.targets == labels.tolist()
 
 
-def test_an_archive_is_read_without_being_extracted_and_cached(tiny_archive, tiny_official):
+def test_archive_is_read_without_being_extracted_and_cached(tiny_archive, tiny_official):
     _, train, test = tiny_official
     told = []
     for data_dir in (tiny_archive.parent, tiny_archive):
@@ -52,7 +52,7 @@ def test_an_archive_is_read_without_being_extracted_and_cached(tiny_archive, tin
     assert {path.name for path in tiny_archive.parent.iterdir() if path.name[0] != "."} == {sources.ARCHIVE}
 
 
-def test_a_flipped_byte_is_noticed_and_the_file_named(tiny_official, tiny_archive):
+def test_batch_file_with_flipped_byte_is_named(tiny_official, tiny_archive):
     batch = tiny_official[0] / "data_batch_3"
     for path, data_dir in ((batch, batch.parent.parent), (tiny_archive, tiny_archive.parent)):
         content = bytearray(path.read_bytes())
@@ -63,14 +63,14 @@ def test_a_flipped_byte_is_noticed_and_the_file_named(tiny_official, tiny_archiv
                 sources.load(dataset, data_dir)
 
 
-def test_a_file_that_is_no_archive_is_not_called_a_damaged_one(tmp_path):
+def test_archive_that_is_none_is_not_called_damaged(tmp_path):
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(DataError, match=r"README\.md is neither a folder nor"):
         sources.load("auto", tmp_path / "README.md")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
-def test_a_missing_batch_is_named(tiny_official):
+def test_batch_file_that_is_missing_is_named(tiny_official):
     (tiny_official[0] / "test_batch").unlink()
     with pytest.raises(DataError, match="test_batch is missing"):
         sources.load("auto", tiny_official[0].parent)
@@ -88,7 +88,7 @@ def test_a_missing_batch_is_named(tiny_official):
     ],
 )
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_a_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make, protocol):
+def test_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make, protocol):
     raw = pickle.dumps(make(Evil(tmp_path / "evil was here")), protocol=protocol)
     (tiny_official[0] / "data_batch_1").write_bytes(raw)
     monkeypatch.setitem(sources.TRAIN_BATCHES, "data_batch_1", md5(raw).hexdigest())
@@ -132,7 +132,7 @@ BATCH_1 = f"{sources.BATCH_FOLDER}/data_batch_1"
         (add(BATCH_1), "data_batch_1 is damaged: its MD5 is"),
     ],
 )
-def test_an_archive_with_other_members_is_refused_and_leaves_nothing(tiny_archive, monkeypatch, change, message):
+def test_archive_with_other_members_is_refused(tiny_archive, monkeypatch, change, message):
     rewrite(tiny_archive, monkeypatch, change)
     before = set(tiny_archive.parent.parent.rglob("*")) | {tiny_archive.parent / ".lock"}
     with pytest.raises(DataError, match=f"{tiny_archive.name}.*{message}"):
@@ -140,7 +140,7 @@ def test_an_archive_with_other_members_is_refused_and_leaves_nothing(tiny_archiv
     assert set(tiny_archive.parent.parent.rglob("*")) == before
 
 
-def test_a_truncated_archive_is_refused_before_and_behind_its_md5(tiny_archive, monkeypatch):
+def test_archive_that_is_truncated_is_refused(tiny_archive, monkeypatch):
     whole = tiny_archive.read_bytes()
     for length in (0, 1, 10, 1000, len(whole) - 1000):
         tiny_archive.write_bytes(whole[:length])
@@ -153,7 +153,7 @@ def test_a_truncated_archive_is_refused_before_and_behind_its_md5(tiny_archive, 
         assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
 
 
-def test_a_batch_that_is_a_pipe_is_refused_and_not_waited_for(tiny_official):
+def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
     batch = tiny_official[0] / "data_batch_2"
     batch.unlink()
     os.mkfifo(batch)
@@ -165,16 +165,16 @@ def test_a_batch_that_is_a_pipe_is_refused_and_not_waited_for(tiny_official):
     ("raw", "opcode"),
     [(pickle.dumps(bytearray(b"x"), 5), "FRAME"), (b"\x80\x02K\x01r\xff\xff\xff\xff.", "LONG_BINPUT")],
 )
-def test_a_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
+def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
     with pytest.raises(DataError, match=f"it holds {opcode}"):
         sources._read_batch("batch", raw, md5(raw).hexdigest())
 
 
-def test_the_known_archive_is_the_official_one():
+def test_known_archive_is_the_official_one():
     assert CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
     assert (CIFAR10.filename, CIFAR10.base_folder) == (sources.ARCHIVE, sources.BATCH_FOLDER)
 
 
-def test_the_known_batches_are_the_official_ones():
+def test_known_batches_are_the_official_ones():
     assert dict(CIFAR10.train_list) == sources.TRAIN_BATCHES
     assert dict(CIFAR10.test_list) == sources.TEST_BATCHES

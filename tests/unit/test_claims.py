@@ -18,7 +18,7 @@ def verdicts(results):
     return {claim.key: claim for claim in claims.judge(outcomes.read(results))}
 
 
-def test_without_enough_runs_nothing_is_decided_and_what_is_missing_is_said(tmp_path):
+def test_claims_without_enough_runs_say_what_is_missing(tmp_path):
     for seed in range(2):
         fake_run(tmp_path, "Q1_1", seed, accuracy=EARLY_50)
     judged = verdicts(tmp_path)
@@ -37,7 +37,7 @@ def test_short_runs_decide_early_figures_only(tmp_path):
 
 
 @pytest.mark.parametrize(("accuracy", "verdict"), [(EARLY_50, HOLDS), (50, HOLDS), (70, FAILS), (40, FAILS)])
-def test_a_figure_is_met_early_or_at_the_end(tmp_path, accuracy, verdict):
+def test_figure_is_met_early_or_at_the_end(tmp_path, accuracy, verdict):
     fake_seeds(tmp_path, "Q1_1", accuracy=accuracy)
     claim = verdicts(tmp_path)["C1"]
     assert claim.verdict == verdict
@@ -47,7 +47,7 @@ def test_a_figure_is_met_early_or_at_the_end(tmp_path, accuracy, verdict):
 @pytest.mark.parametrize(
     ("plain", "fixed", "expected"), [(55, 41, [HOLDS, HOLDS]), (95, 41, [HOLDS, FAILS]), (40, 30, [FAILS, HOLDS])]
 )
-def test_the_figure_and_the_drop_of_a_fixed_shuffle_are_judged_apart(tmp_path, plain, fixed, expected):
+def test_figure_and_drop_of_fixed_shuffle_are_judged_apart(tmp_path, plain, fixed, expected):
     fake_seeds(tmp_path, "Q1_1", accuracy=plain)
     fake_seeds(tmp_path, "Q1_1", "fixed", accuracy=fixed)
     assert [part.verdict for part in verdicts(tmp_path)["C2"].parts] == expected
@@ -59,7 +59,7 @@ def test_above_chance_is_decided_by_the_interval(tmp_path, accuracy, expected):
     assert [part.verdict for part in verdicts(tmp_path)["C3"].parts] == expected
 
 
-def test_the_best_and_the_worst_class_are_decided_not_eyeballed(tmp_path):
+def test_best_and_worst_class_are_decided(tmp_path):
     fake_seeds(tmp_path / "as-published", "Q1_1", "per-image", per_class=COLOURS)
     published = verdicts(tmp_path / "as-published")["C4"]
     assert published.verdict == HOLDS
@@ -120,7 +120,7 @@ def test_noise_is_not_taken_for_a_turn(tmp_path):
     assert np.mean(naive) > 0.1
 
 
-def test_a_network_that_decides_worse_is_not_called_overconfident_only(tmp_path):
+def test_worse_decisions_are_not_called_overconfidence_only(tmp_path):
     fake_seeds(
         tmp_path, "Q1_11", losses=[(2 - epoch / 10, 1 + abs(epoch - 4) / 10) for epoch in range(10)], accuracy=60
     )
@@ -131,7 +131,7 @@ def test_a_network_that_decides_worse_is_not_called_overconfident_only(tmp_path)
     assert "it decides worse" in claims.overconfidence(group)
 
 
-def test_the_best_must_beat_every_other_one(tmp_path):
+def test_best_must_beat_every_other_one(tmp_path):
     fake_study(tmp_path)
     assert [part.verdict for part in verdicts(tmp_path)["C7"].parts] == [HOLDS, HOLDS]
     [run] = (tmp_path / "cifar10" / "Q1_7").iterdir()
@@ -162,7 +162,7 @@ def test_variations_stay_near_the_original(tmp_path, accuracy, verdict):
         (53, FLAT[:1] + [(1.95, 1.95)] * 9, [FAILS, HOLDS]),
     ],
 )
-def test_an_affine_network_loses_and_does_not_learn(tmp_path, accuracy, losses, expected):
+def test_affine_network_loses_and_does_not_learn(tmp_path, accuracy, losses, expected):
     fake_seeds(tmp_path, "Q1_1", accuracy=55)
     fake_seeds(tmp_path, "Q2_1", accuracy=accuracy, losses=losses)
     assert [part.verdict for part in verdicts(tmp_path)["C9"].parts] == expected

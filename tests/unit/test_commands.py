@@ -9,7 +9,7 @@ import config
 from config import Config
 
 
-def test_a_batch_has_each_model_shuffle_and_seed_once():
+def test_batch_command_has_each_model_shuffle_and_seed_once():
     command = commands.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
     assert command.action == "batch"
     made = [single.config() for single in command.runs()]
@@ -24,7 +24,7 @@ def test_a_batch_has_each_model_shuffle_and_seed_once():
     assert all(single.resume == "auto" for single in command.runs())
 
 
-def test_one_model_shuffle_and_seed_is_no_batch():
+def test_batch_command_is_none_of_one_run():
     command = commands.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
     assert (command.action, command.config().run_name) == ("train", "Q1_19__shuffle-fixed__seed-3")
     assert commands.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
@@ -50,14 +50,14 @@ def test_one_model_shuffle_and_seed_is_no_batch():
         ("--model-name all --lr 0", "--lr"),
     ],
 )
-def test_mistakes_in_a_batch_are_named(arguments, complaint, capsys):
+def test_batch_command_names_mistakes(arguments, complaint, capsys):
     with pytest.raises(SystemExit) as stopped:
         commands.parse(arguments.split())
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_every_setting_is_an_option_with_its_default_in_the_help(capsys):
+def test_help_shows_every_setting_with_its_default(capsys):
     with pytest.raises(SystemExit) as stopped:
         commands.parse(["-h"])
     assert stopped.value.code == 0
@@ -87,7 +87,7 @@ def test_options_become_settings():
     )  # fmt: skip
 
 
-def test_a_recipe_gives_the_settings_that_are_not_given():
+def test_recipe_gives_the_settings_that_are_not_given():
     fast = {name: fast for name, (_, fast) in config.RECIPE_TABLE.items()}
     chosen = commands.parse("--model-name Q1_1 --recipe fast".split()).config()
     assert chosen == Config("Q1_1", recipe="fast", **fast)
@@ -102,13 +102,13 @@ def test_a_recipe_gives_the_settings_that_are_not_given():
     assert {run.config().momentum for run in batch.runs()} == {0.5}
 
 
-def test_a_saved_run_keeps_its_settings_whatever_the_recipe_says():
+def test_saved_settings_win_over_the_recipe():
     saved = vars(Config("Q1_1", recipe="fast", lr=0.3, nesterov=True))
     command = commands.parse(["--resume", "somewhere"])
     assert command.config(saved) == Config("Q1_1", recipe="fast", lr=0.3, nesterov=True)
 
 
-def test_a_source_of_data_can_come_from_the_environment(monkeypatch):
+def test_source_of_data_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("CIFAR10_URL", "http://there")
     assert commands.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
     assert commands.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
@@ -153,14 +153,14 @@ def test_a_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--model-name Q1_1 --shuffle block:3", "--shuffle block:3"),
     ],
 )
-def test_a_mistake_exits_with_2_and_its_reason(arguments, reason, capsys):
+def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
     with pytest.raises(SystemExit) as stopped:
         commands.parse(arguments.split())
     assert stopped.value.code == 2
     assert re.search(reason, capsys.readouterr().err)
 
 
-def test_an_own_file_that_ends_the_program_does_not(tmp_path, capsys):
+def test_own_file_that_ends_the_program_does_not(tmp_path, capsys):
     (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
     with pytest.raises(SystemExit) as stopped:
         commands.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
@@ -168,7 +168,7 @@ def test_an_own_file_that_ends_the_program_does_not(tmp_path, capsys):
     assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
 
 
-def test_a_traceback_of_an_own_file_is_shown_with_debug(tmp_path, capsys):
+def test_traceback_of_own_file_is_shown_with_debug(tmp_path, capsys):
     (tmp_path / "own.py").write_text("1 / 0")
     command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
     for debug in (False, True):

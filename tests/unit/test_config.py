@@ -6,7 +6,7 @@ import config
 from config import Config, UsageError
 
 
-def test_the_defaults_are_the_classic_recipe():
+def test_defaults_are_the_classic_recipe():
     defaults = Config("Q1_1")
     assert (defaults.batch_size, defaults.lr, defaults.momentum, defaults.weight_decay) == (4, 0.001, 0.9, 0)
     assert (defaults.shuffle, defaults.val, defaults.dataset, defaults.data_dir) == ("none", "test", "auto", "data")
@@ -31,14 +31,14 @@ def test_cues_are_for_generated_images_alone():
             Config("Q1_1", dataset=dataset, cues="colour")
 
 
-def test_the_images_not_trained_on_have_the_shuffle_of_training_or_their_own():
+def test_shuffle_of_others_is_that_of_training_or_own():
     assert Config("Q1_1", shuffle="fixed").shuffle_of_others == "fixed"
     other = Config("Q1_1", shuffle="fixed", val_shuffle="block:4")
     assert other.shuffle_of_others == "block:4"
     assert other.run_name == "Q1_1__shuffle-fixed__val-shuffle-block-4__seed-0"
 
 
-def test_the_run_name_tells_model_shuffle_seed_and_what_differs():
+def test_run_name_tells_model_shuffle_seed_and_differences():
     assert Config("Q1_1").run_name == "Q1_1__shuffle-none__seed-0"
     name = Config("Q1_4", shuffle="fixed", shuffle_seed=3, seed=2, lr=0.0123456789, val="holdout", epochs=15).run_name
     assert name == "Q1_4__shuffle-fixed__epochs-15__lr-0.0123456789__shuffle-seed-3__val-holdout__seed-2"

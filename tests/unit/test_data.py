@@ -37,7 +37,7 @@ def assert_uniform(counts):
 
 
 @pytest.mark.parametrize("shuffle", ["fixed", "per-image"])
-def test_a_pixel_keeps_its_colour(shuffle):
+def test_pixel_keeps_its_colour(shuffle):
     sample = make_images(6)
     pixels, _ = joined(Loader(sample, TEST, 2, shuffle), 1)
     before, after = data.normalize(sample.pixels).flatten(2), pixels.flatten(2)
@@ -46,7 +46,7 @@ def test_a_pixel_keeps_its_colour(shuffle):
         assert sorted(map(tuple, after[i].T.tolist())) == colours
 
 
-def test_fixed_is_one_permutation_for_both_splits_all_images_and_epochs():
+def test_fixed_is_one_permutation_for_everything():
     sample = make_images(20)
     train = Loader(sample, TRAIN, 4, "fixed", shuffle_seed=5)
     test = Loader(sample, TEST, 7, "fixed", shuffle_seed=5)
@@ -65,7 +65,7 @@ def tiles(permutation, side):
 
 
 @pytest.mark.parametrize("side", BLOCK_SIZES)
-def test_block_moves_whole_blocks_and_within_moves_pixels_inside_them(side):
+def test_block_moves_blocks_and_within_pixels_in_them(side):
     places = tiles(torch.arange(1024), side)
     moved = tiles(data.shuffle_permutation(f"block:{side}", 0), side)
     order = [places.tolist().index(block) for block in moved.tolist()]  # the inside of each is as it was
@@ -78,7 +78,7 @@ def test_block_moves_whole_blocks_and_within_moves_pixels_inside_them(side):
 
 
 @pytest.mark.parametrize("shuffle", ["block:4", "within:4"])
-def test_the_dials_are_one_permutation_for_both_splits_that_a_seed_gives(shuffle):
+def test_dials_are_one_permutation_for_both_splits(shuffle):
     sample = make_images(20)
     expected = data.normalize(data.permute_pixels(sample.pixels, data.shuffle_permutation(shuffle, 5)))
     for split in (TRAIN, TEST):
@@ -94,7 +94,7 @@ def test_block_and_within_are_uniform():
     assert_uniform(torch.bincount(draws[:, 0])[tiles(torch.arange(1024), 4)[5]])
 
 
-def test_shuffles_that_move_no_pixel_or_each_image_by_itself_have_the_identity():
+def test_shuffle_permutation_is_identity_where_none_is_shared():
     for shuffle in ("none", "per-image", "colour"):
         assert torch.equal(data.shuffle_permutation(shuffle, 0), torch.arange(1024))
 
@@ -119,7 +119,7 @@ def test_flip_mirrors_the_image_and_not_its_shuffle():
         assert torch.equal(flipped[1], torch.where(first[:, None, None, None], other, plain))
 
 
-def test_per_image_permutations_differ_between_images_epochs_chunks_and_splits():
+def test_per_image_permutations_differ_in_every_key():
     draw = lambda *key: data.per_image_permutations(50, *key)
     first = draw(0, TRAIN, 1, 0, 0)
     assert torch.equal(first, draw(0, TRAIN, 1, 0, 0))
@@ -135,7 +135,7 @@ def test_per_image_permutations_differ_between_images_epochs_chunks_and_splits()
         assert not (first == draw(*other)).all(1).any()
 
 
-def test_the_loader_draws_per_image_anew_for_each_image_epoch_and_split():
+def test_loader_draws_per_image_permutations_anew():
     sample = make_images(40)
     same = Images(sample.pixels[:1].expand(40, -1, -1, -1), sample.labels)
     seen = [joined(Loader(same, split, 4, "per-image"), epoch)[0] for split in (TRAIN, TEST) for epoch in (1, 2)]
@@ -160,13 +160,13 @@ def test_permutations_are_uniform():
     assert_uniform(torch.bincount(fixed[:, 7], minlength=1024))
 
 
-def test_no_two_positions_of_an_image_tie():
+def test_per_image_keys_have_no_ties():
     # One image in eight has a tie when first drawn, which its position would decide.
     keys = data.per_image_keys(4000, 0, TRAIN, 1, 0, 0) >> 10
     assert (keys[:, 1:] > keys[:, :-1]).all()
 
 
-def test_the_loader_permutes_each_image_as_the_reference_does():
+def test_loader_permutes_as_the_reference():
     sample = make_images(700)
     loader = Loader(sample, TEST, 100, "per-image", shuffle_seed=3)
     own = torch.cat([data.per_image_permutations(n, 3, TEST, 2, 0, part) for part, n in enumerate((256, 256, 188))])
@@ -184,7 +184,7 @@ def test_pixels_are_normalised_exactly_as_torchvision_does_it():
 
 
 @pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image"])
-def test_a_chunk_is_the_same_whoever_prepares_it_and_however_it_lies_in_memory(shuffle):
+def test_loader_chunks_equal_for_any_threads_and_layout(shuffle):
     sample = make_images(2500)
     settings = dict(shuffle=shuffle, shuffle_seed=1, order_seed=0, flip=True)
     expected = chunks_of(Loader(sample, TRAIN, 7, **settings), 1)
@@ -197,7 +197,7 @@ def test_a_chunk_is_the_same_whoever_prepares_it_and_however_it_lies_in_memory(s
                 assert same_pixels.is_contiguous(memory_format=layout)
 
 
-def test_chunks_that_are_done_are_left_out():
+def test_loader_leaves_out_chunks_that_are_done():
     loader = Loader(make_images(2500), TRAIN, 100, "per-image", order_seed=0)
     whole = [pixels for pixels, _ in chunks_of(loader, 1)]
     for done, chunks in ((0, 3), (1, 2), (1000, 2), (2000, 1), (2500, 0)):
@@ -206,7 +206,7 @@ def test_chunks_that_are_done_are_left_out():
         assert all(torch.equal(pixels, same) for pixels, same in zip(left, whole[3 - chunks :]))
 
 
-def test_an_epoch_that_is_broken_off_leaves_no_thread_behind():
+def test_loader_broken_off_leaves_no_thread():
     before = threading.active_count()
     for threads in (0, 2):
         for _ in Loader(make_images(2500), TRAIN, 100, threads=threads).epoch(1):
@@ -216,7 +216,7 @@ def test_an_epoch_that_is_broken_off_leaves_no_thread_behind():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 128, 2000])
-def test_every_image_is_shown_once_an_epoch_in_whole_batches(batch_size):
+def test_loader_shows_each_image_once_in_whole_batches(batch_size):
     sample = Images(make_images(2500).pixels, torch.arange(2500))
     loader = Loader(sample, TRAIN, batch_size, order_seed=0)
     pixels, labels = joined(loader, 1)
@@ -226,7 +226,7 @@ def test_every_image_is_shown_once_an_epoch_in_whole_batches(batch_size):
     assert all(size % batch_size == 0 for size in whole)
 
 
-def test_the_order_is_new_each_epoch_and_a_function_of_seed_and_epoch_alone():
+def test_epoch_order_depends_on_seed_and_epoch_alone():
     first = data.epoch_order(1000, 0, 1)
     torch.manual_seed(99)
     torch.randn(10)
@@ -236,7 +236,7 @@ def test_the_order_is_new_each_epoch_and_a_function_of_seed_and_epoch_alone():
     assert sorted(first.tolist()) == list(range(1000))
 
 
-def test_without_an_order_seed_images_keep_their_order():
+def test_loader_without_order_seed_keeps_order():
     sample = make_images(30)
     assert torch.equal(joined(Loader(sample, TEST, 8), 4)[1], sample.labels)
 
@@ -248,7 +248,7 @@ def as_set(part):
     return {bytes(pixels.numpy()) for pixels in part.pixels}
 
 
-def test_a_holdout_is_balanced_apart_from_training_and_the_same_for_every_fraction():
+def test_holdout_is_balanced_apart_and_same_for_fractions():
     whole, held_out = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100))
     part, again = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
     assert held_out.labels.bincount().tolist() == [10] * 10

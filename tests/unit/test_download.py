@@ -52,14 +52,14 @@ def source(tiny_archive, monkeypatch):
     server.server_close()
 
 
-def test_the_archive_is_downloaded_once_from_the_source_that_is_named(source, tiny_official, tmp_path):
+def test_download_asks_named_source_once(source, tiny_official, tmp_path):
     url, handler = source
     for _ in range(2):
         assert_holds(sources.load("auto", tmp_path / "new" / "data", url), *tiny_official[1:])
     assert handler.asked == [None]
 
 
-def test_of_two_runs_that_start_together_one_downloads(source, tmp_path, monkeypatch):
+def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatch):
     url, handler = source
     fetch, arrived, told = download._fetch, threading.Event(), []
 
@@ -80,13 +80,13 @@ def test_of_two_runs_that_start_together_one_downloads(source, tmp_path, monkeyp
     assert loads[0].digest == loads[1].digest
 
 
-def test_without_a_source_the_official_one_is_asked(source, tmp_path, monkeypatch):
+def test_download_asks_official_source_by_default(source, tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", source[0])
     assert len(sources.load("cifar10", tmp_path / "new").train) == 50
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_download_that_breaks_off_goes_on(source, tmp_path, ranges):
+def test_download_that_breaks_off_goes_on(source, tmp_path, ranges):
     url, handler = source
     handler.most, handler.ranges = len(handler.content) * 2 // 5, ranges
     if not ranges:
@@ -100,33 +100,33 @@ def test_a_download_that_breaks_off_goes_on(source, tmp_path, ranges):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_later_run_goes_on_with_what_an_earlier_one_left(source, tmp_path):
+def test_download_goes_on_with_part_of_earlier_run(source, tmp_path):
     url, handler = source
     (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content[:1000])
     sources.load("cifar10", tmp_path, url)
     assert handler.asked == ["bytes=1000-"]
 
 
-def test_a_complete_part_needs_no_more_than_a_question(source, tmp_path):
+def test_download_of_complete_part_needs_a_question_only(source, tmp_path):
     url, handler = source
     (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content)
     assert len(sources.load("cifar10", tmp_path, url).train) == 50
 
 
-def test_a_part_of_something_else_is_thrown_away(source, tmp_path):
+def test_download_throws_away_part_of_something_else(source, tmp_path):
     url, handler = source
     (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(b"x" * 1000)
     sources.load("cifar10", tmp_path, url)
     assert handler.asked == ["bytes=1000-", None]
 
 
-def test_a_source_that_is_busy_is_asked_again(source, tmp_path):
+def test_download_asks_busy_source_again(source, tmp_path):
     url, handler = source
     handler.errors = 2
     assert len(sources.load("cifar10", tmp_path, url).train) == 50
 
 
-def test_a_download_that_cannot_be_written_is_not_tried_again(source, tmp_path, monkeypatch):
+def test_download_to_full_disk_is_not_tried_again(source, tmp_path, monkeypatch):
     def full(url, part):
         tries.append(part)
         raise OSError(28, "No space left on device")
@@ -138,7 +138,7 @@ def test_a_download_that_cannot_be_written_is_not_tried_again(source, tmp_path, 
     assert len(tries) == 1
 
 
-def test_a_source_with_other_content_is_refused_and_nothing_kept(source, tmp_path):
+def test_download_of_other_content_is_refused_and_not_kept(source, tmp_path):
     url, handler = source
     handler.content = handler.content[:-1] + b"?"
     with pytest.raises(DownloadError, match="what came has MD5 .*--data-url"):
@@ -149,7 +149,7 @@ def test_a_source_with_other_content_is_refused_and_nothing_kept(source, tmp_pat
 @pytest.mark.parametrize(
     "url", ["{url}/nowhere", "http://127.0.0.1:9/x", "nonsense", "http://a b/", "file:///does/not/exist"]
 )
-def test_a_source_that_is_not_there_fails_at_once_or_leaves_the_synthetic_set(source, small_synthetic, tmp_path, url):
+def test_download_without_source_fails_or_leaves_synthetic(source, small_synthetic, tmp_path, url):
     url = url.format(url=source[0])
     with pytest.raises(DownloadError, match="--dataset synthetic"):
         sources.load("cifar10", tmp_path, url)

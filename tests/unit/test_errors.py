@@ -3,7 +3,7 @@
 import config
 
 
-def test_a_line_of_an_error_is_one_line_and_commands_no_terminal():
+def test_one_line_has_no_breaks_and_no_escapes():
     assert config.one_line(config.RunnerError("a\nb\x1b[1mc")) == "a?b?[1mc"
     assert config.one_line(ValueError("first\nsecond")) == "ValueError: first"
     assert config.one_line(OSError(28, "full", "a\tb")) == "a?b: full"

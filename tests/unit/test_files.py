@@ -6,7 +6,7 @@ from pathlib import Path
 import utils
 
 
-def test_a_file_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     path, events = tmp_path / "file", []
     path.write_text("old")
     fsync, replace = os.fsync, Path.replace

@@ -4,12 +4,12 @@ import gallery
 import models
 
 
-def test_of_own_models_nothing_is_expected_of_texture():
+def test_convolves_is_false_for_affine_and_own_models():
     assert gallery.convolves("Q1_1")
     assert not gallery.convolves("Q2_1")
     assert not gallery.convolves("NoConv")
 
 
-def test_of_registered_own_models_neither(registry):
+def test_convolves_is_false_for_registered_own_models(registry):
     models.register("NoConv")(object)
     assert not gallery.convolves("NoConv")

@@ -25,7 +25,7 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
-def test_image_folders_are_read_in_the_official_order_of_classes(folder):
+def test_image_folder_is_read_in_official_order_of_classes(folder):
     (folder / "train" / "cat" / "notes.txt").write_text("not an image")
     (folder / "train" / ".hidden").mkdir()
     dataset = sources.load("cifar10", folder)
@@ -36,7 +36,7 @@ def test_image_folders_are_read_in_the_official_order_of_classes(folder):
         assert np.array_equal(dataset.train.pixels[index].numpy(), expected)
 
 
-def test_an_image_folder_never_shares_a_name_with_the_official_images(folder):
+def test_image_folder_has_a_name_of_its_own(folder):
     first = sources.load("cifar10", folder)
     Image.new("RGB", (32, 32)).save(folder / "test" / "dog" / "one more.jpg")
     second = sources.load("cifar10", folder)
@@ -44,7 +44,7 @@ def test_an_image_folder_never_shares_a_name_with_the_official_images(folder):
     assert first.is_cifar10
 
 
-def test_the_cache_is_used_until_the_folder_changes(folder, monkeypatch):
+def test_cache_is_used_until_the_folder_changes(folder, monkeypatch):
     first = sources.load("cifar10", folder)
     monkeypatch.setattr(sources, "_decode", lambda *args: pytest.fail("decoded again"))
     assert sources.load("cifar10", folder).digest == first.digest
@@ -74,7 +74,7 @@ def test_the_cache_is_used_until_the_folder_changes(folder, monkeypatch):
         ("test_labels", np.array([{}] * 10, dtype=object)),
     ],
 )
-def test_a_cache_of_what_cannot_be_images_is_made_anew(folder, name, array):
+def test_cache_of_what_cannot_be_images_is_made_anew(folder, name, array):
     first = sources.load("cifar10", folder)
     cache = folder / ".cache-folder.npz"
     with np.load(cache) as content:
@@ -83,21 +83,21 @@ def test_a_cache_of_what_cannot_be_images_is_made_anew(folder, name, array):
     assert sources.load("cifar10", folder).digest == first.digest
 
 
-def test_what_a_killed_run_left_of_a_cache_is_written_over(folder):
+def test_cache_part_of_killed_run_is_written_over(folder):
     (folder / ".cache-folder.npz.part").write_bytes(b"half of it")
     sources.load("cifar10", folder)
     assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", "half"])
-def test_a_damaged_cache_is_made_anew(folder, damage):
+def test_damaged_cache_is_made_anew(folder, damage):
     first = sources.load("cifar10", folder)
     cache = folder / ".cache-folder.npz"
     cache.write_bytes(cache.read_bytes()[:5000] if damage == "half" else damage)
     assert sources.load("cifar10", folder).digest == first.digest
 
 
-def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, capsys):
+def test_image_folder_that_cannot_be_written_is_read(folder, capsys):
     # Folders in the place of the two files stand for missing permission, which would not bind root.
     (folder / ".lock").mkdir()
     (folder / ".cache-folder.npz").mkdir()
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(folder, capsys):
     assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
 
 
-def test_what_is_wrong_with_a_folder_is_said_with_its_path(folder):
+def test_image_folder_errors_name_the_path(folder):
     def refused(match):
         with pytest.raises(DataError, match=match):
             sources.load("auto", folder)
@@ -156,7 +156,7 @@ def test_links_are_followed_to_files_and_nowhere_else(folder, tmp_path):
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n0 0 32 32 rectfill\n%%EOF\n"
 
 
-def test_a_file_that_pillow_would_give_to_an_interpreter_is_no_image(folder, monkeypatch):
+def test_image_for_an_interpreter_is_refused(folder, monkeypatch):
     from PIL import EpsImagePlugin
 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: pytest.fail("it was interpreted"))
@@ -169,7 +169,7 @@ def test_a_file_that_pillow_would_give_to_an_interpreter_is_no_image(folder, mon
         sources.read_any_image(image)
 
 
-def test_a_folder_that_is_not_all_of_cifar10_is_pointed_out(folder):
+def test_image_folder_that_is_not_whole_is_pointed_out(folder):
     told = []
     sources.load("cifar10", folder, warn=told.append)
     assert told == [
@@ -178,7 +178,7 @@ def test_a_folder_that_is_not_all_of_cifar10_is_pointed_out(folder):
     ]
 
 
-def test_any_image_becomes_32_by_32(tmp_path):
+def test_read_any_image_makes_32_by_32(tmp_path):
     image = Image.new("RGBA", (300, 100), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (150, 0, 300, 100))
     image.save(tmp_path / "wide.png")
@@ -199,7 +199,7 @@ def test_any_image_becomes_32_by_32(tmp_path):
         sources.read_any_image(tmp_path / "text.png")
 
 
-def test_a_cifar_image_passes_through_unchanged(tmp_path):
+def test_read_any_image_leaves_cifar_images_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(sources.read_any_image(tmp_path / "a.png").numpy(), pixels.transpose(2, 0, 1))

@@ -44,7 +44,7 @@ ROWS = {
 }  # fmt: skip
 
 
-def test_the_table_holds_the_27_models_in_natural_order():
+def test_table_holds_the_27_models_in_natural_order():
     assert [model.name for model in models.TABLE] == list(PARAMETERS)
     assert {model.name for model in models.TABLE if model.known_from == models.REBUILT} == REBUILT
     assert all(model.change for model in models.TABLE)
@@ -82,7 +82,7 @@ def test_q1_1_computes_what_the_textbook_network_computes():
 
 
 @pytest.mark.parametrize("name", ["Q1_1", "Q1_4", "Q1_19", "Q2_1"])
-def test_relu_after_a_pool_trains_bit_for_bit_as_relu_before_it(name):
+def test_relu_after_pool_trains_bitwise_as_before_it(name):
     torch.manual_seed(0)
     network = models.build(name)
     images = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
@@ -103,7 +103,7 @@ def test_relu_after_a_pool_trains_bit_for_bit_as_relu_before_it(name):
     assert all(map(torch.equal, *gradients))
 
 
-def test_a_pool_before_any_convolution_gets_no_relu():
+def test_pool_before_any_convolution_gets_no_relu():
     network = Net(Model("Own", "P 4k3", "", None, OWN, ""))
     seen = []
     network.layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].min()))
@@ -143,12 +143,12 @@ def test_names_may_be_spelled_loosely(spelling):
     assert models.find(spelling).name == "Q1_4"
 
 
-def test_an_unknown_name_brings_the_nearest():
+def test_find_of_unknown_name_brings_the_nearest():
     with pytest.raises(models.UnknownModel, match=r"Q1_19.*--list-models"):
         models.find("Q1_199")
 
 
-def test_the_listing_shows_every_model_with_count_structure_and_reason():
+def test_listing_shows_count_structure_and_reason():
     for width in (80, 300):
         text = models.listing(width)
         for model in models.TABLE:
@@ -160,7 +160,7 @@ def test_the_listing_shows_every_model_with_count_structure_and_reason():
         assert "not\nnecessarily the original" in text
 
 
-def test_a_row_with_a_wrong_count_is_refused(registry):
+def test_row_with_a_wrong_count_is_refused(registry):
     registry["q1_1"] = replace(models.find("Q1_1"), parameters=62_007)
     with pytest.raises(ValueError, match=r"62,006 parameters, its row says 62,007"):
         models.build("Q1_1")
@@ -170,17 +170,17 @@ def test_a_row_with_a_wrong_count_is_refused(registry):
     ("features", "head"),
     [("6k5 Q", "120"), ("6k5", "x"), ("6k33", "120"), ("6k4p", "1"), ("6k0", "1"), ("6k5 P P P P P", "1")],
 )
-def test_a_row_that_cannot_be_built_says_why(features, head):
+def test_row_that_cannot_be_built_says_why(features, head):
     with pytest.raises(ValueError, match="Mine: "):
         models.Model("Mine", features, head, None).layers()
 
 
-def test_a_line_in_the_table_makes_a_model(registry):
+def test_registry_row_makes_a_model(registry):
     registry["tiny"] = models.Model("Tiny", "4k3 P", "", None)
     assert count_parameters(models.build("tiny")) == 4 * 28 + 10 * (4 * 15 * 15 + 1)
 
 
-def test_a_decorator_registers_an_own_module(registry):
+def test_register_adds_own_module(registry):
     @models.register("Own", change="nothing but pixels")
     class Own(nn.Sequential):
         def __init__(self):
@@ -209,7 +209,7 @@ def test_own_modules_that_do_not_work_say_why(registry):
         models.register(nn.Linear)
 
 
-def test_trying_an_own_module_out_leaves_it_and_the_random_numbers_alone(registry):
+def test_own_module_trial_leaves_it_and_random_numbers_alone(registry):
     models.register("Norm")(lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nn.Flatten(), nn.Linear(3072, 10)))
     torch.manual_seed(0)
     network = models.build("Norm")
@@ -222,7 +222,7 @@ def test_trying_an_own_module_out_leaves_it_and_the_random_numbers_alone(registr
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
-def test_a_module_that_torchsummary_cannot_summarise_is_shown_all_the_same():
+def test_summary_falls_back_where_torchsummary_fails():
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
@@ -247,7 +247,7 @@ def test_a_module_that_torchsummary_cannot_summarise_is_shown_all_the_same():
         ),
     ],
 )
-def test_a_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, reason):
+def test_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, reason):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(ValueError, match=reason):
         models.load_file(tmp_path / "mine.py")
@@ -255,7 +255,7 @@ def test_a_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, r
         models.load_file(tmp_path / "README.md")
 
 
-def test_the_readmes_own_models_work(registry):
+def test_readmes_own_models_work(registry):
     readme = (PROJECT / "README.md").read_text()
     (line,) = re.findall(r'^    (Model\("Tiny".*\)),$', readme, re.MULTILINE)
     models._add(eval(line, vars(models)))
@@ -266,7 +266,7 @@ def test_the_readmes_own_models_work(registry):
     assert count_parameters(models.build("NoConv")) == 3073 * 120 + 121 * 84 + 85 * 10
 
 
-def test_a_name_is_taken_once(registry):
+def test_register_takes_a_name_once(registry):
     with pytest.raises(ValueError, match="Q1_1 exists already"):
         models._add(replace(models.find("Q1_2"), name="q1-1"))
 
@@ -282,16 +282,16 @@ def test_a_name_is_taken_once(registry):
         ("all", [model.name for model in models.TABLE]),
     ],
 )
-def test_a_list_of_names_selects_models(names, expected):
+def test_select_finds_models_of_a_list(names, expected):
     assert [model.name for model in models.select(names)] == expected
 
 
 @pytest.mark.parametrize("names", ["", ",", "Q1_1,", "Q9_*", "Q1_1,Q1_99", "?"])
-def test_a_list_that_names_no_model_is_refused(names):
+def test_select_rejects_unknown_name(names):
     with pytest.raises(models.UnknownModel):
         models.select(names)
 
 
 @pytest.mark.parametrize("name", [model.name for model in models.TABLE])
-def test_the_tables_multiply_accumulates_are_those_that_the_network_does(name):
+def test_macs_of_the_table_are_those_of_the_network(name):
     assert sum(layer.macs for layer in models.find(name).layers()) == net.count_macs(models.build(name))

@@ -4,7 +4,7 @@ import outcomes
 from tests.helpers.fake_runs import fake_run
 
 
-def test_runs_that_differ_in_their_seed_are_a_group(tmp_path):
+def test_read_groups_runs_that_differ_in_seed(tmp_path):
     for seed in (0, 3):
         fake_run(tmp_path, "Q1_1", seed)
     fake_run(tmp_path, "Q1_1", shuffle="fixed")
@@ -15,7 +15,7 @@ def test_runs_that_differ_in_their_seed_are_a_group(tmp_path):
     assert set(study.group("Q1_1").runs) == {0, 3}
 
 
-def test_other_settings_and_other_data_are_kept_apart(tmp_path):
+def test_read_keeps_other_settings_and_data_apart(tmp_path):
     for seed in range(3):
         fake_run(tmp_path, "Q1_1", seed)
     fake_run(tmp_path, "Q1_1", 0, accuracy=90, lr=0.01)
@@ -27,7 +27,7 @@ def test_other_settings_and_other_data_are_kept_apart(tmp_path):
     assert outcomes.read(tmp_path / "synthetic").data["slug"] == "synthetic"
 
 
-def test_the_same_run_twice_counts_once(tmp_path):
+def test_read_counts_same_run_once(tmp_path):
     fake_run(tmp_path, "Q1_1", accuracy=60)
     fake_run(tmp_path, "Q1_1", accuracy=90, name="Q1_1__shuffle-none__seed-0__run-2")
     study = outcomes.read(tmp_path)
@@ -35,7 +35,7 @@ def test_the_same_run_twice_counts_once(tmp_path):
     assert "run-2 is left out" in study.notes[0]
 
 
-def test_another_network_of_the_same_name_is_left_out(tmp_path):
+def test_read_leaves_out_other_network_of_same_name(tmp_path):
     fake_run(tmp_path, "Q1_1", 0)
     path = fake_run(tmp_path, "Q1_1", 1) / "config.json"
     path.write_text(path.read_text().replace('"parameters": 62006', '"parameters": 62007'))
@@ -44,7 +44,7 @@ def test_another_network_of_the_same_name_is_left_out(tmp_path):
     assert "is another network" in study.notes[0]
 
 
-def test_runs_of_a_version_without_confidence_are_named(tmp_path):
+def test_read_names_runs_of_earlier_version(tmp_path):
     fake_run(tmp_path, "Q1_1", 0)
     path = fake_run(tmp_path, "Q1_1", 1) / "history.csv"
     path.write_text(path.read_text().replace("val_confidence", "confidence"))

@@ -8,13 +8,13 @@ import estimates
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 31), 40, 60, 120])
-def test_the_table_of_t_is_that_of_the_distribution(degrees):
+def test_t_quantile_is_that_of_the_distribution(degrees):
     t = estimates.t_quantile(degrees)
     beyond = mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + t**2), regularized=True)
     assert float(beyond) == pytest.approx(0.05, rel=2e-3)
 
 
-def test_between_rows_of_the_table_the_interval_is_the_wider_one():
+def test_t_quantile_between_rows_is_the_wider_one():
     assert estimates.t_quantile(59) == estimates.t_quantile(40) > estimates.t_quantile(60)
     assert estimates.t_quantile(10**6) == estimates.t_quantile(120)
 
@@ -27,7 +27,7 @@ def test_mean_and_its_interval():
     assert estimates.mean([3.0]).half is None
 
 
-def test_seeds_in_common_are_compared_in_pairs():
+def test_difference_pairs_common_seeds():
     a, b = {0: 10.0, 1: 20.0, 2: 33.0}, {0: 9.0, 1: 18.0, 2: 32.0, 5: 99.0}
     paired = estimates.difference(a, b)
     assert (paired.how, paired.n) == ("paired", 3)
@@ -35,7 +35,7 @@ def test_seeds_in_common_are_compared_in_pairs():
     assert paired.half < 2
 
 
-def test_without_common_seeds_the_spread_of_all_groups_counts():
+def test_difference_without_common_seeds_uses_pooled_spread():
     pooled = estimates.pool([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
     assert pooled.degrees == 3
     assert pooled.sd == pytest.approx(((2 + 6) / 3) ** 0.5)
@@ -68,7 +68,7 @@ def test_correlation_agrees_with_scipy():
         assert estimates.correlation(x, y) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_perfect_correlation_has_an_interval_without_width():
+def test_correlation_that_is_perfect_has_no_width():
     assert estimates.correlation([1, 2, 3, 4], [2, 4, 6, 8]) == pytest.approx((1, 1, 1))
 
 
@@ -76,6 +76,6 @@ def test_a_perfect_correlation_has_an_interval_without_width():
     ("x", "y"),
     [([1, 2, 3], [1, 2, 3]), ([1, 2, 3, 4], [1, 2, 3]), ([1, 2, 3, 4], [5, 5, 5, 5]), ([0.1] * 6, [1, 2, 3, 4, 5, 6])],
 )
-def test_no_correlation_of_few_or_equal_values(x, y):
+def test_correlation_refuses_few_or_equal_values(x, y):
     with pytest.raises(ValueError, match="correlation"):
         estimates.correlation(x, y)

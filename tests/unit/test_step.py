@@ -36,7 +36,7 @@ def weights(network):
 # ---- the recipe ----
 
 
-def test_one_cycle_rises_then_falls_to_nothing_and_constant_stays():
+def test_one_cycle_rises_and_falls_and_constant_stays():
     config = Config("Q1_1", schedule="one-cycle", lr=2.0, warmup=0.25)
     rates = [steps.learning_rate(config, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
@@ -48,14 +48,14 @@ def test_one_cycle_rises_then_falls_to_nothing_and_constant_stays():
     assert {steps.learning_rate(Config("Q1_1", lr=0.3), step, 100) for step in range(100)} == {0.3}
 
 
-def test_the_optimiser_is_the_recipes():
+def test_optimiser_is_the_recipes():
     optimizer = steps.make_optimizer(build(), Config("Q1_1", lr=0.2, momentum=0.7, weight_decay=0.3, nesterov=True))
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.2, 0.7, 0.3, True)
 
 
 @pytest.mark.parametrize("name", ["Q1_1", "Q1_4", "Q1_19", "Q1_24", "Q2_2"])
-def test_a_fused_step_is_the_plain_one(name):
+def test_fused_step_is_the_plain_one(name):
     settings = Config(name, lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=True)
     network, twin = build(name), build(name).to(memory_format=torch.contiguous_format)
     optimizer = steps.make_optimizer(network, settings)
@@ -75,7 +75,7 @@ def test_a_fused_step_is_the_plain_one(name):
     assert not torch.equal(weights(network), weights(build(name)))
 
 
-def test_weights_that_do_not_lie_in_order_are_not_stepped_on_fused():
+def test_optimizer_is_not_fused_for_strided_weights():
     class Strided(nn.Module):
         def __init__(self):
             super().__init__()
@@ -95,7 +95,7 @@ def test_weights_that_do_not_lie_in_order_are_not_stepped_on_fused():
     assert torch.allclose(network.weight, before - 0.1 * expected.grad, atol=1e-6)
 
 
-def test_label_smoothing_changes_the_gradient_and_not_the_loss_that_is_shown():
+def test_label_smoothing_changes_gradient_and_not_shown_loss():
     tallies, changed = [], []
     for smoothing in (0.0, 0.5):
         network = build()
@@ -107,7 +107,7 @@ def test_label_smoothing_changes_the_gradient_and_not_the_loss_that_is_shown():
 
 
 @pytest.mark.parametrize("name", ["Q1_19", "Q2_2"])
-def test_kaimings_weights_keep_the_variance_from_layer_to_layer(name):
+def test_kaiming_keeps_variance_from_layer_to_layer(name):
     network = build(name)
     spreads = []
     for layer in network.layers:
@@ -133,7 +133,7 @@ def test_kaimings_weights_keep_the_variance_from_layer_to_layer(name):
 
 
 @pytest.mark.parametrize("shuffle", ["none", "fixed"])
-def test_flip_mirrors_one_half_in_odd_epochs_and_the_other_in_even_ones(shuffle):
+def test_flip_mirrors_each_half_every_other_epoch(shuffle):
     sample = make_images(300)
     loader = Loader(sample, TRAIN, 7, shuffle, shuffle_seed=3, flip=True)
     mirrored = Images(sample.pixels.flip(3), sample.labels)
@@ -155,7 +155,7 @@ def test_flip_mirrors_one_half_in_odd_epochs_and_the_other_in_even_ones(shuffle)
 # ---- on a device ----
 
 
-def test_a_device_draws_permutations_of_its_own_for_each_image_chunk_and_epoch():
+def test_device_permutations_differ_by_image_chunk_and_epoch():
     one = make_images(1)
     same = Images(one.pixels.expand(40, -1, -1, -1), torch.zeros(40, dtype=torch.int64))
     loader = Loader(same, TRAIN, 5)
@@ -167,7 +167,7 @@ def test_a_device_draws_permutations_of_its_own_for_each_image_chunk_and_epoch()
     assert torch.equal(draw(1, 0), draw(1, 0))
 
 
-def test_on_a_device_losses_are_read_once_an_epoch(monkeypatch):
+def test_device_losses_are_read_once_an_epoch(monkeypatch):
     class OnCuda(torch.Tensor):
         device = property(lambda self: torch.device("cuda"))
 
@@ -199,7 +199,7 @@ def test_threads_follow_the_work_of_a_step_and_the_cores(monkeypatch):
     assert steps.threads_that_pay(macs["Q1_19"], 128) == 8
 
 
-def test_a_run_picks_its_threads_a_batch_gives_each_run_one(monkeypatch):
+def test_threads_are_picked_by_a_run_and_one_in_a_batch(monkeypatch):
     import commands
 
     used = []
@@ -260,7 +260,7 @@ def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
 # ---- compiled, and as a CUDA graph ----
 
 
-def test_where_the_network_cannot_be_compiled_the_run_goes_on_without(monkeypatch):
+def test_compile_that_fails_is_gone_without(monkeypatch):
     def no_compiler(network):
         def fail(images):
             raise RuntimeError("no C++ compiler\nis here")
@@ -278,7 +278,7 @@ def test_where_the_network_cannot_be_compiled_the_run_goes_on_without(monkeypatc
     assert said == ["--compile: going on without, it failed here: RuntimeError: no C++ compiler"]
 
 
-def test_a_compiled_network_is_what_is_stepped_with(monkeypatch):
+def test_compiled_network_is_stepped_with(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda network: lambda images: (calls.append(1), network(images))[1])
     network = build()
@@ -329,7 +329,7 @@ def graphed_and_plain(warn):
     return graphed, Step(twin, steps.make_optimizer(twin, Config("Q1_1")))
 
 
-def test_a_graph_takes_the_same_steps(graphs, monkeypatch):
+def test_graph_takes_the_same_steps(graphs, monkeypatch):
     replays = []
     replay = graphs.replay
     monkeypatch.setattr(graphs, "replay", lambda self: (replays.append(1), replay(self))[1])
@@ -346,7 +346,7 @@ def test_a_graph_takes_the_same_steps(graphs, monkeypatch):
     assert len(replays) == sizes.count(4) - steps.WARM_UP_STEPS
 
 
-def test_where_no_graph_can_be_captured_the_run_goes_on_without(graphs, monkeypatch):
+def test_graph_that_cannot_be_captured_is_gone_without(graphs, monkeypatch):
     @contextlib.contextmanager
     def fails(graph, stream):
         raise RuntimeError("operation not permitted when stream is capturing")

@@ -6,13 +6,13 @@ import batch
 import commands
 
 
-def test_the_longest_runs_come_first():
+def test_sweep_begins_with_longest_runs():
     order = [job.config.model_name for job in batch.plan(commands.parse(["--model-name", "all"]))]
     assert set(order[:4]) == {"Q1_19", "Q1_23", "Q1_24", "Q1_25"}
     assert order.index("Q2_2") < order.index("Q1_1")
 
 
-def test_the_time_left_follows_from_the_epochs_that_the_logs_name(tmp_path):
+def test_display_reckons_time_left_from_logs(tmp_path):
     jobs = batch.plan(commands.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
     said = []
     with batch.Display(jobs, said.append, quiet=True) as display:

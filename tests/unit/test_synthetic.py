@@ -82,7 +82,7 @@ def test_every_image_has_the_same_lightness_values(monkeypatch):
     assert np.ptp(values[0]) > 100
 
 
-def test_a_cue_of_strength_zero_tells_nothing():
+def test_cue_of_strength_zero_tells_nothing():
     for features in (colour, pixels, spectrum):
         assert nearest_mean_accuracy(features, {}) < 0.13
 
@@ -97,7 +97,7 @@ def test_each_cue_carries_a_part_of_the_class_by_default():
         assert 0.4 < nearest_mean_accuracy(features, synthetic.STRENGTHS) < 0.76
 
 
-def test_the_set_is_a_function_of_its_seed(small_synthetic):
+def test_synthetic_set_is_a_function_of_its_seed(small_synthetic):
     first, again, other = synthetic.make_dataset(0), synthetic.make_dataset(0), synthetic.make_dataset(1)
     assert first.digest == again.digest != other.digest
     assert torch.equal(first.train.pixels, again.train.pixels)
@@ -105,7 +105,7 @@ def test_the_set_is_a_function_of_its_seed(small_synthetic):
     assert first.name != other.name
 
 
-def test_the_whole_set():
+def test_synthetic_set_has_its_sizes():
     dataset = synthetic.make_dataset()
     assert dataset.train.pixels.shape == (10_000, 3, 32, 32)
     assert dataset.test.pixels.shape == (2_000, 3, 32, 32)

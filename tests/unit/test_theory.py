@@ -83,7 +83,7 @@ def test_every_signal_is_a_sum_of_shifted_impulses(shape):
 
 
 @pytest.mark.parametrize("shape", GRIDS)
-def test_a_linear_shift_invariant_operator_is_the_convolution_with_its_impulse_response(shape):
+def test_lsi_operator_is_convolution_with_impulse_response(shape):
     matrix = normal(impulse(shape).numel(), impulse(shape).numel())
     averaged = linear(average_over_shifts(matrix, shape))
     assert shift_error(averaged, shape) < ROUNDING
@@ -95,7 +95,7 @@ def test_a_linear_shift_invariant_operator_is_the_convolution_with_its_impulse_r
 
 
 @pytest.mark.parametrize("shape", [(2,), (7,), (3, 4)])
-def test_a_basis_of_all_operators_that_commute_with_shifts_consists_of_convolutions(shape):
+def test_operators_commuting_with_shifts_are_convolutions(shape):
     n = impulse(shape).numel()
     eye = torch.eye(n, dtype=torch.float64)
     conditions = []
@@ -111,7 +111,7 @@ def test_a_basis_of_all_operators_that_commute_with_shifts_consists_of_convoluti
 
 
 @pytest.mark.parametrize("shape", GRIDS)
-def test_a_convolution_is_linear_and_shift_invariant_and_its_impulse_response_is_its_kernel(shape):
+def test_convolution_is_lsi_and_its_response_is_its_kernel(shape):
     h, x, y = normal(3, *shape)
     torch.testing.assert_close(convolve(h, 2 * x - 3 * y), 2 * convolve(h, x) - 3 * convolve(h, y))
     assert shift_error(lambda x: convolve(h, x), shape) < ROUNDING
@@ -129,7 +129,7 @@ def test_a_convolution_is_linear_and_shift_invariant_and_its_impulse_response_is
     ],
     ids=["running sum", "ramp", "zero padding", "relu", "product of neighbours"],
 )
-def test_one_of_the_two_properties_is_not_enough(operator, is_linear, is_shift_invariant):
+def test_convolution_needs_both_properties(operator, is_linear, is_shift_invariant):
     shape = (6, 8)
     x, y = normal(2, *shape)
     assert ((operator(x + y) - operator(x) - operator(y)).abs().max() < ROUNDING) == is_linear
@@ -137,7 +137,7 @@ def test_one_of_the_two_properties_is_not_enough(operator, is_linear, is_shift_i
     assert convolution_error(operator, shape) > 0.1
 
 
-def test_a_layer_of_the_networks_with_circular_padding_convolves_with_the_flipped_kernel():
+def test_circular_layer_convolves_with_flipped_kernel():
     layer = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular", bias=False).double()
     image = normal(2, 6, 8)
     expected = torch.zeros(3, 6, 8, dtype=torch.float64)
@@ -170,7 +170,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize(
     ("name", "optimizer"), [*itertools.product(["Q1_1", "Q2_1"], OPTIMIZERS), ("Q1_19", "momentum")]
 )
-def test_with_the_columns_reordered_alike_training_is_the_same_step_for_step(name, optimizer):
+def test_reordered_map_and_columns_train_alike(name, optimizer):
     plain = models.build(name).double()
     order = torch.randperm(first_linear(plain).in_features)
     alike, careless = copy.deepcopy(plain), copy.deepcopy(plain)
@@ -229,7 +229,7 @@ def column_p_values(weight):
 
 
 @pytest.mark.parametrize("initialize", [lambda network: None, initialize_kaiming], ids=["torch", "kaiming"])
-def test_the_columns_of_the_networks_start_independent_and_identically_distributed(initialize):
+def test_columns_start_independent_and_identical(initialize):
     network = models.build("Q1_1")
     initialize(network)
     weight = first_linear(network).weight.detach()
@@ -238,7 +238,7 @@ def test_the_columns_of_the_networks_start_independent_and_identically_distribut
     assert column_p_values(weight + 0.5 * weight.roll(1, 1))[1] == 1 / 200
 
 
-def test_no_kernel_undoes_a_reordering_of_the_input_of_a_convolution():
+def test_reordered_input_is_undone_by_no_kernel():
     layer = models.build("Q1_1").layers[0].double()
     images = normal(8, 3, 32, 32)
     wanted = layer(images).detach()[:, 0].flatten()
@@ -257,7 +257,7 @@ def test_no_kernel_undoes_a_reordering_of_the_input_of_a_convolution():
 # Question 3: ReLU and pooling
 
 
-def test_relu_is_homogeneous_for_factors_from_0_and_for_no_other():
+def test_relu_is_homogeneous_for_factors_from_0_alone():
     x = normal(1000)
     for factor in [0, 0.3, 1, 7]:
         torch.testing.assert_close(F.relu(factor * x), factor * F.relu(x))
@@ -298,7 +298,7 @@ POOLS = {
 
 
 @pytest.mark.parametrize(("pool", "stride"), POOLS.values(), ids=POOLS)
-def test_pooling_commutes_with_shifts_by_multiples_of_its_stride_and_with_no_other(pool, stride):
+def test_pool_commutes_with_shifts_by_its_stride_alone(pool, stride):
     x = normal(2, 6, 12)
     pooled = pool(x)
     for by in positions((6, 12)):
@@ -326,7 +326,7 @@ def test_corner_pooling_is_linear_but_no_convolution(stride):
     assert convolution_error(in_place, (6, 12)) > 0.1
 
 
-def test_max_pooling_is_homogeneous_for_factors_from_0_but_not_linear():
+def test_max_pool_is_homogeneous_but_not_linear():
     pool = network_max_pool()
     x, y = normal(2, 1, 6, 12)
     torch.testing.assert_close(pool(3 * x), 3 * pool(x))
@@ -337,12 +337,12 @@ def test_max_pooling_is_homogeneous_for_factors_from_0_but_not_linear():
     assert (pool(left).item(), pool(right).item(), pool(left + right).item()) == (1, 1, 1)
 
 
-def test_max_pooling_is_a_shift_invariant_maximum_and_then_corner_pooling():
+def test_max_pool_is_dense_maximum_then_corner_pool():
     x = normal(1, 6, 12)
     assert torch.equal(network_max_pool()(x), corner_pool(2)(dense_max(2)(x)))
 
 
-def test_an_empty_block_is_seen_by_max_pooling_only_where_it_fills_a_window():
+def test_max_pool_sees_empty_block_that_fills_a_window():
     image = torch.ones(1, 6, 12)
     image[:, 2:4, 4:6] = 0
     zeros = {by: (network_max_pool()(shift(image, by)) == 0).sum().item() for by in positions((6, 12))}

@@ -19,7 +19,7 @@ from tests.helpers.textbook import our_losses, textbook_losses
 
 
 @pytest.mark.parametrize(("name", "n", "batch_size"), [("Q1_1", 1030, 4), ("Q1_19", 200, 4), ("Q1_1", 1030, 100)])
-def test_losses_equal_the_textbook_loop_step_for_step(name, n, batch_size):
+def test_train_epoch_equals_textbook_loop_step_for_step(name, n, batch_size):
     images = make_images(n)
     order = lambda epoch: data.epoch_order(n, 0, epoch)
     torch.manual_seed(1)
@@ -35,7 +35,7 @@ def test_losses_equal_the_textbook_loop_step_for_step(name, n, batch_size):
         assert mean == pytest.approx(sum(loss * size for loss, size in zip(steps, sizes)) / n, abs=1e-5)
 
 
-def test_training_accuracy_counts_what_was_right_before_each_step():
+def test_train_epoch_counts_what_was_right_before_steps():
     images = make_images(60)
     network = models.build("Q1_1")
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
@@ -46,7 +46,7 @@ def test_training_accuracy_counts_what_was_right_before_each_step():
     assert tally.loss == pytest.approx(F.cross_entropy(logits, images.labels).item(), abs=1e-5)
 
 
-def test_training_switches_dropout_on_and_validation_off():
+def test_train_epoch_switches_dropout_on_and_validate_off():
     images = make_images(40)
     network = models.build("Q1_24")
     modes = []
@@ -61,7 +61,7 @@ def test_training_switches_dropout_on_and_validation_off():
     assert first.loss == second.loss
 
 
-def test_validation_measures_loss_accuracy_classes_and_confusion():
+def test_validate_measures_loss_accuracy_and_confusion():
     class Fixed(nn.Module):
         """Puts class 3 first for images whose first pixel is bright, and class 0 for the others."""
 
@@ -85,21 +85,21 @@ def test_validation_measures_loss_accuracy_classes_and_confusion():
     assert result.loss == pytest.approx((3 * right + 3 * wrong) / 6)
 
 
-def test_a_loss_that_is_no_number_stops_the_run():
+def test_train_epoch_stops_at_infinite_loss():
     network = models.build("Q1_1")
     loader = Loader(make_images(40), TRAIN, 4, order_seed=0)
     with pytest.raises(RunnerError, match="training loss is (nan|inf) at step [1-4]; the learning rate is 1e"):
         ex1.train_epoch(Step(network, torch.optim.SGD(network.parameters(), lr=1e30)), loader.epoch(1), 4)
 
 
-def test_a_validation_loss_that_is_no_number_stops_the_run():
+def test_validate_stops_at_infinite_loss():
     network = models.build("Q1_1")
     network.layers[-1].bias.data.fill_(math.nan)
     with pytest.raises(RunnerError, match="validation loss is nan"):
         ex1.validate(network, Loader(make_images(8), TRAIN, 4).epoch(1), 10)
 
 
-def test_it_learns(small_synthetic):
+def test_train_epoch_learns(small_synthetic):
     from synthetic import make_images as make_synthetic
 
     images = make_synthetic(600, data.generator("test"), {"colour": 1.0})
