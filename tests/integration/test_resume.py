@@ -25,24 +25,24 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
     case = ("--model-name", "Q1_1", "--epochs", "3", "--shuffle", "per-image", "--batch-size", "8")
-    straight, stopped = place("straight"), place("stopped")
+    straight, stopped = (place(name, images=(1200, 100)) for name in ("straight", "stopped"))
     assert straight.run(*case) == 0
-    assert stopped.run(*case, before=SignalAtStep(250 + 171, number)) == code
+    assert stopped.run(*case, before=SignalAtStep(150 + 131, number)) == code
     (folder,) = stopped.runs
     said = stopped.said()
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 171 steps; to go on: ")
+    assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 131 steps; to go on: ")
     assert said.splitlines()[-1].endswith(f" --resume {folder}")
     saved = checkpoints.load(folder)
-    assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 171)
+    assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 131)
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
     resumed = json.loads((folder / "config.json").read_text())["resumed"]
-    assert [entry["position"] for entry in resumed] == ["after epoch 1 and 171 steps of the next"]
+    assert [entry["position"] for entry in resumed] == ["after epoch 1 and 131 steps of the next"]
 
 
 def test_second_signal_stops_at_once(place):
-    here = place()
+    here = place(images=(200, 50))
     process = here.start("--model-name", "Q1_1", before=SlowStep())
     while not here.log.exists() or "results go to" not in here.log.read_text():
         time.sleep(0.01)
@@ -214,7 +214,7 @@ def test_runs_starting_together_get_a_folder_each(place):
 
 
 def test_resume_leaves_running_run_and_takes_dead_one(place):
-    here = place()
+    here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")
     process = here.start(*case, before=SlowStep())
     while not here.runs or not (here.runs[0] / "samples.png").exists():

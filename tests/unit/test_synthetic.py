@@ -42,7 +42,7 @@ def nearest_mean_accuracy(features, strengths):
     train, test = make(strengths, seed=1), make(strengths, seed=2)
     x, y, labels = features(train), features(test), train.labels.numpy()
     means = np.stack([x[labels == label].mean(0) for label in range(10)])
-    nearest = ((y[:, None] - means) ** 2).sum(-1).argmin(1)
+    nearest = ((means**2).sum(1) - 2 * y @ means.T).argmin(1)  # of the squared distance, less what all have in common
     return (nearest == test.labels.numpy()).mean()
 
 
