@@ -1,5 +1,6 @@
 # make run        train Q1_19 for 15 epochs, or: make run ARGS="--model-name Q1_1 --epochs 2"
-# make test       run the tests
+# make test       run all tests
+# make quick      run those of tests/unit and tests/integration (minutes)
 # make reproduce  train what results/reproduction holds and report on it (hours; stopped, it goes on)
 # make look       train what results/look holds, and show what the networks look at (hours; stopped, it goes on)
 # make fuzz       feed 200,000 mutated inputs to everything that reads any (half an hour)
@@ -10,13 +11,16 @@ PYTHON = python3
 VENV = .venv
 ARGS = --model-name Q1_19 --epochs 15
 
-.PHONY: run test reproduce look fuzz bench clean
+.PHONY: run test quick reproduce look fuzz bench clean
 
 run: $(VENV)/installed
 	$(VENV)/bin/python ex1.py $(ARGS)
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest
+
+quick: $(VENV)/installed
+	$(VENV)/bin/python -m pytest tests/unit tests/integration
 
 REPRODUCTION = ./run_all.sh --results-dir results/reproduction
 reproduce: $(VENV)/installed
@@ -45,4 +49,4 @@ $(VENV)/installed: requirements.txt requirements-dev.txt requirements-optional.t
 	touch $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .pytest_cache __pycache__ tests/__pycache__
+	rm -rf $(VENV) .pytest_cache __pycache__ tests/__pycache__ tests/*/__pycache__

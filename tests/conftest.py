@@ -1,33 +1,45 @@
-import io
+"""Fixtures that several layers use."""
+
 import os
-import pickle
-import struct
+import shutil
 import tarfile
 from hashlib import md5
-from pathlib import Path
 
 os.environ.pop("CIFAR10_URL", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 import numpy as np
-import processes
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import commands
-import ex1
+import report
 import sources
-import synthetic
+from tests.helpers import internals, processes
+from tests.helpers.cli import execute
+from tests.helpers.fake_runs import fake_study
+from tests.helpers.images import write_image_folder
+from tests.helpers.official import python2_pickle
+from tests.helpers.paths import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Undoes what a run in this process sets."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(request, monkeypatch):
+    """Figures are composed but not drawn in this process, except where a test is marked with ``figures``."""
+    if not request.node.get_closest_marker("figures"):
+        internals.render_no_figures(monkeypatch.setattr)
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -41,55 +53,13 @@ def real():
 @pytest.fixture
 def small_synthetic(monkeypatch):
     """A synthetic set that is made and trained on in a moment."""
-    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 200)
-    monkeypatch.setattr(synthetic, "TEST_IMAGES", 100)
+    internals.shrink_synthetic(200, 100, monkeypatch.setattr)
 
 
-@pytest.fixture
-def ex1_main(tmp_path, small_synthetic):
-    """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
-
-    def run(*argv):
-        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
-        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
-        return ex1.main(commands.parse([*argv, *place, "--threads", "1"]))
-
-    return run
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Makes places where command lines run in processes of their own, see ``processes.Place``."""
-    preload = ["ex1", "synthetic", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary"]
-    processes.PROCESSES.set_forkserver_preload(preload)
-    places = []
-
-    def make(name="place", **options):
-        places.append(processes.Place(tmp_path / name, **options))
-        return places[-1]
-
-    yield make
-    for place in places:
-        place.kill_all()
-
-
-class _Python2Pickler(pickle._Pickler):
-    """Writes byte strings the way Python 2 did, which wrote the official batches."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def _save_string(self, value):
-        raw = value if isinstance(value, bytes) else value.encode("latin1")
-        self.write(b"T" + struct.pack("<i", len(raw)) + raw)
-        self.memoize(value)
-
-    dispatch[bytes] = dispatch[str] = _save_string
-
-
-def python2_pickle(content) -> bytes:
-    buffer = io.BytesIO()
-    _Python2Pickler(buffer, protocol=2).dump(content)
-    return buffer.getvalue()
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """A data folder with 20 training and 5 test images of each class."""
+    return write_image_folder(tmp_path_factory.mktemp("few-images"), 20, 5)
 
 
 @pytest.fixture
@@ -131,3 +101,105 @@ def tiny_archive(tiny_official, tmp_path, monkeypatch):
         archive.add(folder, sources.BATCH_FOLDER)
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path.read_bytes()).hexdigest())
     return path
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """A copy of the registry of models, which own ones may be added to."""
+    return internals.copy_registry(monkeypatch.setattr)
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ex1_main(tmp_path, small_synthetic):
+    """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
+
+    def run(*argv):
+        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
+        place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
+        return execute([*argv, *place, "--threads", "1"])
+
+    return run
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Makes places where command lines run in processes of their own, see ``processes.Place``."""
+    processes.PROCESSES.set_forkserver_preload(processes.PRELOADED)
+    places = []
+
+    def make(name="place", **options):
+        places.append(processes.Place(tmp_path / name, **options))
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.kill_all()
+
+
+@pytest.fixture(scope="session")
+def first_stopped_run(tmp_path_factory):
+    """The folders of a run killed as it was to save its third epoch, and of one of the same settings that was not."""
+    processes.PROCESSES.set_forkserver_preload(processes.PRELOADED)
+    folder = tmp_path_factory.mktemp("stopped-run")
+    here, straight = (processes.Place(folder / name, images=(200, 50)) for name in ("here", "straight"))
+    case = ("--model-name", "Q1_1", "--epochs", "3")
+    assert straight.run(*case) == 0
+    assert here.run(*case, before=processes.KilledAtWrite(13)) == -9
+    assert (here.runs[0] / "previous.pt").exists()
+    return here.runs[0], straight.runs[0]
+
+
+@pytest.fixture
+def stopped_run(first_stopped_run, place):
+    """A place with a copy of that run, the run's folder, and the folder of the one that was not killed."""
+    stopped, straight = first_stopped_run
+    here = place("here", images=(200, 50))
+    folder = shutil.copytree(stopped, here.results / stopped.relative_to(stopped.parents[2]))
+    here.log.touch()
+    return here, folder, straight
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory):
+    """A finished run of one epoch of Q1_1 on the small synthetic set; not to be changed."""
+    results = tmp_path_factory.mktemp("first-run")
+    with pytest.MonkeyPatch.context() as patch:
+        internals.shrink_synthetic(200, 100, patch.setattr)
+        internals.render_no_figures(patch.setattr)
+        arguments = ["--dataset", "synthetic", "--results-dir", results, "--threads", "1"]
+        assert execute(["--model-name", "Q1_1", "--epochs", "1", *arguments]) == 0
+    (folder,) = results.glob("*/*/*")
+    return folder
+
+
+@pytest.fixture
+def saved_run(first_run, tmp_path):
+    """A copy of that run in ``tmp_path/results``, where ``ex1_main`` would have put it."""
+    return shutil.copytree(first_run, tmp_path / "results" / first_run.relative_to(first_run.parents[2]))
+
+
+@pytest.fixture
+def command_line(few_images, tmp_path, monkeypatch):
+    """Makes a command line on few images, with results in ``tmp_path/NAME``, as arguments of ``ex1.py``."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+    def make(*arguments, results="results"):
+        return [*arguments, "--data-dir", str(few_images), "--results-dir", str(tmp_path / results)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """A folder of a data set with runs of all models, and the report on them, its figures blank."""
+    results = tmp_path_factory.mktemp("studied")
+    fake_study(results)
+    with pytest.MonkeyPatch.context() as patch:
+        internals.render_no_figures(patch.setattr)
+        return report.write(results, say=lambda text: None).parent

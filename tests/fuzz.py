@@ -95,7 +95,7 @@ def drawn(**strategies):
 
 
 def tiny_batch() -> bytes:
-    from conftest import python2_pickle
+    from tests.helpers.official import python2_pickle
 
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3072), dtype=np.uint8)
     return python2_pickle({"batch_label": "a", "labels": [3], "data": pixels, "filenames": ["a"]})

@@ -1,0 +1,121 @@
+"""Folders of runs with the files that a report reads, made without training."""
+
+import math
+import random
+from dataclasses import asdict
+
+import config
+import models
+import utils
+from tests.helpers.images import CLASSES
+
+# What a per-image shuffle left of each class as it was published, in percent.
+COLOURS = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
+
+
+def fake_run(
+    results,
+    model="Q1_1",
+    seed=0,
+    shuffle="none",
+    accuracy=60.0,
+    turn=None,
+    finished=True,
+    data="CIFAR-10",
+    slug="cifar10",
+    classes=CLASSES,
+    name=None,
+    per_class=None,
+    losses=None,
+    **settings,
+):
+    """Writes a run whose validation accuracy ends near ``accuracy`` percent.
+
+    Args:
+        turn: the epoch where the validation loss turns, if it does.
+        per_class: accuracies of classes after every epoch, in percent, by name.
+        losses: (training, validation) losses after each epoch, in place of smooth ones.
+    """
+    run = config.Config(model_name=model, seed=seed, shuffle=shuffle, **settings)
+    folder = results / slug / model / (name or run.run_name)
+    folder.mkdir(parents=True)
+    draws = random.Random(f"{model} {seed} {shuffle}")
+    row = models.find(model)
+    history = []
+    for epoch in range(1, run.epochs + 1):
+        share = 1 - 0.5**epoch
+        val = (10 + (accuracy - 10) * share + draws.gauss(0, 0.3)) / 100
+        train_loss = 2.3 - 1.2 * share
+        val_loss = train_loss + 0.05 + draws.gauss(0, 0.005)
+        if turn and epoch > turn:
+            val_loss += 0.2 * (epoch - turn) ** 1.5
+            train_loss -= 0.05 * (epoch - turn)
+        if losses:
+            train_loss, val_loss = (loss + draws.gauss(0, 0.002) for loss in losses[epoch - 1])
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "train_accuracy": min(0.99, val + 0.02 + (0.03 * max(0, epoch - turn) if turn else 0)),
+                "val_loss": val_loss,
+                "val_accuracy": val,
+                "val_confidence": val + (0.04 * max(0, epoch - turn) if turn else 0),
+                "seconds": 10 + math.log(row.parameters),
+                "images_per_second": 2000.0,
+                **{
+                    f"val_accuracy_of_{name}": (per_class or {}).get(name, 100 * val) / 100 + draws.gauss(0, 0.002)
+                    for name in classes
+                },
+            }
+        )
+    about = {
+        "dataset": data,
+        "model": model,
+        "parameters": row.parameters,
+        "macs": sum(layer.macs for layer in row.layers()),
+        "settings": asdict(run),
+        "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes)},
+        "machine": {"device_name": "a CPU", "threads": 1, "git_commit": "0" * 40, "versions": {"torch": "2.0"}},
+    }
+    utils.write_json(folder / "config.json", about)
+    utils.write_history(folder / "history.csv", data, history if finished else history[:-1])
+    if finished:
+        test = {"accuracy": history[-1]["val_accuracy"]}
+        utils.write_json(folder / "metrics.json", {"epochs": run.epochs, "test": test})
+    return folder
+
+
+def fake_seeds(results, model, shuffle="none", **options):
+    """Writes three runs that differ in their seed."""
+    return [fake_run(results, model, seed, shuffle, **options) for seed in range(3)]
+
+
+def fake_study(results):
+    """All models, three seeds of those that the claims are about, and each shuffle of Q1_1, as the study found it."""
+    for place, model in enumerate(models.TABLE):
+        several = model.name in ("Q1_1", "Q1_4", "Q1_11", "Q1_17", "Q1_18", "Q1_19", "Q2_1", "Q2_2")
+        accuracy = {"Q1_19": 75, "Q2_1": 38, "Q2_2": 38.2}.get(model.name, 72 if place > 18 else 55 + place / 2)
+        losses = None
+        if model.name in ("Q1_4", "Q1_17", "Q1_18"):
+            losses = [(1.9 - 0.02 * epoch, 1.88 - 0.02 * epoch) for epoch in range(10)]
+        for seed in range(3 if several else 1):
+            fake_run(results, model.name, seed, accuracy=accuracy, turn=5 if place in (10, 18) else None, losses=losses)
+    for seed in range(3):
+        fake_run(results, "Q1_1", seed, "fixed", accuracy=44)
+        fake_run(results, "Q1_1", seed, "per-image", accuracy=27, per_class=COLOURS)
+
+
+def fake_baselines(folder, histogram=35.0, per_class=None, pixels=39.0):
+    """Writes ``baselines.json`` for the data set of ``folder``, with these accuracies in percent."""
+    slug = folder.name
+    accuracies = {"chance": 10.0, "colour histogram": histogram, "logistic regression": pixels}
+    found = {
+        name: {
+            "about": f"what {name} is",
+            "accuracy": accuracy / 100,
+            "per_class_accuracy": {one: (per_class or {}).get(one, accuracy) / 100 for one in CLASSES},
+            "images": 10_000,
+        }
+        for name, accuracy in accuracies.items()
+    }
+    utils.write_json(folder / "baselines.json", {"data": {"slug": slug, "sha256": slug * 3}, "baselines": found})

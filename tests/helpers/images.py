@@ -1,0 +1,31 @@
+"""Images and data sets of random numbers, in memory and as files."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+import data
+
+CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def make_images(n, seed=0):
+    draws = torch.Generator().manual_seed(seed)
+    return data.Images(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws), torch.arange(n) % 10)
+
+
+def make_dataset(n_train=1000, n_test=200):
+    """A data set of random images, balanced."""
+    return data.Dataset("X", "x", "made", tuple("0123456789"), make_images(n_train, 1), make_images(n_test, 2), "")
+
+
+def write_image_folder(folder, train, test, classes=CLASSES, seed=0, name="{}.png"):
+    """Writes a folder of PNG images as ``--data-dir`` takes it: ``train`` and ``test`` images of each class."""
+    draws = np.random.default_rng(seed)
+    for split, n in (("train", train), ("test", test)):
+        for one in classes:
+            (folder / split / one).mkdir(parents=True)
+            for i in range(n):
+                pixels = draws.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / one / name.format(i))
+    return folder

@@ -1,0 +1,190 @@
+"""The baselines, measured on small sets."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import baselines
+import data
+import synthetic
+from config import RunnerError
+from data import Dataset, Images, digest, generator, split_holdout
+from tests.helpers import internals
+
+
+def dataset_of(train_images=1500, **strengths):
+    """A data set of so many training and 500 test images with cues of these strengths."""
+    train, test = (
+        synthetic.make_images(n, generator("test of baselines", split), strengths)
+        for split, n in enumerate((train_images, 500))
+    )
+    return Dataset("made", "made", "generated", synthetic.CLASSES, train, test, digest(train, test), seed=0)
+
+
+@pytest.fixture
+def few_iterations(monkeypatch):
+    """The candidates with boosting of 5 iterations, which these images need no more of."""
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    full = ensemble.HistGradientBoostingClassifier
+    monkeypatch.setattr(
+        ensemble, "HistGradientBoostingClassifier", lambda max_iter, **settings: full(max_iter=5, **settings)
+    )
+
+
+def accuracies(dataset):
+    return {
+        name: result["accuracy"]
+        for name, result in baselines.measure(dataset, say=lambda text: None)["baselines"].items()
+    }
+
+
+def test_histogram_finds_colours_alone(few_iterations):
+    found = accuracies(dataset_of(colour=1.0))
+    assert found[baselines.CHANCE] == 0.1
+    assert found[baselines.COLOUR] > 0.8
+
+
+def test_pixel_regression_alone_finds_places(few_iterations):
+    found = accuracies(dataset_of(position=1.0))
+    assert found[baselines.CHANCE] == 0.1
+    assert found[baselines.COLOUR] < 0.2
+    assert found[baselines.PIXELS] > 0.6
+
+
+def test_measure_chooses_on_holdout_and_trains_on_all_images(monkeypatch):
+    dummy = pytest.importorskip("sklearn.dummy").DummyClassifier
+    trained_on = []
+
+    class Constant(dummy):
+        def fit(self, features, labels):
+            trained_on.append(len(labels))
+            return super().fit(features, labels)
+
+    def candidate(label):
+        return baselines.Candidate(
+            {"label": label}, baselines.raw_pixels, lambda: Constant(strategy="constant", constant=label)
+        )
+
+    def all_of_class_1_held_out(images, n):
+        assert n == 150
+        return images, images.take(images.labels == 1)
+
+    monkeypatch.setattr(data, "split_holdout", all_of_class_1_held_out)
+    monkeypatch.setattr(
+        baselines, "baselines", lambda: {"made": baselines.Baseline("", tuple(map(candidate, (2, 1, 3))))}
+    )
+    dataset = dataset_of()
+    test = Images(dataset.test.pixels, torch.full_like(dataset.test.labels, 2))
+    result = baselines.measure(replace(dataset, test=test), say=lambda text: None)["baselines"]["made"]
+    assert result["settings"] == {"label": 1}
+    assert [(row["label"], row["holdout_accuracy"]) for row in result["candidates"]] == [(2, 0), (1, 1), (3, 0)]
+    assert result["accuracy"] == 0
+    assert trained_on == [1500] * 4
+
+
+def test_held_out_images_are_not_trained_on(few_iterations, monkeypatch):
+    seen = []
+    fit = baselines._fit
+    monkeypatch.setattr(baselines, "_fit", lambda candidate, images: seen.append(images) or fit(candidate, images))
+    dataset = dataset_of(300, colour=1.0)
+    baselines.choose(baselines.baselines()[baselines.COLOUR], dataset.train, say=lambda text: None)
+    kept, _ = split_holdout(dataset.train, 30)
+    assert seen
+    assert all(torch.equal(images.pixels, kept.pixels) for images in seen)
+
+
+def test_measure_repeats_to_the_last_digit(few_iterations):
+    dataset = dataset_of(300, colour=0.5, position=0.5)
+    for baseline in baselines.baselines().values():
+        for candidate in baseline.candidates:
+            first, again = (baselines.evaluate(candidate, dataset) for _ in range(2))
+            assert first.loss == again.loss, candidate.settings
+            assert torch.equal(first.confusion, again.confusion)
+
+
+def test_chance_is_the_most_frequent_training_class():
+    pytest.importorskip("sklearn")
+    dataset = dataset_of()
+    labels = torch.arange(10).repeat_interleave(torch.arange(1, 11))  # so many of each class as its number plus 1
+    dataset = replace(dataset, train=Images(dataset.train.pixels[: len(labels)], labels))
+    found = baselines.evaluate(baselines.baselines()[baselines.CHANCE].candidates[0], dataset)
+    assert found.confusion[:, 9].tolist() == [50] * 10
+    assert found.accuracy == 0.1
+    assert found.confidence == pytest.approx(10 / 55)
+    assert found.loss == pytest.approx(-np.log(np.arange(1, 11) / 55).mean())
+
+
+def test_too_few_images_and_classes_without_any_are_refused():
+    pytest.importorskip("sklearn")
+    dataset = dataset_of()
+    few = replace(dataset, train=dataset.train.take(slice(99)))
+    one_class_less = replace(dataset, train=dataset.train.take(dataset.train.labels < 9))
+    for bad in (few, one_class_less):
+        with pytest.raises(RunnerError, match="100 training images"):
+            baselines.measure(bad)
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch):
+    """Runs a command line on a small synthetic set, with results under ``tmp_path``, and returns the exit code."""
+    internals.shrink_synthetic(400, 200, monkeypatch.setattr)
+    place = ["--dataset", "synthetic", "--results-dir", str(tmp_path)]
+    return lambda *argv: baselines.main(baselines.parse([*argv, *place]))
+
+
+def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
+    assert main() == 0
+    found = baselines.read(tmp_path / "synthetic")
+    assert found["data"]["slug"] == "synthetic"
+    assert found["data"]["test_images"] == 200
+    assert found["seed"] == 0
+    assert found["sklearn"]
+    assert found["machine"]["versions"]
+    screen = capsys.readouterr().out
+    for name, result in found["baselines"].items():
+        confusion = np.array(result["confusion"])
+        assert confusion.sum() == result["images"] == 200
+        assert result["accuracy"] == confusion.trace() / 200
+        assert baselines.per_class(found, name) == dict(zip(synthetic.CLASSES, confusion.diagonal() / 20))
+        assert f"{name:<19}  {100 * result['accuracy']:5.1f} % of 200 test images" in screen
+        accuracies = [row["holdout_accuracy"] for row in result["candidates"]]
+        if accuracies:
+            best = result["candidates"][accuracies.index(max(accuracies))]
+            assert result["settings"].items() <= best.items()
+    assert found["baselines"][baselines.CHANCE]["loss"] == pytest.approx(np.log(10))
+    assert set(found["baselines"]) == {baselines.CHANCE, baselines.COLOUR, baselines.PIXELS}
+
+
+def test_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):
+    assert main("--limit", "100") == 0
+    assert baselines.read(tmp_path / "synthetic") is None
+    found = json.loads((tmp_path / "synthetic" / "baselines__limit-100.json").read_text())
+    assert (found["data"]["train_images"], found["data"]["test_images"]) == (100, 100)
+
+
+@pytest.mark.parametrize("limit", ["99", "-1"])
+def test_baselines_refuse_limit_with_too_few_images(main, limit, capsys):
+    assert main("--limit", limit) == 2
+    assert f"--limit {limit}: must be at least 100" in capsys.readouterr().err
+
+
+def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for name in [name for name in sys.modules if name.startswith("sklearn.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main() == 2
+    said = capsys.readouterr()
+    assert said.err == "baselines.py: error: it needs a package that is not installed: pip install scikit-learn\n"
+    assert not said.out
+
+
+def test_images_that_are_missing_are_said_in_one_line(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    (tmp_path / "data").write_text("no folder")
+    options = baselines.parse(["--dataset", "cifar10", "--data-dir", str(tmp_path / "data")])
+    assert baselines.main(options) == 1
+    assert capsys.readouterr().err.startswith("baselines.py: error: ")

@@ -1,0 +1,203 @@
+"""Whatever goes wrong is one line and an exit code, and what was saved stays."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import checkpoints
+import commands
+import ex1
+import sources
+import utils
+from tests.helpers.compare import outcome, same
+from tests.helpers.processes import flip
+
+resource = pytest.importorskip("resource")
+
+
+def only_line(text):
+    """The one line of an error, without the notice that the data is generated."""
+    lines = [line for line in text.splitlines() if "!!" not in line and not line.startswith("[")]
+    assert len(lines) == 1, text
+    assert lines[0].startswith("ex1.py: error: ")
+    return lines[0]
+
+
+class FileSizeLimit:
+    """Lets no file grow beyond so many bytes, as a disk that is full."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __call__(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, resource.RLIM_INFINITY))
+
+
+def test_full_disk_is_told_and_keeps_last_good_checkpoint(stopped_run):
+    here, folder, straight = stopped_run
+    checkpoints = {name: (folder / name).read_bytes() for name in ("last.pt", "previous.pt")}
+    # A checkpoint of Q1_1 has 500 kB; the limit lets all the smaller files through.
+    assert here.run("--resume", str(folder), before=FileSizeLimit(300_000)) == 1
+    line = only_line(here.said())
+    assert f"{folder / 'last.pt'}: can't be written: File too large" in line
+    assert f"the last good checkpoint is {folder / 'last.pt'}, after epoch 2; to go on: " in line
+    assert {name: (folder / name).read_bytes() for name in checkpoints} == checkpoints
+    assert not list(folder.glob(".*.pt.part"))
+    flip(folder / "last.pt", 1000)
+    assert here.run("--resume", str(folder), before=FileSizeLimit(300_000)) == 1
+    assert f"the last good checkpoint is {folder / 'previous.pt'}, after epoch 1 and 50 steps" in here.said()
+    assert here.run("--resume", str(folder)) == 0
+    assert same(outcome(folder), outcome(straight))
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "metrics.json", "curves.png", "last.pt"])
+def test_unwritable_file_stops_run_with_one_line(ex1_main, tmp_path, capsys, monkeypatch, name):
+    write = utils.write_file
+
+    def failing(path, *args):
+        if path.name == name:
+            raise OSError(28, "can't be written: No space left on device", str(path))
+        write(path, *args)
+
+    monkeypatch.setattr(utils, "write_file", failing)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 1
+    line = only_line(capsys.readouterr().err)
+    assert f"{name}: can't be written: No space left on device" in line
+    if name in ("history.csv", "metrics.json", "curves.png"):
+        assert "the last good checkpoint is" in line
+        assert "after epoch 1; to go on: " in line
+    if name == "last.pt":
+        assert "there is no checkpoint of it yet" in line
+
+
+def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, capsys, monkeypatch):
+    validate = ex1.validate
+
+    def vanish(*args):
+        (tmp_path / "results").rename(tmp_path / "gone")
+        return validate(*args)
+
+    monkeypatch.setattr(ex1, "validate", vanish)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 1
+    line = only_line(capsys.readouterr().err)
+    assert "last.pt: can't be written: No such file or directory; there is no checkpoint of it" in line
+    assert "to go on" not in line
+
+
+@pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
+def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
+    command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
+    assert ex1.main(commands.parse(command)) == 1
+    assert results in only_line(capsys.readouterr().err)
+
+
+def test_unwritable_output_does_not_stop_run(place):
+    here = place(images=(200, 50))
+    here.log = Path("/dev/full")
+    if not here.log.exists():
+        pytest.skip("needs /dev/full")
+    assert here.run("--model-name", "Q1_1", "--epochs", "1") == 0
+    assert (here.runs[0] / "metrics.json").exists()
+
+
+def test_diverging_run_names_step_rate_and_checkpoint(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--lr", "1e30") == 1
+    line = only_line(capsys.readouterr().err)
+    assert "Q1_1, epoch 1: " in line
+    assert "the training loss is nan at step 2; the learning rate is 1e+30; there is no checkpoint of it yet" in line
+    assert "to go on" not in line
+
+
+@pytest.mark.parametrize(
+    ("every", "what"), [("0", "the training loss is nan"), ("30", "the network's output is not a finite number")]
+)
+def test_later_divergence_names_step_and_checkpoint_before(ex1_main, tmp_path, capsys, monkeypatch, every, what):
+    step, steps = torch.optim.SGD.step, []
+
+    def blow_up(optimizer):
+        steps.append(1)
+        step(optimizer)
+        if len(steps) == 70:
+            optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", blow_up)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--checkpoint-every", every) == 1
+    line = only_line(capsys.readouterr().err)
+    assert f"Q1_1, epoch 2: {what} at step 21; the learning rate is 0.001; the last good" in line
+    assert "last.pt, after epoch 1" in line
+    (folder,) = (path.parent for path in tmp_path.glob("results/*/*/*/last.pt"))
+    assert all(value.isfinite().all() for value in checkpoints.load(folder)["model"].values())
+
+
+def test_checkpoint_is_not_written_of_infinite_weights(ex1_main, tmp_path, capsys, monkeypatch):
+    step = torch.optim.SGD.step
+
+    def blow_up(optimizer):
+        step(optimizer)
+        optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    monkeypatch.setattr(torch.optim.SGD, "step", blow_up)
+    assert ex1_main("--model-name", "Q1_1", "--checkpoint-every", "1") == 1
+    assert "a weight is not a finite number after step 1; the learning rate is 0.001" in capsys.readouterr().err
+    assert not list(tmp_path.glob("results/*/*/*/*.pt"))
+
+
+OWN = """
+import torch
+from torch import nn
+from models import register
+
+@register("Own")
+class Own(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10))
+"""
+
+
+def test_own_model_failing_in_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
+    (tmp_path / "own.py").write_text(OWN)
+    command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "199")
+    assert ex1_main(*command) == 1
+    line = only_line(capsys.readouterr().err)
+    assert "Own, epoch 1: ValueError: Expected more than 1 value per channel" in line
+    assert f"--resume {tmp_path}/results/synthetic/Own" in line
+    assert line.endswith(f"--model-file {tmp_path}/own.py")
+
+
+def test_own_model_with_unreadable_state_is_not_trained(ex1_main, tmp_path, capsys, registry):
+    methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
+    (tmp_path / "own.py").write_text(OWN + methods)
+    assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
+    assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
+
+
+def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
+    def fail(*args):
+        raise KeyError("something unforeseen")
+
+    monkeypatch.setattr(ex1, "load_data", fail)
+    assert ex1_main("--model-name", "Q1_1") == 1
+    line = only_line(capsys.readouterr().err)
+    assert line.endswith("KeyError: 'something unforeseen'; --debug shows where in the code it came from")
+    assert ex1_main("--model-name", "Q1_1", "--debug") == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.splitlines()[-1] == "ex1.py: error: KeyError: 'something unforeseen'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--batch-size 50001", "--batch-size 50001: there are only 50,000 training images"),
+        ("--batch-size 501 --train-fraction 0.01", "there are only 500 training images"),
+        ("--val holdout --holdout 50000", "--holdout 50000: there are only 50,000 training images"),
+        ("--device cuda", "--device cuda: there is none on this machine"),
+    ],
+)
+def test_impossible_settings_are_refused_before_reading_images(tiny_official, capsys, monkeypatch, arguments, reason):
+    monkeypatch.setattr(sources, "load", lambda *args: pytest.fail("read the images"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    place = ["--data-dir", str(tiny_official[0])]
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
+    assert reason in only_line(capsys.readouterr().err)

@@ -1,0 +1,339 @@
+"""Runs that are stopped, and go on as if nothing had happened."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import checkpoints
+import commands
+import config
+import runs
+from tests.helpers import internals
+from tests.helpers.compare import assert_same_outcome, outcome, same
+from tests.helpers.processes import Evil, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
+    case = ("--model-name", "Q1_1", "--epochs", "3", "--shuffle", "per-image", "--batch-size", "8")
+    straight, stopped = (place(name, images=(1200, 100)) for name in ("straight", "stopped"))
+    assert straight.run(*case) == 0
+    assert stopped.run(*case, before=SignalAtStep(150 + 131, number)) == code
+    (folder,) = stopped.runs
+    said = stopped.said()
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 131 steps; to go on: ")
+    assert said.splitlines()[-1].endswith(f" --resume {folder}")
+    saved = checkpoints.load(folder)
+    assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 131)
+    assert stopped.run("--resume", str(folder)) == 0
+    assert_same_outcome(folder, straight.runs[0])
+    resumed = json.loads((folder / "config.json").read_text())["resumed"]
+    assert [entry["position"] for entry in resumed] == ["after epoch 1 and 131 steps of the next"]
+
+
+def test_second_signal_stops_at_once(place):
+    here = place(images=(200, 50))
+    process = here.start("--model-name", "Q1_1", before=SlowStep())
+    while not here.log.exists() or "results go to" not in here.log.read_text():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    while "once more stops at once" not in here.log.read_text():
+        time.sleep(0.01)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert time.monotonic() - began < 25
+    assert "Traceback" not in here.said()
+
+
+def test_signal_before_training_stops_at_once(place, tmp_path):
+    here = place()
+    here.log.write_text("")
+    marker = tmp_path / "making"
+    process = here.start("--model-name", "Q1_1", before=SlowData(marker))
+    while process.is_alive() and not marker.exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert here.said().split() == ["ex1.py:", "stopped"]
+    assert here.runs == []
+
+
+def test_resume_does_not_lengthen_one_cycle_run(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "1") == 0
+    (run,) = tmp_path.glob("results/*/*/*")
+    before = (run / "last.pt").read_bytes()
+    assert ex1_main("--resume", str(run), "--epochs", "2") == 2
+    assert "is planned for its 1 epochs; more begin anew" in capsys.readouterr().err
+    assert ex1_main("--resume", str(run)) == 0
+    assert (run / "last.pt").read_bytes() == before
+    assert len(list(tmp_path.glob("results/*/*/*"))) == 1
+
+
+def test_resume_of_finished_run_extends_it_in_new_folder(place):
+    case = ("--model-name", "Q1_24", "--val", "holdout", "--holdout", "20", "--lr", "0.01", "--batch-size", "10")
+    straight, extended = (place(name, images=(100, 50)) for name in ("straight", "extended"))
+    assert straight.run(*case, "--epochs", "4") == 0
+    assert extended.run(*case, "--epochs", "2") == 0
+    (short,) = extended.runs
+    before = {path: path.read_bytes() for path in short.iterdir()}
+    assert extended.run("--resume", str(short), "--epochs", "4") == 0, extended.said()
+    assert "going on from" in extended.said()
+    (long,) = set(extended.runs) - {short}
+    assert long.name == straight.runs[0].name
+    assert same(outcome(long), outcome(straight.runs[0]))
+    assert same(outcome(long, "best.pt"), outcome(straight.runs[0], "best.pt"))
+    assert {path: path.read_bytes() for path in short.iterdir() if path in before} == before
+    assert json.loads((long / "config.json").read_text())["continues"]["position"] == "after epoch 2"
+    # The same again: there is nothing left to do, and nothing is done.
+    before = {path: path.stat().st_mtime_ns for path in long.iterdir()}
+    assert extended.run("--resume", str(short), "--epochs", "4") == 0
+    assert "is finished" in extended.said()
+    assert {path: path.stat().st_mtime_ns for path in long.iterdir()} == before
+    assert extended.run("--resume", str(long), "--epochs", "3") == 2
+    assert "has 4 epochs behind it" in extended.said()
+    assert set(extended.runs) == {short, long}
+
+
+def test_resume_of_killed_extension_goes_on(place):
+    straight, here = (place(name, images=(300, 100)) for name in ("straight", "here"))
+    assert straight.run("--model-name", "Q1_1", "--epochs", "4") == 0
+    assert here.run("--model-name", "Q1_1", "--epochs", "1") == 0
+    (short,) = here.runs
+    for n in (3, 8, 11):
+        assert here.run("--resume", str(short), "--epochs", "4", before=KilledAtWrite(n)) == -signal.SIGKILL
+    assert here.run("--resume", str(short), "--epochs", "4") == 0
+    (long,) = set(here.runs) - {short}
+    assert same(outcome(long), outcome(straight.runs[0]))
+
+
+def test_resume_in_current_folder_extends_beside_it(ex1_main, saved_run, monkeypatch):
+    monkeypatch.chdir(saved_run)
+    assert ex1_main("--resume", ".", "--epochs", "2") == 0
+    assert (saved_run.parent / saved_run.name.replace("epochs-1", "epochs-2") / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_resume_auto_passes_over_runs_on_other_data(ex1_main, saved_run, tmp_path, monkeypatch, finished):
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2") == 0
+    short, long = sorted(tmp_path.glob("results/*/*/*"))
+    if not finished:
+        (long / "metrics.json").unlink()
+    before = (long / "last.pt").read_bytes()
+    internals.shrink_synthetic(200, 90, monkeypatch.setattr)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--resume", "auto") == 0
+    assert (long / "last.pt").read_bytes() == before
+    other = long.with_name(long.name + "__run-2")
+    assert json.loads((other / "metrics.json").read_text())["test"]["images"] == 90
+    assert ex1_main("--resume", str(short), "--epochs", "2") == 1
+
+
+NOISY = """
+import random
+import numpy, torch
+from torch import nn
+from models import register
+
+@register("Noisy")
+class Noisy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10), nn.Dropout(0.3))
+    def forward(self, x):
+        return super().forward(x) + torch.randn(10) + random.random() * numpy.random.rand(10).astype("float32").mean()
+"""
+
+
+@pytest.mark.parametrize("kills", [[9, 10], [7], [8, 17, 6]])
+def test_resume_of_model_drawing_in_evaluation_is_bitwise_equal(place, tmp_path, kills):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    case = ["--model-file", str(tmp_path / "noisy.py"), "--model-name", "Noisy", "--epochs", "3", "--batch-size", "20"]
+    straight, killed = (place(name, images=(200, 50)) for name in ("straight", "killed"))
+    assert straight.run(*case) == 0
+    for n in kills:
+        assert killed.run(*case, "--resume", "auto", before=KilledAtWrite(n)) == -signal.SIGKILL
+    assert killed.run(*case, "--resume", "auto") == 0
+    (folder,), (reference,) = killed.runs, straight.runs
+    assert_same_outcome(folder, reference)
+    killed.said()
+    assert killed.run("--resume", str(folder)) == 2
+    assert "Noisy is an own model: give --model-file" in killed.said()
+    assert killed.run("--evaluate", str(folder), *case[:2]) == 0
+    accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    assert f"test images: {100 * accuracy:.1f} %" in killed.said()
+
+
+def test_resume_refuses_contradicting_options(place):
+    here = place(images=(200, 50))
+    assert here.run("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed") == 0
+    (folder,) = here.runs
+    resume = ("--resume", str(folder))
+    here.said()
+    assert here.run(*resume, "--model-name", "Q1_2", "--shuffle", "none", "--seed", "3", "--batch-size", "8") == 2
+    said = here.said()
+    for difference in ("model-name Q1_1, not Q1_2", "shuffle fixed, not none", "seed 0, not 3", "batch-size 4, not 8"):
+        assert f"it has --{difference}" in said
+    assert here.run(*resume, "--data-seed", "4") == 2
+    assert "it has --data-seed 0, not 4" in here.said()
+    # Saying again what it is anyway is no contradiction.
+    assert here.run(*resume, "--model-name", "q1-1", "--shuffle", "fixed", "--epochs", "1", "--threads", "1") == 0
+    assert "is finished" in here.said()
+
+
+def test_resume_says_what_changed_since_the_stop(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
+    assert here.run(*case, "--resume", "auto", "--threads", "2") == 0
+    assert "it began with threads 1, now 2: the result will not be bit for bit" in here.said()
+
+
+def test_runs_starting_together_get_a_folder_each(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    processes = [here.start(*case) for _ in range(3)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(here.runs) == 3
+    for folder in here.runs[1:]:
+        assert_same_outcome(folder, here.runs[0])
+
+
+def test_resume_leaves_running_run_and_takes_dead_one(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    process = here.start(*case, before=SlowStep())
+    while not here.runs or not (here.runs[0] / "samples.png").exists():
+        time.sleep(0.01)
+    (folder,) = here.runs
+    here.said()
+    for how in ([*case, "--resume", "auto"], ["--resume", str(folder)]):
+        assert here.run(*how) == 75
+        said = here.said()
+        assert f"{folder} is being trained by another process" in said
+        assert "Traceback" not in said
+    process.kill()
+    process.join()
+    assert (folder / ".lock").exists()
+    assert here.run("--resume", str(folder)) == 0
+
+
+def test_unfinished_run_is_pointed_out(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_1", "--epochs", "2")
+    assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
+    assert here.run(*case) == 0
+    assert "--resume auto goes on with it, this is a new run" in here.said()
+    first, second = here.runs
+    assert here.run(*case, "--resume", "auto") == 0
+    assert_same_outcome(first, second)
+
+
+# ---- damaged and malicious checkpoints ----
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "one byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    "bit in a weight": lambda path: flip(path, path.stat().st_size // 2),
+    "bit at the start": lambda path: flip(path, 3),
+    "bit in the checksum": lambda path: flip(path, -5),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_resume_from_damaged_checkpoint_uses_the_one_before(stopped_run, damage):
+    here, folder, reference = stopped_run
+    damage(folder / "last.pt")
+    assert here.run("--resume", str(folder)) == 0
+    said = here.said()
+    assert f"{folder / 'last.pt'} " in said
+    assert f"{folder / 'previous.pt'} is used, after epoch" in said
+    assert same(outcome(folder), outcome(reference))
+
+
+def test_resume_keeps_checkpoint_used_for_damaged_one(stopped_run):
+    here, folder, _ = stopped_run
+    good = (folder / "previous.pt").read_bytes()
+    flip(folder / "last.pt", 1000)
+    assert here.run("--resume", str(folder), before=KilledAtWrite(5)) == -signal.SIGKILL  # having saved once
+    assert (folder / "previous.pt").read_bytes() == good
+    assert checkpoints._is_whole((folder / "last.pt").read_bytes())
+
+
+def test_resume_with_damaged_description_uses_checkpoint(stopped_run):
+    here, folder, reference = stopped_run
+    (folder / "config.json").write_text((folder / "config.json").read_text()[:100])
+    assert here.run("--resume", str(folder)) == 0, here.said()
+    assert same(outcome(folder), outcome(reference))
+    assert len(json.loads((folder / "config.json").read_text())["resumed"]) == 1
+
+
+def test_resume_refuses_a_file(stopped_run):
+    here, folder, _ = stopped_run
+    assert here.run("--resume", str(folder / "last.pt")) == 1
+    assert f"{folder / 'last.pt'} is a file: give the folder of a run" in here.said()
+
+
+def test_resume_with_both_checkpoints_damaged_trains_nothing(stopped_run):
+    here, folder, _ = stopped_run
+    for name in ("last.pt", "previous.pt"):
+        flip(folder / name, 1000)
+    assert here.run("--resume", str(folder)) == 1
+    said = here.said()
+    assert "last.pt is damaged" in said
+    assert "previous.pt is damaged" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
+    here, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    for name in ("last.pt", "previous.pt"):
+        checkpoints.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
+    for how in ("--resume", "--evaluate"):
+        assert here.run(how, str(folder)) == 1
+        said = here.said()
+        assert "can't be read as a checkpoint" in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "evil was here").exists()
+    with contextlib.suppress(Exception):
+        torch.load(folder / "last.pt", weights_only=False)
+    assert (tmp_path / "evil was here").exists(), "the checkpoint was not malicious, so nothing was tested"
+
+
+def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
+    here, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    own = tmp_path / "own.py"
+    own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
+    checkpoints.save(folder / "last.pt", saved | {"config": settings})
+    saved = runs.saved_config(folder, checkpoints.load(folder), commands.Command("evaluate", {}))
+    assert saved.data_url == saved.model_file == ""
+    assert here.run("--evaluate", str(folder)) == 0
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_checkpoint_is_loadable_by_anyone(stopped_run):
+    _, folder, _ = stopped_run
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    assert set(saved) == set(checkpoints.CONTENT)
+    assert Path(folder).name == config.Config(**saved["config"]).run_name

@@ -1,0 +1,379 @@
+"""Whole runs from the command line, on a small synthetic set."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import checkpoints
+import commands
+import config
+import data
+import ex1
+import models
+import sources
+import utils
+from tests.helpers import internals
+from tests.helpers.cli import accuracies, run_folder
+from tests.helpers.compare import same, weights
+
+FILES = {
+    "config.json", "history.csv", "metrics.json", "summary.txt", "curves.png", "per_class.png", "confusion.png",
+    "samples.png", "last.pt", "previous.pt",
+}  # fmt: skip
+
+
+@pytest.mark.figures
+def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "q1-1", "--epochs", "2", "--shuffle", "per-image", "--lr", "0.01") == 0
+    folder = run_folder(tmp_path)
+    assert {path.name for path in folder.iterdir() if path.name != ".lock"} == FILES
+    assert folder.relative_to(tmp_path) == Path(
+        "results/synthetic/Q1_1/Q1_1__shuffle-per-image__epochs-2__lr-0.01__seed-0"
+    )
+
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["dataset"] == "SYNTHETIC (not CIFAR-10)"
+    assert settings["settings"]["lr"] == 0.01
+    assert set(settings["settings"]) == set(config.FIELDS)
+    assert settings["machine"]["threads"] == 1
+    assert settings["machine"]["device"] == "cpu"
+    assert settings["machine"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert len(settings["data"]["sha256"]) == 64
+
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {row["dataset"] for row in rows} == {"SYNTHETIC (not CIFAR-10)"}
+    assert set(rows[0]) == {
+        "dataset", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds",
+        "images_per_second", *(f"val_accuracy_of_syn{n}" for n in range(10)),
+    }  # fmt: skip
+    assert 0 <= float(rows[1]["val_accuracy"]) <= 1
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    confusion = torch.tensor(metrics["test"]["confusion"])
+    assert confusion.sum() == metrics["test"]["images"] == 100
+    assert metrics["test"]["accuracy"] == pytest.approx(confusion.trace().item() / 100)
+    assert metrics["test"]["accuracy"] == metrics["validation"]["accuracy"] == float(rows[1]["val_accuracy"])
+    for name, row in zip(metrics["test"]["per_class_accuracy"], confusion):
+        label = int(name.removeprefix("syn"))
+        assert metrics["test"]["per_class_accuracy"][name] == pytest.approx(row[label].item() / row.sum().item())
+    assert metrics["parameters"] == 62_006
+    assert "best_epoch_by_holdout" not in metrics
+
+    summary = (folder / "summary.txt").read_text()
+    assert "SYNTHETIC (not CIFAR-10)" in summary
+    assert "MaxPool2d-2" in summary
+    assert "Trainable parameters: 62,006" in summary
+    for path in folder.glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+
+    out, err = capsys.readouterr()
+    assert all(line.startswith("[SYNTHETIC (not CIFAR-10)] ") for line in out.splitlines())
+    assert "Accuracy of syn0 : " in out
+    assert str(folder) in out
+    assert "THIS IS NOT CIFAR-10" in err
+    assert "\r" not in out + err
+
+
+def test_run_twice_gives_same_figures_in_two_folders(ex1_main, tmp_path):
+    command = ("--model-name", "Q1_24", "--epochs", "2", "--batch-size", "50", "--shuffle", "fixed")
+    assert ex1_main(*command) == 0
+    torch.randn(3)
+    assert ex1_main(*command) == 0
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert second.name == first.name + "__run-2"
+    assert same(weights(first), weights(second))
+    assert (first / "metrics.json").read_text() == (second / "metrics.json").read_text()
+
+
+def test_run_with_another_seed_is_another_run(ex1_main, tmp_path):
+    for seed in "01":
+        ex1_main("--model-name", "Q1_4", "--epochs", "1", "--seed", seed)
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert (first.name[-1], second.name[-1]) == ("0", "1")
+    assert not same(weights(first), weights(second))
+
+
+@pytest.mark.figures
+def test_run_is_not_changed_by_its_figures(ex1_main, tmp_path, monkeypatch):
+    command = ("--model-name", "Q1_24", "--epochs", "1", "--batch-size", "50")
+    ex1_main(*command)
+    monkeypatch.setattr(utils, "parameter_summary", lambda network: "")
+    monkeypatch.setattr(utils, "plot_samples", lambda *args: None)
+    ex1_main(*command)
+    first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
+    assert same(weights(first), weights(second))
+
+
+def test_run_with_holdout_looks_at_test_set_once(ex1_main, tmp_path, monkeypatch):
+    looks = []
+    real = data.Loader.epoch
+
+    def watch(loader, epoch, done=0):
+        looks.append((loader.split, epoch))
+        return real(loader, epoch, done)
+
+    monkeypatch.setattr(data.Loader, "epoch", watch)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--val", "holdout", "--holdout", "50", "--lr", "0.01") == 0
+    train, test, held_out = data.TRAIN, data.TEST, data.HOLDOUT
+    samples = [(held_out, 1)]
+    assert looks == [
+        *samples,
+        (train, 1),
+        (held_out, 1),
+        (train, 2),
+        (held_out, 2),
+        (train, 3),
+        (held_out, 3),
+        (test, 3),
+    ]
+    folder = run_folder(tmp_path)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert metrics["validated_on"] == "50 images held out"
+    assert metrics["test"]["images"] == 100
+    best = metrics["best_epoch_by_holdout"]
+    assert best["validation_accuracy"] == max(float(row["val_accuracy"]) for row in rows)
+    saved = torch.load(folder / "best.pt", weights_only=True)
+    assert len(saved["history"]) == best["epoch"]
+
+
+def test_best_weights_are_of_best_epoch_on_holdout(ex1_main, tmp_path, monkeypatch):
+    right = iter([1, 3, 3, 2, 0])  # of five images in each of four epochs, and of the test images
+
+    def measured(*args):
+        n = next(right)
+        return utils.Evaluation(
+            1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n), 0.5
+        )
+
+    monkeypatch.setattr(ex1, "validate", measured)
+    ex1_main("--model-name", "Q1_1", "--epochs", "4", "--val", "holdout", "--holdout", "50", "--limit", "20")
+    folder = run_folder(tmp_path)
+    assert len(torch.load(folder / "best.pt", weights_only=True)["history"]) == 2
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["best_epoch_by_holdout"]["epoch"] == 2
+    assert metrics["epochs"] == 4
+
+
+@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image", "block:4", "within:8", "colour"])
+def test_evaluate_repeats_saved_run_to_last_digit(ex1_main, tmp_path, capsys, shuffle):
+    ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")
+    folder = run_folder(tmp_path)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    first = capsys.readouterr().out
+    assert ex1_main("--evaluate", str(folder)) == 0
+    again = capsys.readouterr().out
+    lines = [line for line in first.splitlines() if "Accuracy of" in line]
+    assert len(lines) == 11
+    assert lines == [line for line in again.splitlines() if "Accuracy of" in line]
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_val_shuffle_holds_in_training_and_evaluation(ex1_main, tmp_path, capsys):
+    common = ("--model-name", "Q2_1", "--epochs", "4", "--lr", "0.005", "--cues", "position")
+    ex1_main(*common, "--shuffle", "fixed", "--val-shuffle", "per-image")
+    crossed = accuracies(capsys.readouterr().out)
+    (cross,) = tmp_path.glob("results/*/*/*val-shuffle-per-image*")
+    ex1_main(*common, "--shuffle", "fixed")
+    straight = accuracies(capsys.readouterr().out)
+    (plain,) = set(tmp_path.glob("results/*/Q2_1/*__seed-0")) - {cross}
+    assert same(weights(plain), weights(cross))  # it is trained alike
+    assert crossed != straight
+    for run, shuffle, expected in [
+        (plain, "per-image", crossed),
+        (cross, "same", straight),
+        (cross, "fixed", straight),
+    ]:
+        assert ex1_main("--evaluate", str(run), "--val-shuffle", shuffle) == 0
+        assert accuracies(capsys.readouterr().out) == expected
+    assert ex1_main("--evaluate", str(cross)) == 0
+    assert accuracies(capsys.readouterr().out) == crossed
+
+
+def test_cues_make_data_set_with_own_folder_and_name(ex1_main, tmp_path, capsys):
+    common = ("--model-name", "Q1_1", "--epochs", "1")
+    assert ex1_main(*common, "--cues", "position,colour:0.5") == 0
+    folder = run_folder(tmp_path)
+    assert folder.parents[1].name == "synthetic-colour-0.5-position-1"
+    assert json.loads((folder / "config.json").read_text())["dataset"].endswith("colour 0.5 position 1")
+    first = accuracies(capsys.readouterr().out)
+    assert ex1_main("--evaluate", str(folder)) == 0
+    assert accuracies(capsys.readouterr().out) == first
+    assert ex1_main("--resume", str(folder), "--cues", "texture") == 1
+    assert "was trained on" in capsys.readouterr().err
+    # All three at 0.7 is the set that is there without a word.
+    assert ex1_main(*common, "--cues", "colour:0.7,position:0.7,texture:0.7") == 0
+    assert (tmp_path / "results/synthetic").is_dir()
+
+
+def test_evaluate_refuses_other_data(ex1_main, saved_run, capsys, monkeypatch):
+    internals.shrink_synthetic(200, 50, monkeypatch.setattr)
+    assert ex1_main("--evaluate", str(saved_run)) == 1
+    assert "was trained on" in capsys.readouterr().err
+
+
+def test_best_weights_of_holdout_run_can_be_used(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--val", "holdout", "--holdout", "20")
+    assert ex1_main("--evaluate", str(run_folder(tmp_path)), "--weights", "best") == 0
+    assert "best checkpoint" in capsys.readouterr().out
+
+
+def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "2", "--lr", "0.01", "--shuffle", "fixed", "--cues", "colour,position")
+    folder = run_folder(tmp_path)
+    assert ex1_main("--transfer", str(folder)) == 0
+    transfer = json.loads((folder / "transfer.json").read_text())
+    assert transfer["trained_with"] == "fixed"
+    own = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    assert transfer["test_accuracy"]["fixed"] == own
+    assert set(transfer["test_accuracy"]) == {*config.SHUFFLES, *config.DIALS}
+    capsys.readouterr()
+    for shuffle in ("colour", "within:4"):
+        ex1_main("--evaluate", str(folder), "--val-shuffle", shuffle)
+        accuracy = transfer["test_accuracy"][shuffle]
+        assert f"on 100 test images: {100 * accuracy:.1f} %" in capsys.readouterr().out
+
+
+def test_collapse_writes_matrix_beside_affine_run(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q2_1", "--epochs", "1", "--shuffle", "per-image")
+    folder = run_folder(tmp_path)
+    assert ex1_main("--collapse", str(folder)) == 0
+    assert "1,119,926 parameters come to 30,730 numbers" in capsys.readouterr().out
+    facts = json.loads((folder / "matrix.json").read_text())
+    assert 0 < facts["largest_difference"] < 1e-4
+    assert facts["images"] == 100
+    accuracy = json.loads((folder / "metrics.json").read_text())["validation"]["accuracy"]
+    assert facts["scores"]["own_highest"] == pytest.approx(accuracy, abs=1e-6)
+    with np.load(folder / "matrix.npz") as matrix:
+        weight, bias = torch.from_numpy(matrix["weight"]), torch.from_numpy(matrix["bias"])
+    network = models.build("Q2_1").eval()
+    network.load_state_dict(weights(folder))
+    images = torch.rand(5, 3, 32, 32)
+    expected = images.double().flatten(1) @ weight.flatten(1).T + bias
+    torch.testing.assert_close(network(images).detach().double(), expected, rtol=0, atol=1e-4)
+    assert (folder / "templates.png").exists()
+
+
+def test_collapse_refuses_network_that_is_not_affine(ex1_main, saved_run, capsys):
+    before = set(saved_run.iterdir())
+    assert ex1_main("--collapse", str(saved_run)) == 1
+    assert "Q1_1 is not affine" in capsys.readouterr().err
+    assert set(saved_run.iterdir()) == before
+
+
+def test_predict_tells_what_the_network_computes(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--shuffle", "fixed", "--lr", "0.01")
+    folder = run_folder(tmp_path)
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=draws)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    Image.new("L", (100, 50), 128).save(tmp_path / "b.jpg")
+    capsys.readouterr()
+    assert ex1_main("--predict", str(tmp_path / "a.png"), str(tmp_path / "b.jpg"), "--from", str(folder)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "b.jpg, its pixels shuffled (fixed): syn" in lines[1]
+    network = models.build("Q1_1").eval()
+    network.load_state_dict(weights(folder))
+    x = data.normalize(pixels.view(1, 3, 1024)[:, :, data.fixed_permutation(0)].view(1, 3, 32, 32))
+    probability, label = network(x).softmax(1).max(1)
+    assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
+
+
+def test_own_model_is_trained_and_asks_for_its_file_again(ex1_main, tmp_path, capsys, registry):
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from torch import nn\nfrom models import register\n\n"
+        "@register('Linear', change='one matrix')\nclass Linear(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    assert ex1_main("--model-name", "linear", "--model-file", str(own), "--epochs", "1") == 0
+    del registry["linear"]
+    folder = run_folder(tmp_path)
+    assert ex1_main("--evaluate", str(folder)) == 2
+    assert f"give --model-file {own}" in capsys.readouterr().err
+    assert ex1_main("--evaluate", str(folder), "--model-file", str(own)) == 0
+
+
+def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--quiet")
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert "[SYNTHETIC (not CIFAR-10)] Q1_1: test accuracy" in out
+    assert "THIS IS NOT CIFAR-10" in err
+
+
+@pytest.mark.parametrize(
+    ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "last.pt is damaged")]
+)
+def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys, run, message):
+    (tmp_path / "garbage").mkdir()
+    (tmp_path / "garbage" / "last.pt").write_bytes(b"garbage")
+    assert ex1_main("--evaluate", str(tmp_path / run)) == 1
+    out, err = capsys.readouterr()
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
+    place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
+    monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
+    assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 0
+    err = capsys.readouterr().err
+    assert "could not be downloaded" in err
+    assert "THIS IS NOT CIFAR-10" in err
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["synthetic"]
+
+
+def test_damaged_source_of_images_stops_the_run(tmp_path, capsys):
+    (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
+    (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
+    place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 1
+    assert "data_batch_1 is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_evaluate_tells_changed_model_or_checkpoint_in_a_line(ex1_main, saved_run, capsys, monkeypatch, registry):
+    folder = saved_run
+
+    def refused(code, message):
+        capsys.readouterr()
+        assert ex1_main("--evaluate", str(folder)) == code
+        assert message in capsys.readouterr().err
+
+    registry["q1_1"] = models.Model("Q1_1", "3k5", "", None)
+    refused(1, "Q1_1 has changed since this run was trained")
+    del registry["q1_1"]
+    refused(2, "no model is named 'Q1_1'")
+    monkeypatch.undo()
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    checkpoints.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
+    refused(1, "is not a run of this version of the program")
+    checkpoints.save(folder / "last.pt", {"weights": 1})
+    refused(1, "is not a checkpoint of this program")
+
+
+def test_evaluate_asks_for_the_folder_of_images(ex1_main, tmp_path, capsys, monkeypatch):
+    for split in ("train", "test"):
+        for name in sources.CLASSES:
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / name / "a.png")
+    place = ["--data-dir", str(tmp_path / "images"), "--results-dir", str(tmp_path / "results")]
+    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
+    (tmp_path / "images").rename(tmp_path / "moved")
+    monkeypatch.setattr(sources, "download", lambda *args: pytest.fail("tried to download"))
+    folder = str(run_folder(tmp_path))
+    capsys.readouterr()
+    assert ex1_main("--evaluate", folder) == 1
+    assert "say with --data-dir where" in capsys.readouterr().err
+    assert ex1_main("--evaluate", folder, "--data-dir", str(tmp_path / "moved")) == 0

@@ -1,0 +1,121 @@
+"""The benchmark's contenders train what they say they do."""
+
+import csv
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import data
+import models
+import utils
+from benchmarks import contenders, sections
+from benchmarks.contenders import Limit, Ours, Textbook
+from config import RunnerError
+from tests.helpers.fake_runs import fake_run
+
+
+@pytest.fixture
+def dataset():
+    draws = torch.Generator().manual_seed(0)
+    images = [
+        data.Images(
+            torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=draws),
+            torch.randint(0, 10, (n,), generator=draws),
+        )
+        for n in (400, 40)
+    ]
+    return data.Dataset("X", "x", "made", tuple("0123456789"), *images, "")
+
+
+@pytest.fixture
+def batches(dataset, tmp_path):
+    contenders.write_batches(dataset, tmp_path)
+    return tmp_path
+
+
+def test_textbook_loop_and_ours_train_alike(dataset, batches):
+    ours = Ours("Q1_1", dataset, threads=1)
+    textbook = Textbook("Q1_1", batches, 0)
+    shown = [textbook.trainset[int(index)] for index in data.epoch_order(400, 0, 1)]
+    images, labels = torch.stack([image for image, _ in shown]), torch.tensor([label for _, label in shown])
+    theirs = list(textbook.losses(zip(images.split(4), labels.split(4))))
+    logits = []
+    ours.network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
+    ours(100)
+    losses = [F.cross_entropy(output, label).item() for output, label in zip(logits, labels.split(4), strict=True)]
+    assert losses == pytest.approx(theirs, abs=1e-5)
+
+
+def test_every_contender_takes_the_steps_it_is_asked_for(dataset, batches):
+    ours = Ours("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image")
+    entries = {ours.network: ours, (limit := Limit(ours)).network: limit}
+    textbook = Textbook("Q1_1", batches, 0)
+    entries[textbook.net] = textbook
+    for network, entry in entries.items():
+        seen = []
+        network.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(inputs[0].shape))
+        assert entry(30) > 0
+        untimed = contenders.UNTIMED if entry is textbook else 0
+        assert seen == [(4, 3, 32, 32)] * (30 + untimed)
+
+
+def test_contenders_take_turns_and_first_does_not_count():
+    turns = []
+
+    def contender(name):
+        return lambda steps: (turns.append((name, steps)), float(len(turns)))[1]
+
+    times = sections.alternate([contender("a"), contender("b")], 100, 2)
+    assert turns == [("a", 20), ("b", 20), ("a", 100), ("b", 100), ("a", 100), ("b", 100)]
+    assert times == [[3, 5], [4, 6]]
+    assert sections.ratios([2.0, 3.0, 8.0], [1.0, 2.0, 2.0]) == "2.000 (1.500 … 4.000)"
+
+
+def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
+    def write(results, model, accuracies, seconds, **settings):
+        folder = fake_run(results, model, slug="x", epochs=len(accuracies), **settings)
+        with open(folder / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row, accuracy in zip(rows, accuracies, strict=True):
+            row |= {"val_accuracy": accuracy, "seconds": seconds}
+        utils.write_history(folder / "history.csv", "X", rows)
+
+    def run(bench, results, *options):
+        write(results, options[1], (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5, recipe="fast")
+        return 20.0
+
+    for model in ("Q1_1", "Q1_11", "Q1_19"):
+        for seed in range(2):
+            write(tmp_path / "classic", model, (0.5, 0.4 + 0.2 * seed), 100, seed=seed)
+        write(tmp_path / "classic", model, (0.9, 0.9), 1, recipe="fast")
+    monkeypatch.setattr(sections, "run", run)
+    monkeypatch.setattr(sections, "textbook_epoch", lambda bench, model, workers: 40.0)
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path / "classic")
+    *_, table = sections.fast(bench)
+    shown = {row[0]: row[1:] for row in table.rows if row[4].startswith("num_workers=2")}
+    best, last, reached, loop, seconds, command, ratio = shown["Q1_19"]
+    assert (best, last) == ("55.0 % after 1.5 of 2 (n = 2)", "70.0 % (70.0 … 70.0)")
+    assert (reached, loop) == ("3 of 3", "num_workers=2: 60")
+    assert (seconds.value, command.value, ratio) == (10, 20, "6.000 (6.000 … 6.000)")
+    assert shown["Q1_1"][2] == "0 of 3"
+    assert shown["Q1_1"][4].value == 15
+
+
+def test_growth_times_every_model_beside_its_limit(dataset, tmp_path, monkeypatch):
+    plotted = []
+    monkeypatch.setattr(sections, "alternate", lambda entries, steps, rounds: [[2.0] for _ in entries])
+    monkeypatch.setattr(sections, "plot_growth", lambda path, entries, size: plotted.append((size, entries)))
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
+    tables = [block for block in sections.growth(bench) if isinstance(block, sections.Table)]
+    assert [len(table.rows) for table in tables] == [4, 27, 27]
+    assert [(size, len(entries)) for size, entries in plotted] == [(4, 27), (128, 27)]
+    names = [model.name for model in models.TABLE]
+    assert {name: entry[0] for name, entry in zip(names, plotted[0][1])}["Q1_1"] == 651_720
+
+
+def test_runs_of_another_recipe_are_not_taken_for_classic_ones(dataset, tmp_path):
+    fake_run(tmp_path, slug="x", recipe="fast")
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
+    with pytest.raises(RunnerError, match="not of the classic recipe"):
+        sections.fast(bench)

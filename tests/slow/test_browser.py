@@ -1,0 +1,97 @@
+"""The report in a browser."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+import report
+from tests.helpers.fake_runs import fake_study
+
+# One worker draws the figures and starts Chromium, once.
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.figures]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder of a data set with runs of all models, and the report on them."""
+    results = tmp_path_factory.mktemp("drawn")
+    fake_study(results)
+    return report.write(results, say=lambda text: None).parent
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -r requirements-dev.txt")
+    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
+    if not (driver and program):
+        pytest.skip("needs Chromium and its driver, in Debian the packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (
+        "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-quic --disable-background-networking "
+        "--disable-component-update --disable-sync --disable-dev-shm-usage"
+    ).split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def open_page(browser, results, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get((results / "report.html").as_uri())
+
+
+def test_page_renders_without_error_or_request(browser, drawn):
+    open_page(browser, drawn, 1200)
+    assert browser.title == "Small networks on CIFAR-10"
+    sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    assert len(sizes) == 7
+    assert all(size > 300 for size in sizes)
+    assert all(browser.execute_script("return [...document.images].map(image => image.alt)"))
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
+    page = (drawn / "report.html").as_uri()
+    # Chromium's own first page may still be loading its parts.
+    asked = {request["request"]["url"] for request in requests if request["documentURL"] == page}
+    assert {url for url in asked if not url.startswith("data:")} == {page}
+
+
+def test_tables_sort_by_a_click_on_a_header(browser, drawn):
+    open_page(browser, drawn, 1200)
+    script = (
+        "return [...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[{}].textContent)"
+    )
+
+    def click(column):
+        browser.execute_script(f"document.querySelectorAll('table.sortable th button')[{column}].click()")
+        return browser.execute_script(script.format(column))
+
+    def numbers(texts):
+        return [float(re.match(r"[-\d.]+", text.replace(",", ""))[0]) for text in texts]
+
+    for column in (1, 7, 8):
+        upwards, downwards = numbers(click(column)), numbers(click(column))
+        assert upwards == sorted(upwards) != upwards[::-1]
+        assert downwards == upwards[::-1]
+    assert click(0)[:3] == ["Q1_1", "Q1_2", "Q1_3"]
+    assert click(0)[:3] == ["Q2_2", "Q2_1", "Q1_25"]
+    sorted_by = "return [...document.querySelectorAll('table.sortable th')].map(head => head.ariaSort).filter(Boolean)"
+    assert "descending" in browser.execute_script(sorted_by)
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_page_fits_a_narrow_screen(browser, drawn, width):
+    open_page(browser, drawn, width)
+    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
+    widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("
+    assert browser.execute_script(widest + "one => one.getBoundingClientRect().right))") <= width
+    assert browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)") >= 16

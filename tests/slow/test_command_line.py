@@ -1,0 +1,108 @@
+"""The program as a user starts it, in processes of its own."""
+
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.cli import run_folder
+from tests.helpers.fake_runs import fake_baselines
+from tests.helpers.paths import PROJECT
+from tests.helpers.waiting import WaitingModels
+
+
+def test_command_that_is_printed_goes_on(command_line, tmp_path):
+    models = WaitingModels(tmp_path, step=70)
+    command = [sys.executable, "ex1.py", *models.arguments(1), "--epochs", "3", "--lr", "0.01"]
+    command = command_line(*command, results="with space")
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        models.wait_for(1)
+        process.send_signal(signal.SIGINT)
+        last = process.stderr.read().splitlines()[-1]
+    models.let_go()
+    assert process.returncode == 130
+    assert last.startswith("ex1.py: stopped in epoch ")
+    done = subprocess.run(last.partition("; to go on: ")[2], shell=True, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from " in done.stdout
+    assert list((tmp_path / "with space").glob("*/*/*/metrics.json"))
+
+
+def test_signal_during_the_imports_stops_at_once():
+    command = [sys.executable, "-X", "importtime", "ex1.py", "--model-name", "Q1_1"]
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+        while "torch" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "ex1.py: stopped"
+    assert "Traceback" not in rest
+
+
+def test_list_of_models_may_be_cut_short_by_its_reader():
+    command = [sys.executable, "ex1.py", "--list-models"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--list-models"], ["--model-name", "Q1_99"]])
+def test_usage_and_the_list_of_models_need_no_torch(arguments):
+    """The imports of torch and matplotlib take seconds; the real script is run with both made impossible."""
+    script = "import runpy, sys; sys.modules.update(torch=None, matplotlib=None, numpy=None); sys.argv[0] = 'ex1.py'; "
+    script += "runpy.run_path('ex1.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == (2 if "Q1_99" in arguments else 0), done.stderr
+    assert "Q1_19" in done.stdout + done.stderr
+
+
+def test_report_help_comes_without_torch():
+    code = (
+        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
+        f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--compare" in done.stdout
+
+
+def test_report_from_command_line(studied, tmp_path):
+    folder = shutil.copytree(studied, tmp_path / "cifar10")
+    done = subprocess.run([sys.executable, PROJECT / "report.py", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("report on ")
+
+
+def test_reading_needs_no_scikit_learn(tmp_path):
+    fake_baselines(tmp_path)
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    found["baselines"]["chance"]["per_class_accuracy"] = {"cat": 0.25, "dog": None}
+    (tmp_path / "baselines.json").write_text(json.dumps(found))
+    code = (
+        "import sys, pathlib; sys.modules['sklearn'] = None; import baselines; "
+        f"print(baselines.per_class(baselines.read(pathlib.Path({str(tmp_path)!r})), baselines.CHANCE))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert run.stdout == "{'cat': 0.25, 'dog': None}\n"
+
+
+def test_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
+    command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100")
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert "Error" not in process.stderr.read()
+        assert process.wait() == 0
+    assert run_folder(tmp_path)
+
+
+def test_run_without_standard_streams(command_line, tmp_path):
+    command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
+    closed = f"exec {shlex.join(command)} <&- >&- 2>&-"
+    assert subprocess.run(closed, shell=True, cwd=PROJECT).returncode == 0
+    assert run_folder(tmp_path)

@@ -1,0 +1,155 @@
+"""Batches of runs, in processes of their own."""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import batch
+import commands
+import ex1
+import runs
+import utils
+from tests.helpers.cli import execute, start
+from tests.helpers.compare import outcomes_in, same
+from tests.helpers.paths import PROJECT
+from tests.helpers.waiting import WaitingModels
+
+
+def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, capfd):
+    common = ["--epochs", "2", "--model-name"]
+    assert execute(command_line(*common, "Q1_4,Q1_1", "--shuffle", "none", "per-image", "--seeds", "0,3")) == 0
+    together = outcomes_in(tmp_path / "results")
+    assert len(together) == 8
+    for name, shuffle, seed in (("Q1_1", "none", "0"), ("Q1_4", "per-image", "3")):
+        single = [*common, name, "--shuffle", shuffle, "--seed", seed]
+        assert execute(command_line(*single, results="single")) == 0
+    for name, alone in outcomes_in(tmp_path / "single").items():
+        assert same(together[name], alone)
+    assert "4/8" in capfd.readouterr().out
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
+    assert execute(command_line(*common, "Q1_4,Q1_1", "--shuffle", "none", "per-image", "--seeds", "0,3")) == 0
+    assert "8 of them finished already" in capfd.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
+
+
+def test_sweep_works_with_spawned_processes(command_line, tmp_path):
+    command = commands.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
+    [job] = batch.plan(command)
+    described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
+    engine = batch.LocalProcesses(1)
+    engine.context = multiprocessing.get_context("spawn")
+    with contextlib.closing(engine):
+        assert batch.train_all([job], engine, described, batch.Display([job], print, quiet=True)) == ([], [])
+    assert len(outcomes_in(tmp_path / "results")) == 1
+
+
+def test_sweep_in_quiet_says_outcome_only(command_line, tmp_path, capfd):
+    arguments = command_line("--model-name", "Q1_4", "--seeds", "0", "--epochs", "1", "--limit", "20", "--quiet")
+    assert execute(arguments) == 0
+    out = capfd.readouterr().out
+    assert re.fullmatch(r"\[CIFAR-10 folder \w+\] 1 of 1 runs are finished\n", out)
+    assert len(list((tmp_path / "results").glob("*/report.html"))) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, number):
+    models = WaitingModels(tmp_path, step=120)
+    arguments = [*models.arguments(3), "--epochs", "4", "--jobs", "2"]
+    stopped = start(command_line(*arguments))
+    models.wait_for(2)
+    assert len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2
+    # Ctrl-C in a terminal reaches every process of the group.
+    (os.killpg if number == signal.SIGINT else os.kill)(stopped.pid, number)
+    said, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 128 + number, said
+    assert "the same command goes on" in said.splitlines()[-1]
+    left = list((tmp_path / "results").glob("*/*/*.log"))
+    assert len(left) == 2
+    assert all("to go on: " in path.read_text() for path in left)
+    assert not list((tmp_path / "results").glob("*/*/*/metrics.json"))
+    for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
+        runs._lock(folder).release()  # nobody has it any more
+
+    models.let_go()
+    assert execute(command_line(*arguments)) == 0
+    assert any("going on from" in path.read_text() for path in left)
+    assert execute(command_line(*arguments, results="straight")) == 0
+    assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "straight"))
+
+
+OWN = """
+import pathlib
+from torch import nn
+from models import register
+
+class Failing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3072, 10)
+
+    def forward(self, x):
+        marks = pathlib.Path({marks!r})
+        if len(x) == 4 and len(list(marks.iterdir())) < {fails}:
+            (marks / str(len(list(marks.iterdir())))).touch()
+            {how}
+        return self.layer(x.flatten(1))
+
+register("failing")(Failing)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "how", "attempts"),
+    [
+        (1, "raise ValueError('the model is broken')", 2),
+        (1, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 2),
+        (9, "raise ValueError('the model is broken')", 2),
+    ],
+)
+def test_sweep_tries_failed_run_once_more_and_names_it(command_line, tmp_path, capfd, fails, how, attempts, registry):
+    (tmp_path / "marks").mkdir()
+    (tmp_path / "own.py").write_text(OWN.format(marks=str(tmp_path / "marks"), fails=fails, how=how))
+    arguments = ["--model-file", str(tmp_path / "own.py"), "--model-name", "failing,Q1_4", "--epochs", "1"]
+    code = execute(command_line(*arguments))
+    out, err = capfd.readouterr()
+    assert len(list((tmp_path / "marks").iterdir())) == min(fails, attempts)
+    assert "will be tried once more" in out
+    done = {path.parent.parent.name for path in (tmp_path / "results").glob("*/*/*/metrics.json")}
+    if fails < attempts:
+        assert (code, done) == (0, {"failing", "Q1_4"})
+    else:
+        assert (code, done) == (1, {"Q1_4"})
+        log = re.search(r"failed, see (.*\.log)", err)[1]
+        assert "the model is broken" in Path(log).read_text()
+        assert "the model is broken" in out
+        assert "1 of 2 runs failed" in err.splitlines()[-1]
+
+
+def test_sweep_leaves_run_of_another_process(command_line, tmp_path, capfd):
+    arguments = command_line("--model-name", "Q1_1,Q1_4", "--epochs", "1")
+    assert execute(arguments) == 0
+    [folder] = (tmp_path / "results").glob("*/Q1_1/*seed-0")
+    (folder / "metrics.json").unlink()
+    lock = runs._lock(folder)
+    assert execute(arguments) == 75
+    out, err = capfd.readouterr()
+    assert "another process trains it" in err
+    assert "once more" not in out
+    lock.release()
+    assert execute(arguments) == 0
+
+
+def test_run_all_passes_its_arguments_on(command_line, tmp_path):
+    arguments = command_line("--limit", "40", "--epochs", "1", "--model-name", "Q1_1", "--seeds", "0,1", "--jobs", "1")
+    done = subprocess.run([PROJECT / "run_all.sh", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(outcomes_in(tmp_path / "results")) == 2
+    listed = subprocess.run([PROJECT / "run_all.sh", "--jobs", "x"], capture_output=True, text=True)
+    assert listed.returncode == 2

@@ -1,0 +1,107 @@
+"""Questions of docs/theory.md that take many networks: are their losses distributed alike?"""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call, stack_module_state, vmap
+
+import data
+import synthetic
+from models import Model
+from net import Net
+from tests.helpers.theory import p_value, reorder_map
+
+pytestmark = pytest.mark.xdist_group("theory")  # they share the networks that are trained
+
+SMALL = Model("Small", "P 4k5 P", "16", None)
+
+
+GUESSING = math.log(10)
+
+
+SEEDS, OTHER_SEEDS = range(64), range(64, 128)
+
+
+MAP_ORDER = torch.from_numpy(data.generator("order of the activation map").permutation(4 * 6 * 6))
+
+
+@cache
+def small_images(split, shuffled):
+    images = synthetic.make_images(512, data.generator("theory", split), {"texture": 1.0, "position": 1.0})
+    pixels = data.normalize(images.pixels)
+    return data.permute_pixels(pixels, data.fixed_permutation(0)) if shuffled else pixels, images.labels
+
+
+def small_network(reordered):
+    network = Net(SMALL)
+    if reordered:
+        reorder_map(network, MAP_ORDER)
+    return network
+
+
+@cache
+def trained_weights(seeds, reordered=False, shuffled=False):
+    """The weights that training gives from each seed, which draws the initial ones and the order of the images.
+
+    All networks take their steps together, which takes half the time of one run after another.
+    """
+    images, labels = small_images(data.TRAIN, shuffled)
+    networks, orders = [], []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        networks.append(small_network(reordered))
+        orders.append(torch.randperm(len(labels)))
+    weights, _ = stack_module_state(networks)
+    optimizer = torch.optim.SGD(weights.values(), lr=0.1, momentum=0.9)
+    forward = vmap(lambda weights, images: functional_call(networks[0], weights, images))
+    for rows in torch.stack(orders).split(16, dim=1):
+        optimizer.zero_grad()
+        logits = forward(weights, images[rows])
+        (F.cross_entropy(logits.flatten(0, 1), labels[rows].flatten()) * len(seeds)).backward()
+        optimizer.step()
+    return weights
+
+
+@torch.no_grad()
+def losses_on_test(weights, reordered=False, shuffled=False):
+    """The test loss of each network."""
+    images, labels = small_images(data.TEST, shuffled)
+    network = small_network(reordered)
+    logits = vmap(lambda weights: functional_call(network, weights, images))(weights)
+    return F.cross_entropy(logits.transpose(1, 2), labels.expand(len(logits), -1), reduction="none").mean(1)
+
+
+def same_distribution_p_value(a, b):
+    """Two samples of one size: Kolmogorov-Smirnov's statistic, and its distribution when values change samples."""
+
+    def largest_gaps(in_a):
+        return torch.where(in_a, 1, -1).cumsum(1).abs().amax(1)
+
+    in_a = (torch.cat([a, b]).argsort() < len(a))[None]
+    draws = torch.rand(2000, in_a.shape[1], generator=torch.Generator().manual_seed(0)).argsort(1)
+    return p_value(largest_gaps(in_a), largest_gaps(in_a.expand(2000, -1).gather(1, draws)))
+
+
+def test_reordered_map_from_iid_weights_has_same_losses():
+    plain = losses_on_test(trained_weights(SEEDS))
+    reordered = losses_on_test(trained_weights(OTHER_SEEDS, reordered=True), reordered=True)
+    assert plain.median() < GUESSING - 0.4  # they have learnt something, so that there is something to compare
+    assert plain.std() > 0.1
+    assert same_distribution_p_value(plain, reordered) > 0.05
+
+
+def test_reordered_map_from_trained_weights_has_other_losses():
+    plain = losses_on_test(trained_weights(SEEDS))
+    reordered = losses_on_test(trained_weights(SEEDS), reordered=True)
+    assert same_distribution_p_value(plain, reordered) < 0.001
+    assert reordered.median() > GUESSING
+
+
+def test_reordered_input_of_convolution_has_other_losses():
+    plain = losses_on_test(trained_weights(SEEDS))
+    shuffled = losses_on_test(trained_weights(OTHER_SEEDS, shuffled=True), shuffled=True)
+    assert same_distribution_p_value(plain, shuffled) < 0.001
+    assert shuffled.median() > plain.median() + 0.2

@@ -1,0 +1,98 @@
+"""The baselines beside the networks: what each can see, how it is chosen, and what is written and read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import baselines
+import synthetic
+from config import RunnerError
+from data import generator, per_image_permutations, permute_pixels
+from tests.helpers.fake_runs import fake_baselines
+
+# ---- features --------------------------------------------------------------------------------------------------------
+
+
+def test_histogram_counts_colours():
+    pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    pixels[0, 0, :16] = 255  # half of it red, and the rest black
+    histogram = baselines.colour_histogram(pixels, 4)
+    assert histogram.shape == (1, 64)
+    assert histogram.dtype == np.float32
+    assert histogram[0, [0, 3 * 16]] ** 2 == pytest.approx([0.5, 0.5])
+    assert (histogram**2).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bins", [4, 6, 8])
+def test_histogram_bins_are_equally_wide(bins):
+    grey = torch.arange(256, dtype=torch.uint8).repeat(4).view(1, 1, 32, 32).expand(1, 3, 32, 32)
+    counts = baselines.colour_histogram(grey, bins)[0] ** 2 * 1024
+    used = counts[[i * (bins**2 + bins + 1) for i in range(bins)]]
+    assert used.sum() == pytest.approx(1024)
+    assert used.max() - used.min() <= 4 + 1e-3
+
+
+def test_statistics_are_those_of_the_colours():
+    images = synthetic.make_images(3, generator("test of statistics"), {})
+    flat = images.pixels.flatten(2).numpy().astype(np.float64)
+    found = baselines.colour_statistics(images.pixels)
+    assert found.shape == (3, 145)
+    assert found[:, 0] == pytest.approx(flat[:, 0].min(1))
+    assert found[:, 16] == pytest.approx(flat[:, 0].max(1))
+    assert found[:, 4 * 17 + 8] == pytest.approx(np.median(flat[:, 0] - flat[:, 1], axis=1), abs=1)
+    assert found[:, 136:139] == pytest.approx(flat.mean(2), rel=1e-6)
+    expected = [np.cov(image, bias=True)[np.triu_indices(3)] for image in flat]
+    assert found[:, 139:] == pytest.approx(np.array(expected), rel=1e-4, abs=1e-2)
+
+
+@pytest.mark.parametrize("features", [lambda x: baselines.colour_histogram(x, 8), baselines.colour_statistics])
+def test_colour_features_survive_permutations(features):
+    images = synthetic.make_images(50, generator("test of permutations"), synthetic.STRENGTHS)
+    shuffled = permute_pixels(images.pixels, per_image_permutations(50, 1))
+    assert not torch.equal(shuffled, images.pixels)
+    assert np.array_equal(features(images.pixels), features(shuffled))
+
+
+def test_many_images_have_the_features_that_they_have_alone(monkeypatch):
+    images = synthetic.make_images(25, generator("test of chunks"), synthetic.STRENGTHS)
+    whole = baselines.colours(images.pixels, 4)
+    monkeypatch.setattr(baselines, "CHUNK", 10)
+    assert np.array_equal(baselines.colours(images.pixels, 4), whole)
+
+
+def test_raw_pixels_are_scaled_as_for_networks():
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(1536).view(1, 3, 32, 32)
+    features = baselines.raw_pixels(pixels)
+    assert features.shape == (1, 3072)
+    assert features[0, :2].tolist() == [-1, 1]
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
+    assert baselines.read(tmp_path) is None
+    assert baselines.read(tmp_path / "no folder") is None
+    for content in ("{", "[]", "{}", '{"baselines": {"chance": {}}}'):
+        (tmp_path / "baselines.json").write_text(content)
+        with pytest.raises(RunnerError, match="baselines.json can't be read"):
+            baselines.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("accuracy", 43), ("accuracy", None), ("images", 5), ("images", None), ("about", ...)]
+)
+def test_results_that_cannot_be_are_an_error(tmp_path, key, value):
+    fake_baselines(tmp_path)
+    assert baselines.read(tmp_path)
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    results = found["baselines"][baselines.COLOUR]
+    if value is ...:
+        del results[key]
+    else:
+        results[key] = value
+    (tmp_path / "baselines.json").write_text(json.dumps(found))
+    with pytest.raises(RunnerError, match="baselines.json can't be read"):
+        baselines.read(tmp_path)

@@ -1,0 +1,180 @@
+"""The official batches and the archive of them."""
+
+import io
+import os
+import pickle
+import tarfile
+from hashlib import md5
+
+import numpy as np
+import pytest
+from torchvision.datasets import CIFAR10
+
+import sources
+from sources import DataError
+from tests.helpers.compare import assert_holds
+from tests.helpers.official import python2_pickle
+from tests.helpers.processes import Evil
+
+
+def no_notice(text):
+    raise AssertionError(f"unexpected: {text}")
+
+
+def test_batches_are_read_from_folder_or_the_one_above(tiny_official):
+    folder, train, test = tiny_official
+    for data_dir in (folder.parent, folder):
+        dataset = sources.load("cifar10", data_dir, notice=no_notice)
+        assert_holds(dataset, train, test)
+        assert (dataset.name, dataset.slug) == ("CIFAR-10", "cifar10")
+
+
+def test_torchvision_reads_the_same_from_the_same_batches(tiny_official, monkeypatch):
+    folder, train, test = tiny_official
+    meta = python2_pickle({"label_names": list(sources.CLASSES)})
+    (folder / "batches.meta").write_bytes(meta)
+    for name in ("train_list", "test_list"):
+        known = sources.TRAIN_BATCHES | sources.TEST_BATCHES
+        monkeypatch.setattr(CIFAR10, name, [[file, known[file]] for file, _ in getattr(CIFAR10, name)])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5(meta).hexdigest()})
+    for split, (pixels, labels) in ((True, train), (False, test)):
+        theirs = CIFAR10(folder.parent, train=split)
+        assert np.array_equal(theirs.data, pixels.permute(0, 2, 3, 1).numpy())
+        assert theirs.targets == labels.tolist()
+
+
+def test_archive_is_read_without_being_extracted_and_cached(tiny_archive, tiny_official):
+    _, train, test = tiny_official
+    told = []
+    for data_dir in (tiny_archive.parent, tiny_archive):
+        assert_holds(sources.load("cifar10", data_dir, notice=told.append), train, test)
+    assert told == [f"reading {tiny_archive}"]
+    assert {path.name for path in tiny_archive.parent.iterdir() if path.name[0] != "."} == {sources.ARCHIVE}
+
+
+def test_batch_file_with_flipped_byte_is_named(tiny_official, tiny_archive):
+    batch = tiny_official[0] / "data_batch_3"
+    for path, data_dir in ((batch, batch.parent.parent), (tiny_archive, tiny_archive.parent)):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        for dataset in ("cifar10", "auto"):
+            with pytest.raises(DataError, match=f"{path.name}.* is damaged: its MD5 is"):
+                sources.load(dataset, data_dir)
+
+
+def test_archive_that_is_none_is_not_called_damaged(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(DataError, match=r"README\.md is neither a folder nor"):
+        sources.load("auto", tmp_path / "README.md")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_batch_file_that_is_missing_is_named(tiny_official):
+    (tiny_official[0] / "test_batch").unlink()
+    with pytest.raises(DataError, match="test_batch is missing"):
+        sources.load("auto", tiny_official[0].parent)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda evil: evil,
+        lambda evil: {"data": evil, "labels": [0]},
+        lambda evil: {"labels": [0]},
+        lambda evil: [1],
+        lambda evil: {"data": "x", "labels": [11]},
+        lambda evil: {"data": np.zeros((2, 3072)), "labels": [0, 1]},
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make, protocol):
+    raw = pickle.dumps(make(Evil(tmp_path / "evil was here")), protocol=protocol)
+    (tiny_official[0] / "data_batch_1").write_bytes(raw)
+    monkeypatch.setitem(sources.TRAIN_BATCHES, "data_batch_1", md5(raw).hexdigest())
+    with pytest.raises(DataError, match="data_batch_1 is not a batch of CIFAR-10"):
+        sources.load("cifar10", tiny_official[0].parent)
+    assert not (tmp_path / "evil was here").exists()
+
+
+def rewrite(archive, monkeypatch, change):
+    """Changes the members of the tiny archive, (TarInfo, content) by name, and makes its new MD5 the known one."""
+    with tarfile.open(archive) as tar:
+        members = {m.name: (m, tar.extractfile(m).read() if m.isfile() else b"") for m in tar}
+    change(members)
+    with tarfile.open(archive, "w:gz") as tar:
+        for member, content in members.values():
+            tar.addfile(member, io.BytesIO(content))
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive.read_bytes()).hexdigest())
+
+
+def add(name, kind=tarfile.REGTYPE, target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return lambda members: members.update({name: (member, b"")})
+
+
+BATCH_1 = f"{sources.BATCH_FOLDER}/data_batch_1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (add("../../evil"), "holds '../../evil', which the official archive does not"),
+        (add("/tmp/evil"), "holds '/tmp/evil', which"),
+        (add(f"{sources.BATCH_FOLDER}/../../evil"), "evil', which"),
+        (add(f"{sources.BATCH_FOLDER}/.."), r"\.\.', which"),
+        (add(f"{sources.BATCH_FOLDER}/extra", tarfile.SYMTYPE, "/etc/passwd"), "extra', which"),
+        (add(BATCH_1, tarfile.SYMTYPE, "/etc/passwd"), "data_batch_1', which"),
+        (add(BATCH_1, tarfile.LNKTYPE, f"{sources.BATCH_FOLDER}/data_batch_2"), "data_batch_1', which"),
+        (add(BATCH_1, tarfile.CHRTYPE), "data_batch_1', which"),
+        (lambda members: members.pop(BATCH_1), "holds no data_batch_1"),
+        (add(BATCH_1), "data_batch_1 is damaged: its MD5 is"),
+    ],
+)
+def test_archive_with_other_members_is_refused(tiny_archive, monkeypatch, change, message):
+    rewrite(tiny_archive, monkeypatch, change)
+    before = set(tiny_archive.parent.parent.rglob("*")) | {tiny_archive.parent / ".lock"}
+    with pytest.raises(DataError, match=f"{tiny_archive.name}.*{message}"):
+        sources.load("auto", tiny_archive.parent)
+    assert set(tiny_archive.parent.parent.rglob("*")) == before
+
+
+def test_archive_that_is_truncated_is_refused(tiny_archive, monkeypatch):
+    whole = tiny_archive.read_bytes()
+    for length in (0, 1, 10, 1000, len(whole) - 1000):
+        tiny_archive.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=f"{tiny_archive} is damaged: its MD5 is"):
+            sources.load("auto", tiny_archive.parent)
+        with monkeypatch.context() as patch:
+            patch.setattr(CIFAR10, "tgz_md5", md5(whole[:length]).hexdigest())
+            with pytest.raises(DataError, match=tiny_archive.name):
+                sources.load("auto", tiny_archive.parent)
+        assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
+
+
+def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
+    batch = tiny_official[0] / "data_batch_2"
+    batch.unlink()
+    os.mkfifo(batch)
+    with pytest.raises(DataError, match="data_batch_2 is not a regular file"):
+        sources.load("auto", tiny_official[0].parent)
+
+
+@pytest.mark.parametrize(
+    ("raw", "opcode"),
+    [(pickle.dumps(bytearray(b"x"), 5), "FRAME"), (b"\x80\x02K\x01r\xff\xff\xff\xff.", "LONG_BINPUT")],
+)
+def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
+    with pytest.raises(DataError, match=f"it holds {opcode}"):
+        sources._read_batch("batch", raw, md5(raw).hexdigest())
+
+
+def test_known_archive_is_the_official_one():
+    assert CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
+    assert (CIFAR10.filename, CIFAR10.base_folder) == (sources.ARCHIVE, sources.BATCH_FOLDER)
+
+
+def test_known_batches_are_the_official_ones():
+    assert dict(CIFAR10.train_list) == sources.TRAIN_BATCHES
+    assert dict(CIFAR10.test_list) == sources.TEST_BATCHES

@@ -1,0 +1,58 @@
+"""Settings: their names, values and defaults."""
+
+import pytest
+
+import config
+from config import Config, UsageError
+
+
+def test_defaults_are_the_classic_recipe():
+    defaults = Config("Q1_1")
+    assert (defaults.batch_size, defaults.lr, defaults.momentum, defaults.weight_decay) == (4, 0.001, 0.9, 0)
+    assert (defaults.shuffle, defaults.val, defaults.dataset, defaults.data_dir) == ("none", "test", "auto", "data")
+
+
+def test_cues_have_the_strengths_that_are_given_in_any_order():
+    assert config.cue_strengths("") == {}
+    assert list(config.cue_strengths("texture,colour:0.25").items()) == [("colour", 0.25), ("texture", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "cues", ["smell", "colour:0", "colour:1.1", "colour:x", "colour:nan", "colour,colour", "colour,", ":1"]
+)
+def test_cues_that_are_none_are_refused(cues):
+    with pytest.raises(UsageError, match="--cues"):
+        Config("Q1_1", dataset="synthetic", cues=cues)
+
+
+def test_cues_are_for_generated_images_alone():
+    for dataset in ("auto", "cifar10"):
+        with pytest.raises(UsageError, match="--dataset synthetic"):
+            Config("Q1_1", dataset=dataset, cues="colour")
+
+
+def test_shuffle_of_others_is_that_of_training_or_own():
+    assert Config("Q1_1", shuffle="fixed").shuffle_of_others == "fixed"
+    other = Config("Q1_1", shuffle="fixed", val_shuffle="block:4")
+    assert other.shuffle_of_others == "block:4"
+    assert other.run_name == "Q1_1__shuffle-fixed__val-shuffle-block-4__seed-0"
+
+
+def test_run_name_tells_model_shuffle_seed_and_differences():
+    assert Config("Q1_1").run_name == "Q1_1__shuffle-none__seed-0"
+    name = Config("Q1_4", shuffle="fixed", shuffle_seed=3, seed=2, lr=0.0123456789, val="holdout", epochs=15).run_name
+    assert name == "Q1_4__shuffle-fixed__epochs-15__lr-0.0123456789__shuffle-seed-3__val-holdout__seed-2"
+
+
+@pytest.mark.parametrize("field", [name for name, field in config.FIELDS.items() if field.metadata["names_run"]])
+def test_settings_that_change_a_result_change_the_name(field):
+    about = config.FIELDS[field]
+    values = {"int": 77, "float": 0.5, "bool": not about.default, "str": (about.metadata["choices"] or [""])[-1]}
+    extra = {"holdout": {"val": "holdout"}, "warmup": {"schedule": "one-cycle"}}.get(field, {})
+    assert Config("Q1_1", **extra, **{field: values[about.type]}).run_name != Config("Q1_1", **extra).run_name
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 0}, {"shuffle": "x"}, {"lr": float("inf")}, {"model_name": ""}])
+def test_settings_are_checked_however_they_are_made(settings):
+    with pytest.raises(UsageError):
+        Config(**{"model_name": "Q1_1"} | settings)

@@ -1,0 +1,160 @@
+"""The download of the official archive, from a server here."""
+
+import http.server
+import threading
+import time
+
+import pytest
+from torchvision.datasets import CIFAR10
+
+import download
+import sources
+from download import DownloadError
+from tests.helpers.compare import assert_holds
+
+
+class Source(http.server.BaseHTTPRequestHandler):
+    """Serves ``content``; breaks off after ``most`` bytes, and answers ranges unless ``ranges`` is off."""
+
+    content, most, ranges, errors = b"", None, True, 0
+    asked: list = []
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        type(self).asked.append(asked)
+        if type(self).errors:
+            type(self).errors -= 1
+            return self.send_error(503)
+        if self.path != "/cifar.tar.gz":
+            return self.send_error(404)
+        start = int(asked[6:-1]) if asked and self.ranges else 0
+        if asked and start >= len(self.content):
+            return self.send_error(416)
+        body = self.content[start:]
+        self.send_response(206 if asked and self.ranges else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.most])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def source(tiny_archive, monkeypatch):
+    """A web server that has the tiny archive, and its handler class."""
+    handler = type("Handler", (Source,), {"content": tiny_archive.read_bytes(), "asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    yield f"http://127.0.0.1:{server.server_port}/cifar.tar.gz", handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_download_asks_named_source_once(source, tiny_official, tmp_path):
+    url, handler = source
+    for _ in range(2):
+        assert_holds(sources.load("auto", tmp_path / "new" / "data", url), *tiny_official[1:])
+    assert handler.asked == [None]
+
+
+def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatch):
+    url, handler = source
+    fetch, arrived, told = download._fetch, threading.Event(), []
+
+    def fetch_late(*args):
+        arrived.set()
+        threading.Event().wait(0.5)
+        fetch(*args)
+
+    monkeypatch.setattr(download, "_fetch", fetch_late)
+    loads = []
+    first = threading.Thread(target=lambda: loads.append(sources.load("cifar10", tmp_path, url)))
+    first.start()
+    assert arrived.wait(10)
+    loads.append(sources.load("cifar10", tmp_path, url, notice=told.append))
+    first.join()
+    assert told[0].startswith("waiting for another run")
+    assert handler.asked == [None]
+    assert loads[0].digest == loads[1].digest
+
+
+def test_download_asks_official_source_by_default(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "url", source[0])
+    assert len(sources.load("cifar10", tmp_path / "new").train) == 50
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_download_that_breaks_off_goes_on(source, tmp_path, ranges):
+    url, handler = source
+    handler.most, handler.ranges = len(handler.content) * 2 // 5, ranges
+    if not ranges:
+        with pytest.raises(DownloadError, match="broke off after"):
+            sources.load("cifar10", tmp_path, url)
+        assert not (tmp_path / sources.ARCHIVE).exists()
+        handler.most = None
+    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+    if ranges:
+        assert handler.asked == [None, f"bytes={handler.most}-", f"bytes={2 * handler.most}-"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_download_goes_on_with_part_of_earlier_run(source, tmp_path):
+    url, handler = source
+    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content[:1000])
+    sources.load("cifar10", tmp_path, url)
+    assert handler.asked == ["bytes=1000-"]
+
+
+def test_download_of_complete_part_needs_a_question_only(source, tmp_path):
+    url, handler = source
+    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content)
+    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+
+
+def test_download_throws_away_part_of_something_else(source, tmp_path):
+    url, handler = source
+    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(b"x" * 1000)
+    sources.load("cifar10", tmp_path, url)
+    assert handler.asked == ["bytes=1000-", None]
+
+
+def test_download_asks_busy_source_again(source, tmp_path):
+    url, handler = source
+    handler.errors = 2
+    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+
+
+def test_download_to_full_disk_is_not_tried_again(source, tmp_path, monkeypatch):
+    def full(url, part):
+        tries.append(part)
+        raise OSError(28, "No space left on device")
+
+    tries = []
+    monkeypatch.setattr(download, "_fetch", full)
+    with pytest.raises(DownloadError, match="No space left on device"):
+        sources.load("cifar10", tmp_path, source[0])
+    assert len(tries) == 1
+
+
+def test_download_of_other_content_is_refused_and_not_kept(source, tmp_path):
+    url, handler = source
+    handler.content = handler.content[:-1] + b"?"
+    with pytest.raises(DownloadError, match="what came has MD5 .*--data-url"):
+        sources.load("cifar10", tmp_path, url)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("cifar")] == []
+
+
+@pytest.mark.parametrize(
+    "url", ["{url}/nowhere", "http://127.0.0.1:9/x", "nonsense", "http://a b/", "file:///does/not/exist"]
+)
+def test_download_without_source_fails_or_leaves_synthetic(source, small_synthetic, tmp_path, url):
+    url = url.format(url=source[0])
+    with pytest.raises(DownloadError, match="--dataset synthetic"):
+        sources.load("cifar10", tmp_path, url)
+    assert len(source[1].asked) <= 1
+    told = []
+    assert not sources.load("auto", tmp_path, url, warn=told.append).is_cifar10
+    assert len(told) == 1
+    assert "could not be downloaded" in told[0]

@@ -1,0 +1,28 @@
+"""Files that are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+import utils
+
+
+def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    path, events = tmp_path / "file", []
+    path.write_text("old")
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(number):
+        events.append(("fsync", os.fstat(number).st_size))
+        fsync(number)
+
+    def watched_replace(source, target):
+        events.append((source.name, target.name))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    utils.write_file(path, "new text", previous=tmp_path / "before")
+    assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
+    assert events[3][0] == "fsync"  # of the folder: its new names too
+    assert path.read_text() == "new text"
+    assert (tmp_path / "before").read_text() == "old"

@@ -1,0 +1,20 @@
+"""The device that is computed on."""
+
+import pytest
+import torch
+
+import config
+import ex1
+
+
+def test_devices_are_picked_and_refused(monkeypatch):
+    place = lambda device: ex1.pick_device(config.Config("Q1_1", device=device))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert place("auto") == torch.device("cpu")
+    with pytest.raises(config.UsageError, match="--device cuda: there is none"):
+        place("cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert place("auto") == torch.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert place("auto") == torch.device("cuda")

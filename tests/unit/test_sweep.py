@@ -1,0 +1,30 @@
+"""Which runs a batch has, and what the screen shows of them."""
+
+import re
+
+import batch
+import commands
+
+
+def test_sweep_begins_with_longest_runs():
+    order = [job.config.model_name for job in batch.plan(commands.parse(["--model-name", "all"]))]
+    assert set(order[:4]) == {"Q1_19", "Q1_23", "Q1_24", "Q1_25"}
+    assert order.index("Q2_2") < order.index("Q1_1")
+
+
+def test_display_reckons_time_left_from_logs(tmp_path):
+    jobs = batch.plan(commands.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
+    said = []
+    with batch.Display(jobs, said.append, quiet=True) as display:
+        for job in jobs[:2]:
+            job.log = tmp_path / f"{job.config.seed}.log"
+            job.log.write_text(
+                "[data] Q1_1 epoch 3/10  training\n" if job is jobs[1] else "[data] Q1_1 epoch  1/10  x\n"
+            )
+        display._began -= 100
+        display.show(jobs[:2], jobs[2:], [])
+        assert [job.epochs() for job in jobs[:2]] == [(0, 1), (2, 3)]
+        # Two epochs took 100 s, and 9 + 7 + 10 + 10 are left.
+        assert re.search(r"(\d+):(\d+) left", display._left).groups() == ("30", "00")
+        display.say_done(jobs[1], 0.5)
+    assert re.fullmatch(r"1/4 Q1_1, seed-1: test accuracy 50\.0 % after epoch 10, [\d:]+, 30:00 left", said[0])
