@@ -1,21 +1,19 @@
 """The published claims, and the rules by which the runs decide them.
 
-A claim is a list of parts; it holds if all of them do, and does not hold if one of them does not. What the runs are too
-few for, or their intervals too wide, is not decided. Every threshold is a constant here.
+A claim is a list of statements; it holds if all of them do, and does not hold if one of them does not. What the runs
+are too few for, or their intervals too wide, is not decided. Every threshold is a constant here.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import estimates
 import models
-from estimates import Estimate
-from outcomes import Group, Study
-
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+from report import stats
+from report.results import SeedGroup, Study
+from report.stats import Estimate
+from report.text import FAILS, HOLDS, UNDECIDED, combine, decide, format_nats, format_percent, format_points
 
 MIN_RUNS = 3  # of what a claim is about; what it is compared with needs one run
 MIN_EPOCHS = 10  # to say what becomes of a network that is trained on: the published runs have 10 or 15
@@ -30,7 +28,7 @@ A_BIT = 2.0  # "a bit" larger or smaller: at most by this factor
 AROUND_POINTS = 5.0  # a variation's accuracy
 FAR_POINTS = 10.0  # "far below"
 HELP_POINTS = 1.0  # an improvement that counts
-CHANCE = 10.0
+CHANCE_PERCENT = 10.0  # of ten classes with the same number of images
 
 RULES = (
     f"Enough runs: {MIN_RUNS} seeds of what a claim is about, one of what it is compared with, and {MIN_EPOCHS} epochs "
@@ -57,428 +55,365 @@ class NotEnough(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A statement of a claim, with its verdict and the reason for it in a sentence."""
+class Statement:
+    """A part of a claim, with its verdict and the reason for it in a sentence."""
 
-    statement: str
+    text: str
     verdict: str
     reason: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A published claim as the runs see it.
-
-    Attributes:
-        published: what was published, in words.
-        measured: the figures beside it.
-    """
+    """A published claim as the runs see it."""
 
     key: str
-    published: str
-    measured: str
-    parts: tuple[Part, ...]
+    published: str  # in words
+    measured: str  # the figures beside it
+    statements: tuple[Statement, ...]
 
     @property
     def verdict(self) -> str:
-        return combine(part.verdict for part in self.parts)
+        return combine(statement.verdict for statement in self.statements)
 
 
-def combine(verdicts: Iterable[str]) -> str:
-    """``HOLDS`` if all do, ``FAILS`` if one does, else ``OPEN``."""
-    verdicts = set(verdicts)
-    return FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
+# ---- rules -----------------------------------------------------------------------------------------------------------
 
 
-# ---- words ----------------------------------------------------------------------------------------------------------
-
-
-def percent(estimate: Estimate) -> str:
-    """A percentage, with its interval."""
-    interval = "" if estimate.half is None else f" ({estimate.low:.1f} … {estimate.high:.1f})"
-    return f"{estimate.mean:.1f}{interval} %"
-
-
-def points(estimate: Estimate) -> str:
-    """A difference of percentages, with its interval."""
-    interval = "" if estimate.half is None else f" ({estimate.low:+.1f} … {estimate.high:+.1f})"
-    return f"{estimate.mean:+.1f}{interval} points"
-
-
-def nats(estimate: Estimate) -> str:
-    interval = "" if estimate.half is None else f" ({estimate.low:+.2f} … {estimate.high:+.2f})"
-    return f"{estimate.mean:+.2f}{interval} nats"
-
-
-def seeds(n: int) -> str:
-    return f"{n} seed{'s' * (n != 1)}"
-
-
-def decide(estimate: Estimate, limit: float = 0.0, above: bool = True) -> str:
-    """Whether a quantity is above (or below) a limit: decided where the limit is outside its interval."""
-    if estimate.half is None:
-        return OPEN
-    if estimate.low > limit:
-        return HOLDS if above else FAILS
-    if estimate.high < limit:
-        return FAILS if above else HOLDS
-    return OPEN
-
-
-def need(study: Study, model: str, shuffle: str = "none", runs: int = MIN_RUNS, epochs: int = MIN_EPOCHS) -> Group:
-    """The group of a model and shuffle.
+def require_group(
+    study: Study, model: str, shuffle: str = "none", runs: int = MIN_RUNS, epochs: int = MIN_EPOCHS
+) -> SeedGroup:
+    """Return the group of a model and shuffle.
 
     Raises:
         NotEnough: it has fewer runs, or shorter ones.
     """
     group = study.group(model, shuffle)
-    there = len(group.runs) if group else 0
-    if there < runs:
+    n = len(group.runs) if group else 0
+    if not group or n < runs:
         what = model + (f" with shuffle {shuffle}" if shuffle != "none" else "")
-        raise NotEnough(f"needs {runs} run{'s' * (runs > 1)} of {what}, there {'is' if there == 1 else 'are'} {there}")
+        raise NotEnough(f"needs {runs} run{'s' * (runs > 1)} of {what}, there {'is' if n == 1 else 'are'} {n}")
     if group.epochs < epochs:
         raise NotEnough(f"needs {epochs} epochs, these runs have {group.epochs}")
     return group
 
 
-# ---- rules ----------------------------------------------------------------------------------------------------------
+def attempt(rule: Callable[..., Statement], *arguments: object) -> Statement:
+    """Apply a rule; what it lacks runs for is not decided, and leaves a claim's other statements alone."""
+    try:
+        return rule(*arguments)
+    except NotEnough as missing:
+        return Statement("", UNDECIDED, f"It {missing}.")
 
 
-def figure(group: Group, published: float) -> Part:
-    """Whether a published percentage is met, and when."""
+def check_percentage(group: SeedGroup, published: float) -> Statement:
+    """Check whether a published percentage is met, and when."""
     early = range(1, min(EARLY_EPOCHS, group.epochs) + 1)
-    at = {epoch: group.mean("val_accuracy", epoch) for epoch in dict.fromkeys([*early, group.epochs])}
-    course = ", ".join(f"{percent(estimate)} after {epoch}" for epoch, estimate in at.items())
-    met = [epoch for epoch, estimate in at.items() if abs(estimate.mean - published) <= FIGURE_POINTS]
-    reason = f"{course} epochs"
+    accuracies = {epoch: group.mean("val_accuracy", epoch) for epoch in dict.fromkeys([*early, group.epochs])}
+    met = [epoch for epoch, accuracy in accuracies.items() if abs(accuracy.mean - published) <= FIGURE_POINTS]
+    is_far = all(abs(each.mean - published) - each.half_width > FIGURE_POINTS for each in accuracies.values())
+    reason = ", ".join(f"{format_percent(accuracy)} after {epoch}" for epoch, accuracy in accuracies.items())
+    reason += " epochs"
     if met and met[0] != group.epochs:
-        reason += (
-            f": the figure is that of epoch {' and '.join(map(str, met))}, not of a network that has learnt all it can"
-        )
-    far = [abs(estimate.mean - published) - estimate.half > FIGURE_POINTS for estimate in at.values()]
-    return Part(f"{published:g} %", HOLDS if met else FAILS if all(far) else OPEN, reason + ".")
+        epochs = " and ".join(map(str, met))
+        reason += f": the figure is that of epoch {epochs}, not of a network that has learnt all it can"
+    return Statement(f"{published:g} %", HOLDS if met else FAILS if is_far else UNDECIDED, f"{reason}.")
 
 
-def underfit(study: Study, model: str) -> Part:
-    """Whether a network is too small for the training images, see ``RULES``."""
-    group, original = need(study, model), need(study, "Q1_1", runs=1)
+def check_underfit(study: Study, model: str) -> Statement:
+    """Check whether a network is too small for the training images, see ``RULES``."""
+    group, original = require_group(study, model), require_group(study, "Q1_1", runs=1)
     higher = study.difference(group, original, "train_loss")
-    end = group.mean("train_loss")
-    excess = {seed: loss - group.at("train_loss")[seed] for seed, loss in group.at("val_loss").items()}
-    apart = estimates.mean(list(excess.values()))
-    verdict = combine([decide(higher), decide(apart, UNDERFIT_NATS, above=False)])
-    pace = group.change("train_loss", max(1, group.epochs - 1))
+    train, val = group.values("train_loss"), group.values("val_loss")
+    excess = stats.mean([loss - train[seed] for seed, loss in val.items()])
+    verdict = combine([decide(higher), decide(excess, UNDERFIT_NATS, above=False)])
+    last_epoch = group.change("train_loss", max(1, group.epochs - 1))
     reason = (
-        f"Training loss ends at {end.mean:.2f} nats, {nats(higher)} against Q1_1; the validation loss is {nats(apart)} "
-        f"from it. Training still gains {-pace.mean:.3f} nats in the last epoch, so “however many epochs” is "
-        f"beyond {group.epochs} epochs."
+        f"Training loss ends at {group.mean('train_loss').mean:.2f} nats, {format_nats(higher)} against Q1_1; the "
+        f"validation loss is {format_nats(excess)} from it. Training still gains {-last_epoch.mean:.3f} nats in the "
+        f"last epoch, so “however many epochs” is beyond {group.epochs} epochs."
     )
-    return Part(f"{model} underfits", verdict, reason)
+    return Statement(f"{model} underfits", verdict, reason)
 
 
-def turn(group: Group) -> tuple[int, Estimate]:
-    """The epoch where the mean validation loss is lowest, and how far the loss climbs until the last epoch.
-
-    The lowest point of a noisy curve is too low. So each seed's climb starts at the epoch where the mean of the *other*
-    seeds is lowest, which its own noise did not choose.
-    """
-    curves = {seed: [row["val_loss"] for row in run.history] for seed, run in group.runs.items()}
-
-    def lowest(chosen: list[list[float]]) -> int:
-        means = [statistics.fmean(losses) for losses in zip(*chosen)]
-        return means.index(min(means))
-
-    climbs = [
-        curve[-1] - curve[lowest([other for key, other in curves.items() if key != seed] or [curve])]
-        for seed, curve in curves.items()
-    ]
-    return lowest(list(curves.values())) + 1, estimates.mean(climbs)
-
-
-def climbs(group: Group) -> bool:
-    """Whether the mean validation loss has turned before the last epoch."""
-    epoch, climb = turn(group)
-    return epoch < group.epochs and climb.mean > CLIMB_NATS
-
-
-def overfit(study: Study, model: str) -> Part:
-    """Whether validation loss turns and climbs while training loss falls, see ``RULES``."""
-    group = need(study, model)
-    epoch, climb = turn(group)
+def check_overfit(study: Study, model: str) -> Statement:
+    """Check whether validation loss turns and climbs while training loss falls, see ``RULES``."""
+    group = require_group(study, model)
+    epoch, climb = group.min_loss_epoch, group.loss_climb
     falls = group.change("train_loss", epoch)
     verdict = combine([decide(climb), decide(falls, above=False) if epoch < group.epochs else FAILS])
     reason = (
         f"Validation loss is lowest after epoch {epoch} ({group.mean('val_loss', epoch).mean:.2f} nats) and changes by "
-        f"{nats(climb)} until epoch {group.epochs}, while training loss changes by {nats(falls)}."
+        f"{format_nats(climb)} until epoch {group.epochs}, while training loss changes by {format_nats(falls)}."
     )
-    return Part(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
+    return Statement(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
 
 
-def overconfidence(group: Group) -> str:
-    """What becomes of a network's decisions and of its confidence while its validation loss climbs, in a sentence."""
-    epoch, climb = turn(group)
-    if not climbs(group):
+def overconfidence_text(group: SeedGroup) -> str:
+    """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
+    epoch, climb = group.min_loss_epoch, group.loss_climb
+    if epoch == group.epochs or climb.mean <= CLIMB_NATS:
         return f"{group.model}'s validation loss does not climb within {group.epochs} epochs."
     accuracy = group.change("val_accuracy", epoch)
     before, after = (
-        group.mean("val_confidence", at).mean - group.mean("val_accuracy", at).mean for at in (epoch, group.epochs)
+        group.mean("val_confidence", when).mean - group.mean("val_accuracy", when).mean
+        for when in (epoch, group.epochs)
     )
-    told = (
+    course = (
         f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
-        f"its accuracy changes by {points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} points "
-        "beyond its accuracy"
+        f"its accuracy changes by {format_points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
+        "points beyond its accuracy"
     )
     if accuracy.mean < -KEPT_POINTS:
-        return f"{told}: it decides worse, and is surer of it."
+        return f"{course}: it decides worse, and is surer of it."
     if after > before:
         return (
-            f"{told}: it decides as well as before and is surer of its mistakes. The loss that climbs is the price of "
-            "over-confidence, not of worse decisions."
+            f"{course}: it decides as well as before and is surer of its mistakes. The loss that climbs is the price "
+            "of over-confidence, not of worse decisions."
         )
-    return f"{told}."
+    return f"{course}."
 
 
-def best(study: Study, model: str, others: list[str]) -> Part:
-    """Whether a model has the best accuracy of all, see ``RULES``."""
-    group = need(study, model)
-    apart = {other: study.difference(group, need(study, other, runs=1)) for other in others}
-    verdict = combine(decide(estimate) for estimate in apart.values())
-    nearest = min(apart, key=lambda other: apart[other].mean)
+def check_best(study: Study, model: str, others: list[str]) -> Statement:
+    """Check whether a model has the best accuracy of all, see ``RULES``."""
+    group = require_group(study, model)
+    lead = {other: study.difference(group, require_group(study, other, runs=1)) for other in others}
+    nearest = min(lead, key=lambda other: lead[other].mean)
     reason = (
-        f"{percent(group.mean('val_accuracy'))} after {group.epochs} epochs, {points(apart[nearest])} against "
-        f"{nearest}, the next."
+        f"{format_percent(group.mean('val_accuracy'))} after {group.epochs} epochs, {format_points(lead[nearest])} "
+        f"against {nearest}, the next."
     )
-    return Part(f"{model} has the best test accuracy of {others[0]} to {model}", verdict, reason)
+    statement = f"{model} has the best test accuracy of {others[0]} to {model}"
+    return Statement(statement, combine(decide(estimate) for estimate in lead.values()), reason)
 
 
-def rank_correlation(a: list[float], b: list[float]) -> float:
-    """Spearman's rank correlation of two lists without ties."""
-    return statistics.correlation(*([sorted(values).index(value) for value in values] for values in (a, b)))
+def check_variations(study: Study, models_around: list[str], original: str) -> Statement:
+    """Check whether models are all near another one in accuracy, see ``RULES``."""
+    group = require_group(study, original)
+    gaps = {name: study.difference(require_group(study, name, runs=1), group) for name in models_around}
+    is_far = any(gap.low > AROUND_POINTS or gap.high < -AROUND_POINTS for gap in gaps.values())
+    is_near = all(gap.low > -AROUND_POINTS and gap.high < AROUND_POINTS for gap in gaps.values())
+    reason = ", ".join(f"{name} {gap.mean:+.1f}" for name, gap in gaps.items())
+    if widths := [gap.half_width for gap in gaps.values() if gap.has_interval]:
+        reason += f" (95 % intervals: ± {max(widths):.1f} at most)"
+    verdict = FAILS if is_far else HOLDS if is_near else UNDECIDED
+    statement = f"in accuracy, too, variations around {original}"
+    return Statement(statement, verdict, f"Points against {original}: {reason}.")
 
 
-# ---- the claims -----------------------------------------------------------------------------------------------------
+def _parameters(model: str) -> int:
+    return models.find(model).parameters or 0
 
-PER_IMAGE = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
+
+# ---- the figures beside a claim --------------------------------------------------------------------------------------
 
 
-def course(group: Group) -> str:
-    """Accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs``."""
+def _seeds(group: SeedGroup) -> str:
+    return f"{len(group.runs)} seed{'s' * (len(group.runs) != 1)}"
+
+
+def show_course(group: SeedGroup) -> str:
+    """Show accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs``."""
     epochs = dict.fromkeys([*range(1, min(EARLY_EPOCHS, group.epochs) + 1), group.epochs])
     means = " / ".join(f"{group.mean('val_accuracy', epoch).mean:.1f}" for epoch in epochs)
-    return f"{means} % after {' / '.join(map(str, epochs))} epochs ({seeds(len(group.runs))})"
+    return f"{means} % after {' / '.join(map(str, epochs))} epochs ({_seeds(group)})"
 
 
-def by_class(group: Group) -> str:
-    """The accuracies of all classes after the first epoch and the last, from the best to the worst."""
-    told = []
+def show_by_class(group: SeedGroup) -> str:
+    """Show the accuracies of all classes after the first epoch and the last, from the best to the worst."""
+    lines = []
     for epoch in dict.fromkeys((1, group.epochs)):
-        means = {name: group.mean(f"val_accuracy_of_{name}", epoch).mean for name in group.any.data["classes"]}
-        order = ", ".join(f"{name} {means[name]:.0f}" for name in sorted(means, key=means.get, reverse=True))
-        told.append(f"after epoch {epoch}: {order} % ({seeds(len(group.runs))})")
-    return "\n".join(told)
+        means = {name: group.mean(f"val_accuracy_of_{name}", epoch).mean for name in group.example.data["classes"]}
+        order = ", ".join(f"{name} {means[name]:.0f}" for name in sorted(means, key=lambda name: -means[name]))
+        lines.append(f"after epoch {epoch}: {order} % ({_seeds(group)})")
+    return "\n".join(lines)
 
 
-def final(*groups: Group) -> str:
-    """The last accuracies with their 95 % intervals, e.g. ``Q1_19: 74.1 (73.6 … 74.6) %, 3 seeds``."""
+def show_final(*groups: SeedGroup) -> str:
+    """Show the last accuracies with their 95 % intervals, e.g. ``Q1_19: 74.1 (73.6 … 74.6) %, 3 seeds``."""
     return "\n".join(
-        f"{group.model}: {percent(group.mean('val_accuracy'))}, {seeds(len(group.runs))}" for group in groups
+        f"{group.model}: {format_percent(group.mean('val_accuracy'))}, {_seeds(group)}" for group in groups
     )
 
 
-def losses(*groups: Group) -> str:
-    """The last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats (3 seeds)``."""
+def show_losses(*groups: SeedGroup) -> str:
+    """Show the last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats (3 seeds)``."""
     return "\n".join(
         f"{group.model}: training {group.mean('train_loss').mean:.2f}, validation {group.mean('val_loss').mean:.2f} "
-        f"nats ({seeds(len(group.runs))})"
+        f"nats ({_seeds(group)})"
         for group in groups
     )
 
 
-def c1(study: Study) -> Iterator[Part]:
-    yield figure(need(study, "Q1_1", epochs=1), 50)
+# ---- the claims ------------------------------------------------------------------------------------------------------
+
+# The published percentages by class, with a per-image shuffle.
+PER_IMAGE = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
+SMALLER, LARGER = ("Q1_20", "Q1_21", "Q1_22"), ("Q1_23", "Q1_24", "Q1_25")  # than Q1_19
+
+Rule = Callable[[Study], Iterator[Statement]]
+CHECKS: list[Callable[[Study], Claim]] = []
 
 
-def c2(study: Study) -> Iterator[Part]:
-    plain, fixed = need(study, "Q1_1", epochs=1), need(study, "Q1_1", "fixed", epochs=1)
-    part = figure(fixed, 40)
-    yield part
+def published(key: str, text: str, show: Callable[..., str], *names: str, shuffle: str = "none") -> Callable:
+    """Decorate the rule of a claim, so that it is checked; ``show`` gives the figures of the groups beside it."""
+
+    def register(rule: Rule) -> Rule:
+        def check(study: Study) -> Claim:
+            groups = [group for name in names if (group := study.group(name, shuffle))]
+            measured = show(*groups) if groups else "no runs"
+            if not (study.is_cifar10 and study.is_classic):
+                wrong = "not the published recipe" if study.is_cifar10 else "not CIFAR-10"
+                return Claim(key, text, measured, (Statement(text, UNDECIDED, f"These runs are {wrong}."),))
+            statements = []
+            try:
+                for statement in rule(study):
+                    statements.append(statement)
+            except NotEnough as missing:
+                statements.append(Statement("", UNDECIDED, f"It {missing}."))
+            return Claim(key, text, measured, tuple(statements))
+
+        CHECKS.append(check)
+        return rule
+
+    return register
+
+
+@published("C1", "Q1_1 without shuffling: about 50 %", show_course, "Q1_1")
+def claim_q1_1_reaches_50(study: Study) -> Iterator[Statement]:
+    yield check_percentage(require_group(study, "Q1_1", epochs=1), 50)
+
+
+@published("C2", "Q1_1, fixed shuffle: 40 %, about 10 points lost", show_course, "Q1_1", shuffle="fixed")
+def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
+    plain, fixed = require_group(study, "Q1_1", epochs=1), require_group(study, "Q1_1", "fixed", epochs=1)
+    yield check_percentage(fixed, 40)
+    # The points lost are those of the early epoch in which the shuffled accuracy is nearest to the published one.
     epochs = range(1, min(EARLY_EPOCHS, fixed.epochs, plain.epochs) + 1)
     epoch = min(epochs, key=lambda epoch: abs(fixed.mean("val_accuracy", epoch).mean - 40))
-    early = estimates.difference(plain.at("val_accuracy", epoch), fixed.at("val_accuracy", epoch))
-    last = study.difference(plain, fixed)
+    early = stats.difference(plain.values("val_accuracy", epoch), fixed.values("val_accuracy", epoch))
     off = abs(early.mean - 10)
-    far = early.half is not None and off - early.half > DROP_POINTS
-    verdict = HOLDS if off <= DROP_POINTS else FAILS if far else OPEN
-    reason = f"{points(early)} lost after epoch {epoch}, {points(last)} after the last."
-    yield Part("about 10 points lost", verdict, reason)
+    verdict = HOLDS if off <= DROP_POINTS else FAILS if off - early.half_width > DROP_POINTS else UNDECIDED
+    last = study.difference(plain, fixed)
+    reason = f"{format_points(early)} lost after epoch {epoch}, {format_points(last)} after the last."
+    yield Statement("about 10 points lost", verdict, reason)
 
 
-def c3(study: Study) -> Iterator[Part]:
-    group = need(study, "Q1_1", "per-image", epochs=1)
-    yield figure(group, 25)
-    above = estimates.mean([accuracy - CHANCE for accuracy in group.at("val_accuracy").values()])
-    yield Part("far above chance", decide(above), f"{points(above)} above {CHANCE:g} %.")
+@published("C3", "Q1_1, per-image shuffle: 25 %, far above chance (10 %)", show_course, "Q1_1", shuffle="per-image")
+def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
+    group = require_group(study, "Q1_1", "per-image", epochs=1)
+    yield check_percentage(group, 25)
+    above = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy").values()])
+    yield Statement("far above chance", decide(above), f"{format_points(above)} above {CHANCE_PERCENT:g} %.")
 
 
-def c4(study: Study) -> Iterator[Part]:
-    group = need(study, "Q1_1", "per-image")
-    if set(group.any.data["classes"]) != PER_IMAGE.keys():
+@published("C4", "Q1_1, per-image: planes (48 %) and deer (46 %) best, cats (5 %) worst",
+           show_by_class, "Q1_1", shuffle="per-image")  # fmt: skip
+def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
+    group = require_group(study, "Q1_1", "per-image")
+    if set(group.example.data["classes"]) != PER_IMAGE.keys():
         raise NotEnough("the classes are not CIFAR-10's")
 
-    def apart(better: str, worse: str) -> Estimate:
-        pair = (group.at(f"val_accuracy_of_{name}").values() for name in (better, worse))
-        return estimates.mean([a - b for a, b in zip(*pair)])
+    def lead(better: str, worse: str) -> Estimate:
+        pair = (group.values(f"val_accuracy_of_{name}").values() for name in (better, worse))
+        return stats.mean([a - b for a, b in zip(*pair)])
 
     means = [group.mean(f"val_accuracy_of_{name}").mean for name in PER_IMAGE]
-    rank = rank_correlation(list(PER_IMAGE.values()), means)
+    rank = stats.rank_correlation(list(PER_IMAGE.values()), means)
     others = [name for name in PER_IMAGE if name not in ("plane", "deer")]
     for statement, pairs in (
         ("planes and deer best", [(one, other) for one in ("plane", "deer") for other in others]),
         ("cats worst", [(other, "cat") for other in PER_IMAGE if other != "cat"]),
     ):
-        better, worse = min(pairs, key=lambda pair: apart(*pair).mean)
-        yield Part(
-            statement,
-            combine(decide(apart(*pair)) for pair in pairs),
-            f"After {group.epochs} epochs {better} less {worse}, the closest call, is {points(apart(better, worse))}. "
-            f"Rank correlation of all ten classes with the published figures: {rank:+.2f}.",
+        leads = {pair: lead(*pair) for pair in pairs}
+        better, worse = min(leads, key=lambda pair: leads[pair].mean)
+        reason = (
+            f"After {group.epochs} epochs {better} less {worse}, the closest call, is "
+            f"{format_points(leads[better, worse])}. Rank correlation of all ten classes with the published figures: "
+            f"{rank:+.2f}."
         )
+        yield Statement(statement, combine(map(decide, leads.values())), reason)
 
 
-def c5(study: Study) -> Iterator[Part | Callable[[], Part]]:
+@published("C5", "Q1_4, Q1_17 and Q1_18 underfit: training loss stays high, however many epochs",
+           show_losses, "Q1_4", "Q1_17", "Q1_18")  # fmt: skip
+def claim_three_models_underfit(study: Study) -> Iterator[Statement]:
     for model in ("Q1_4", "Q1_17", "Q1_18"):
-        yield lambda model=model: underfit(study, model)
+        yield attempt(check_underfit, study, model)
 
 
-def c6(study: Study) -> Iterator[Part | Callable[[], Part]]:
-    group = need(study, "Q1_11")
-    part = overfit(study, "Q1_11")
-    yield Part(part.statement, part.verdict, f"{part.reason} {overconfidence(group)}")
-    weights = {
-        model: sum(layer.parameters for layer in models.find(model).layers() if layer.kind == "linear")
+@published(
+    "C6",
+    "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC layers",
+    show_losses,
+    "Q1_11",
+)
+def claim_q1_11_overfits(study: Study) -> Iterator[Statement]:
+    part = check_overfit(study, "Q1_11")
+    group = require_group(study, "Q1_11")
+    yield Statement(part.text, part.verdict, f"{part.reason} {overconfidence_text(group)}")
+    heads = [
+        sum(layer.parameters for layer in models.find(model).layers() if layer.kind == "linear")
         for model in ("Q1_1", "Q1_11")
-    }
-    yield Part(
-        "it has more parameters in its fully connected layers",
-        HOLDS if weights["Q1_11"] > weights["Q1_1"] else FAILS,
-        f"{weights['Q1_11']:,} of {models.find('Q1_11').parameters:,}; in Q1_1 they are {weights['Q1_1']:,} of "
-        f"{models.find('Q1_1').parameters:,}.",
-    )
+    ]
+    verdict = HOLDS if heads[1] > heads[0] else FAILS
+    reason = f"{heads[1]:,} of {_parameters('Q1_11'):,}; in Q1_1 they are {heads[0]:,} of {_parameters('Q1_1'):,}."
+    yield Statement("it has more parameters in its fully connected layers", verdict, reason)
 
 
-def c7(study: Study) -> Iterator[Part]:
-    yield best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
-    counts = {model: models.find(model).parameters for model in ("Q1_19", "Q1_11")}
-    yield Part(
-        "it has more parameters than Q1_11",
-        HOLDS if counts["Q1_19"] > counts["Q1_11"] else FAILS,
-        f"{counts['Q1_19']:,} against {counts['Q1_11']:,}.",
-    )
+@published("C7", "Q1_19 is the best of the early set, though it has more parameters than Q1_11",
+           show_final, "Q1_19", "Q1_11")  # fmt: skip
+def claim_q1_19_is_best(study: Study) -> Iterator[Statement]:
+    yield check_best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
+    ours, other = _parameters("Q1_19"), _parameters("Q1_11")
+    verdict = HOLDS if ours > other else FAILS
+    yield Statement("it has more parameters than Q1_11", verdict, f"{ours:,} against {other:,}.")
 
 
-def c8(study: Study) -> Iterator[Part | Callable[[], Part]]:
-    size = {number: models.find(f"Q1_{number}").parameters for number in range(19, 26)}
-    ratio = {number: parameters / size[19] for number, parameters in size.items() if number != 19}
-    right = all(value < 1 for number, value in ratio.items() if number < 23)
-    right &= all(value > 1 for number, value in ratio.items() if number >= 23)
-    listed = ", ".join(f"Q1_{number} × {value:.2f}" for number, value in ratio.items())
-    yield Part("three are smaller, three larger", HOLDS if right else FAILS, f"Parameters against Q1_19's: {listed}.")
-    far = [f"Q1_{number}" for number, value in ratio.items() if max(value, 1 / value) > A_BIT]
+@published("C8", "Q1_20 to Q1_22 a bit smaller, Q1_23 to Q1_25 a bit larger: variations around Q1_19",
+           show_final, "Q1_19", *SMALLER, *LARGER)  # fmt: skip
+def claim_q1_20_to_25_vary_q1_19(study: Study) -> Iterator[Statement]:
+    ratio = {model: _parameters(model) / _parameters("Q1_19") for model in SMALLER + LARGER}
+    is_so = all(ratio[model] < 1 for model in SMALLER) and all(ratio[model] > 1 for model in LARGER)
+    reason = ", ".join(f"{model} × {value:.2f}" for model, value in ratio.items())
+    verdict = HOLDS if is_so else FAILS
+    yield Statement("three are smaller, three larger", verdict, f"Parameters against Q1_19's: {reason}.")
+    far = [model for model, value in ratio.items() if max(value, 1 / value) > A_BIT]
     reason = f"By more than a factor of {A_BIT:g}: {', '.join(far)}." if far else f"None by more than {A_BIT:g} times."
-    yield Part("by a bit", FAILS if far else HOLDS, reason)
-
-    def around() -> Part:
-        original = need(study, "Q1_19")
-        apart = {n: study.difference(need(study, f"Q1_{n}", runs=1), original) for n in ratio}
-        far = [
-            n for n, by in apart.items() if by.half is not None and (by.low > AROUND_POINTS or by.high < -AROUND_POINTS)
-        ]
-        near = [
-            n for n, by in apart.items() if by.half is not None and by.low > -AROUND_POINTS and by.high < AROUND_POINTS
-        ]
-        verdict = FAILS if far else HOLDS if len(near) == len(apart) else OPEN
-        listed = ", ".join(f"Q1_{n} {by.mean:+.1f}" for n, by in apart.items())
-        widest = max((by.half for by in apart.values() if by.half is not None), default=None)
-        interval = "" if widest is None else f" (95 % intervals: ± {widest:.1f} at most)"
-        return Part("in accuracy, too, variations around Q1_19", verdict, f"Points against Q1_19: {listed}{interval}.")
-
-    yield around
+    yield Statement("by a bit", FAILS if far else HOLDS, reason)
+    yield attempt(check_variations, study, [*ratio], "Q1_19")
 
 
-def c9(study: Study) -> Iterator[Part | Callable[[], Part]]:
-    affine, original = need(study, "Q2_1"), need(study, "Q1_1", runs=1)
+@published("C9", "Q2_1: without non-linearities accuracy drops far below Q1_1's, and the loss does not go down",
+           show_final, "Q2_1", "Q1_1")  # fmt: skip
+def claim_q2_1_falls_far_below(study: Study) -> Iterator[Statement]:
+    affine, original = require_group(study, "Q2_1"), require_group(study, "Q1_1", runs=1)
     lost = study.difference(affine, original)
-    yield Part(
-        "accuracy far below Q1_1's",
-        decide(lost, -FAR_POINTS, above=False),
-        f"{points(lost)} against Q1_1 after {affine.epochs} epochs.",
-    )
+    reason = f"{format_points(lost)} against Q1_1 after {affine.epochs} epochs."
+    yield Statement("accuracy far below Q1_1's", decide(lost, -FAR_POINTS, above=False), reason)
     train, val = (affine.change(column, 1) for column in ("train_loss", "val_loss"))
     falls = decide(train, -FALL_NATS, above=False), decide(val, -FALL_NATS, above=False)
-    verdict = FAILS if falls == (HOLDS, HOLDS) else HOLDS if falls == (FAILS, FAILS) else OPEN
-    reason = f"From the first epoch to the last, training loss changes by {nats(train)}, validation loss by {nats(val)}"
-    if verdict == OPEN:
-        reason += "; the claim does not say which of the two it means"
-    yield Part("the loss does not go down", verdict, reason + ".")
-
-
-def c10(study: Study) -> Iterator[Part]:
-    wide, narrow = need(study, "Q2_2"), need(study, "Q2_1")
-    gain = study.difference(wide, narrow)
-    yield Part(
-        "widening an affine network does not help",
-        decide(gain, HELP_POINTS, above=False),
-        f"{points(gain)} for {models.find('Q2_2').parameters / models.find('Q2_1').parameters:.1f} times the "
-        f"parameters; an improvement counts from {HELP_POINTS:g} point.",
+    verdict = FAILS if falls == (HOLDS, HOLDS) else HOLDS if falls == (FAILS, FAILS) else UNDECIDED
+    reason = (
+        f"From the first epoch to the last, training loss changes by {format_nats(train)}, validation loss by "
+        f"{format_nats(val)}"
     )
+    if verdict == UNDECIDED:
+        reason += "; the claim does not say which of the two it means"
+    yield Statement("the loss does not go down", verdict, f"{reason}.")
 
 
-# Key, what was published, the groups whose figures are shown beside it, and the function that decides.
-CLAIMS = (
-    ("C1", "Q1_1 without shuffling: about 50 %", course, [("Q1_1", "none")], c1),
-    ("C2", "Q1_1, fixed shuffle: 40 %, about 10 points lost", course, [("Q1_1", "fixed")], c2),
-    ("C3", "Q1_1, per-image shuffle: 25 %, far above chance (10 %)", course, [("Q1_1", "per-image")], c3),
-    ("C4", "Q1_1, per-image: planes (48 %) and deer (46 %) best, cats (5 %) worst", by_class,
-     [("Q1_1", "per-image")], c4),
-    ("C5", "Q1_4, Q1_17 and Q1_18 underfit: training loss stays high, however many epochs", losses,
-     [("Q1_4", "none"), ("Q1_17", "none"), ("Q1_18", "none")], c5),
-    ("C6", "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC layers",
-     losses, [("Q1_11", "none")], c6),
-    ("C7", "Q1_19 is the best of the early set, though it has more parameters than Q1_11", final,
-     [("Q1_19", "none"), ("Q1_11", "none")], c7),
-    ("C8", "Q1_20 to Q1_22 a bit smaller, Q1_23 to Q1_25 a bit larger: variations around Q1_19", final,
-     [(f"Q1_{number}", "none") for number in range(19, 26)], c8),
-    ("C9", "Q2_1: without non-linearities accuracy drops far below Q1_1's, and the loss does not go down", final,
-     [("Q2_1", "none"), ("Q1_1", "none")], c9),
-    ("C10", "Q2_2: widening an affine network does not help", final, [("Q2_2", "none"), ("Q2_1", "none")], c10),
-)  # fmt: skip
+@published("C10", "Q2_2: widening an affine network does not help", show_final, "Q2_2", "Q2_1")
+def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
+    gain = study.difference(require_group(study, "Q2_2"), require_group(study, "Q2_1"))
+    verdict = decide(gain, HELP_POINTS, above=False)
+    reason = (
+        f"{format_points(gain)} for {_parameters('Q2_2') / _parameters('Q2_1'):.1f} times the parameters; an "
+        f"improvement counts from {HELP_POINTS:g} point."
+    )
+    yield Statement("widening an affine network does not help", verdict, reason)
 
 
-def judge(study: Study) -> list[Claim]:
-    """Every published claim with the verdict of the runs."""
-    return [_judge(study, *claim) for claim in CLAIMS]
-
-
-def _judge(
-    study: Study,
-    key: str,
-    published: str,
-    show: Callable[..., str],
-    cells: list[tuple[str, str]],
-    rule: Callable[[Study], Iterator[Part | Callable[[], Part]]],
-) -> Claim:
-    groups = [group for cell in cells if (group := study.group(*cell))]
-    measured = show(*groups) if groups else "no runs"
-    if not (study.is_cifar10 and study.is_classic):
-        wrong = "not CIFAR-10" if not study.is_cifar10 else "not the published recipe"
-        return Claim(key, published, measured, (Part(published, OPEN, f"These runs are {wrong}."),))
-    parts = []
-    try:
-        for part in rule(study):
-            try:
-                parts.append(part() if callable(part) else part)
-            except NotEnough as missing:
-                parts.append(Part("", OPEN, f"It {missing}."))
-    except NotEnough as missing:
-        parts.append(Part("", OPEN, f"It {missing}."))
-    return Claim(key, published, measured, tuple(parts))
+def check_claims(study: Study) -> list[Claim]:
+    """Decide every published claim by the runs."""
+    return [check(study) for check in CHECKS]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,32 @@ class SeedGroup:
         """The generalisation gap by seed: training less validation accuracy, in points."""
         val = self.values("val_accuracy")
         return {seed: train - val[seed] for seed, train in self.values("train_accuracy").items()}
+
+    @property
+    def min_loss_epoch(self) -> int:
+        """The epoch where the mean validation loss is lowest."""
+        return _find_lowest([*self._val_losses.values()]) + 1
+
+    @property
+    def loss_climb(self) -> Estimate:
+        """How far the validation loss climbs from its lowest point until the last epoch.
+
+        The lowest point of a noisy curve is too low. So each seed's climb starts at the epoch where the mean of the
+        *other* seeds is lowest, which its own noise did not choose.
+        """
+        curves = self._val_losses
+        others = {seed: [curve for other, curve in curves.items() if other != seed] for seed in curves}
+        return stats.mean([curve[-1] - curve[_find_lowest(others[seed] or [curve])] for seed, curve in curves.items()])
+
+    @property
+    def _val_losses(self) -> dict[int, list[float]]:
+        return {seed: [row["val_loss"] for row in run.history] for seed, run in self.runs.items()}
+
+
+def _find_lowest(curves: Sequence[Sequence[float]]) -> int:
+    """Find where the mean of curves is lowest, by index."""
+    means = [statistics.fmean(losses) for losses in zip(*curves)]
+    return means.index(min(means))
 
 
 @dataclass

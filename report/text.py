@@ -32,29 +32,24 @@ def combine(verdicts: Iterable[str]) -> str:
 # ---- phrases ---------------------------------------------------------------------------------------------------------
 
 
+def _with_interval(estimate: Estimate, form: str, separator: str = " ") -> str:
+    interval = f"{separator}({estimate.low:{form}} … {estimate.high:{form}})" if estimate.has_interval else ""
+    return f"{estimate.mean:{form}}{interval}"
+
+
 def format_percent(estimate: Estimate) -> str:
     """Format a percentage with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
-    interval = f" ({estimate.low:.1f} … {estimate.high:.1f})" if estimate.has_interval else ""
-    return f"{estimate.mean:.1f}{interval} %"
-
-
-def format_difference(estimate: Estimate, form: str, unit: str) -> str:
-    interval = f" ({estimate.low:{form}} … {estimate.high:{form}})" if estimate.has_interval else ""
-    return f"{estimate.mean:{form}}{interval} {unit}"
+    return f"{_with_interval(estimate, '.1f')} %"
 
 
 def format_points(estimate: Estimate) -> str:
     """Format a difference of percentages with its interval, e.g. ``-2.1 (-3.0 … -1.2) points``."""
-    return format_difference(estimate, "+.1f", "points")
+    return f"{_with_interval(estimate, '+.1f')} points"
 
 
 def format_nats(estimate: Estimate) -> str:
     """Format a difference of losses with its interval, e.g. ``+0.12 (+0.10 … +0.14) nats``."""
-    return format_difference(estimate, "+.2f", "nats")
-
-
-def format_seeds(n: int) -> str:
-    return f"{n} seed{'s' * (n != 1)}"
+    return f"{_with_interval(estimate, '+.2f')} nats"
 
 
 def format_settings(settings: Iterable[tuple[str, object]]) -> str:
@@ -93,8 +88,7 @@ def accuracy_cell(values: Iterable[float]) -> Cell:
 
 def diff_cell(estimate: Estimate, form: str = "+.1f") -> Cell:
     """Show a difference and its 95 % interval."""
-    interval = f"\n({estimate.low:{form}} … {estimate.high:{form}})" if estimate.has_interval else ""
-    return Cell(f"{estimate.mean:{form}}{interval}", estimate.mean)
+    return Cell(_with_interval(estimate, form, "\n"), estimate.mean)
 
 
 def count_cell(n: int) -> Cell:
