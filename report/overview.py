@@ -1,107 +1,62 @@
-"""Reports on many runs: ``python report.py [RESULTS]`` writes ``report.html``, ``report.md`` and their figures.
-
-``report.html`` is one file with everything in it, which asks for nothing else. Both say the same: a report is one list
-of headings, paragraphs, tables and figures, and is written out twice.
-"""
+"""The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
-
-
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="report.py",
-        description="Compares all runs in a folder of results, and decides which published claims hold.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "results",
-        nargs="?",
-        default="results",
-        metavar="RESULTS",
-        help="folder of results, or of one data set in it (default: results)",
-    )
-    parser.add_argument(
-        "--compare",
-        nargs="+",
-        default=(),
-        metavar="MODEL",
-        help=f"models to show side by side (default: {' '.join(COMPARED)})",
-    )
-    parser.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    OPTIONS = parse()  # -h and mistakes are answered before the slow imports
-
-import math
 import shlex
-import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import claims
-import figures
-import gallery
 import models
-from outcomes import Group, NoRuns, Study, in_words, read
-from pages import (
-    Block,
+from report import claims, gallery, plots, shuffles
+from report.page import Block, Code, Figure, Heading, Link, Table, Text, write_page
+from report.results import SeedGroup, Study, find_frontier, read_study
+from report.tensorboard import write_events
+from report.text import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
     Cell,
-    Code,
-    Figure,
-    Heading,
-    Link,
-    Table,
-    Text,
-    accuracies,
-    apart,
-    count,
-    number,
-    spread,
-    to_html,
-    to_markdown,
+    accuracy_cell,
+    count_cell,
+    format_settings,
+    mean_cell,
+    number_cell,
 )
 from runner import files
-from runner.config import PUBLISHED_SHUFFLES
-from runner.errors import RunnerError, UsageError, one_line
+from runner.errors import UsageError
 
-FOLDER = "report"  # of the figures
+COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
+FIGURES = "report"  # their folder
 CALIBRATION_PANELS = 5
-LINK = (Link("What the networks look at: the gallery", "gallery"),)
 
 
-# ---- what the report says -------------------------------------------------------------------------------------------
-
-
-def listed(values: Sequence[str]) -> str:
-    """Different values with how often each comes, the most frequent first."""
+def count_values(values: Sequence[str]) -> str:
+    """List different values with how often each comes, the most frequent first."""
     counts = Counter(values).most_common()
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} runs)" for value, n in counts)
 
 
-def head(study: Study, command: str) -> list[Block]:
-    runs = study.runs
-    example = runs[0].config
-    recipe = f"SGD, batches of {example.batch_size}, learning rate {example.lr:g}, momentum {example.momentum:g}"
-    told = {"epochs", "batch-size", "lr", "momentum", "val"}
-    others = "".join(f", {name} {value}" for name, value in study.settings if name not in told)
-    validated_on = "the test images" if example.val == "test" else "images held out from training"
+def head_blocks(study: Study, command: str) -> list[Block]:
+    """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
+    runs, config = study.runs, study.runs[0].config
+    recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
+    in_recipe = {"epochs", "batch-size", "lr", "momentum", "val"}
+    others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
+    validated_on = "the test images" if config.val == "test" else "images held out from training"
     shuffled = sum(run.config.shuffle != "none" for run in runs)
+    device, threads, torch = (
+        count_values([run.machine[key] for run in runs]) for key in ("device_name", "threads", "torch")
+    )
+    # A commit is 40 digits, and "-dirty" where the code was changed since.
+    commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
     facts = (
         f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
-        f"Recipe: {recipe}, {example.epochs} epochs{others}; validation on {validated_on}",
+        f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
         f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
-        f"Processor: {listed([run.machine['device_name'] for run in runs])}; "
-        f"threads: {listed([run.machine['threads'] for run in runs])}; "
-        f"PyTorch {listed([run.machine['torch'] for run in runs])}",
-        f"Code: commit {listed([run.machine['git_commit'][:9] + run.machine['git_commit'][40:] for run in runs])}",
+        f"Processor: {device}; threads: {threads}; PyTorch {torch}",
+        f"Code: commit {commit}",
     )
     return [
         Heading(f"Small networks on {study.data['name']}", 1),
@@ -115,20 +70,21 @@ def head(study: Study, command: str) -> list[Block]:
 
 
 def claim_blocks(study: Study) -> list[Block]:
-    judged = claims.judge(study)
-    tally = Counter(claim.verdict for claim in judged)
+    checked = claims.check_claims(study)
+    counts = Counter(claim.verdict for claim in checked)
     rows = []
-    for claim in judged:
+    for claim in checked:
+        is_named = len(claim.statements) > 1  # a single statement is the claim itself
         why = "\n".join(
-            (f"{part.statement}: {part.verdict}. " if len(claim.parts) > 1 and part.statement else "") + part.reason
-            for part in claim.parts
+            (f"{part.text}: {part.verdict}. " if is_named and part.text else "") + part.reason
+            for part in claim.statements
         )
         rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
     return [
         Heading("Which published claims hold?"),
         Text(
-            f"Of {len(judged)} claims {tally[claims.HOLDS]} hold, {tally[claims.FAILS]} do not hold, and "
-            f"{tally[claims.OPEN]} are not decided."
+            f"Of {len(checked)} claims {counts[HOLDS]} hold, {counts[FAILS]} do not hold, and {counts[UNDECIDED]} are "
+            "not decided."
         ),
         Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
         Text("The rules:"),
@@ -136,28 +92,29 @@ def claim_blocks(study: Study) -> list[Block]:
     ]
 
 
-def model_row(group: Group, held_out: bool = False) -> list[str | Cell]:
-    """A row of the table of models; with ``held_out`` the test accuracy besides, which is then another figure."""
-    last = {column: list(group.at(column).values()) for column in ("train_loss", "val_loss")}
-    last |= {column: list(group.at(column).values()) for column in ("train_accuracy", "val_accuracy")}
-    losses = [val - train for train, val in zip(last["train_loss"], last["val_loss"])]
+def model_row(group: SeedGroup, held_out: bool = False) -> list[str | Cell]:
+    """Make a row of the table of models; with ``held_out`` the test accuracy stands beside the validation's."""
+    train_loss, train_accuracy, val_loss, val_accuracy = (
+        list(group.values(column).values()) for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    )
     seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
     return [
         group.model,
-        count(group.any.parameters),
-        count(group.any.macs),
-        count(len(group.runs)),
-        spread(last["train_loss"], ".3f"),
-        accuracies(last["train_accuracy"]),
-        spread(last["val_loss"], ".3f"),
-        accuracies(last["val_accuracy"]),
-        *([accuracies(run.test for run in group.runs.values())] if held_out else []),
-        spread(group.gap.values()),
-        spread(losses, ".3f"),
-        number(sum(seconds) / len(seconds), 0),
+        count_cell(group.example.parameters),
+        count_cell(group.example.macs),
+        count_cell(len(group.runs)),
+        mean_cell(train_loss, ".3f"),
+        accuracy_cell(train_accuracy),
+        mean_cell(val_loss, ".3f"),
+        accuracy_cell(val_accuracy),
+        *([accuracy_cell(run.test for run in group.runs.values())] if held_out else []),
+        mean_cell(group.gap.values()),
+        mean_cell([val - train for train, val in zip(train_loss, val_loss)], ".3f"),
+        number_cell(sum(seconds) / len(seconds), 0),
     ]
 
 
+# Of model_row without the test accuracy, which stands before TEST_COLUMN.
 MODEL_COLUMNS = (
     "model", "parameters", "multiply–accumulates", "runs", "training loss", "training accuracy (%)", "validation loss",
     "validation accuracy (%)", "gap (points)", "gap (nats)", "s/epoch",
@@ -167,7 +124,7 @@ TEST_COLUMN = MODEL_COLUMNS.index("gap (points)")
 
 def model_blocks(study: Study, folder: Path) -> list[Block]:
     parameters = folder / "parameters.png"
-    figures.plot_parameters(parameters)
+    plots.plot_parameters(parameters)
     held_out = any(run.config.val == "holdout" for run in study.runs)
     columns = list(MODEL_COLUMNS)
     columns[TEST_COLUMN:TEST_COLUMN] = ["test accuracy (%)"] * held_out
@@ -184,8 +141,8 @@ def model_blocks(study: Study, folder: Path) -> list[Block]:
     ]
     if study.models:
         path = folder / "accuracy_parameters.png"
-        figures.plot_accuracy_against_parameters(path, study)
-        on_frontier = ", ".join(group.model for group in figures.frontier(study.models))
+        plots.plot_accuracy_against_parameters(path, study)
+        on_frontier = ", ".join(group.model for group in find_frontier(study.models))
         blocks += [
             Figure(path, "Validation accuracy of each model against its parameters"),
             Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
@@ -199,33 +156,31 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
     blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
     for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
         path = folder / f"all_{key}.png"
-        figures.plot_all_curves(path, study, key, label)
+        plots.plot_all_curves(path, study, key, label)
         blocks.append(Figure(path, f"{label} over the epochs, a panel for each model, with common axes"))
     blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
     chosen = [group for name in compare or COMPARED if (group := study.group(name))]
     if chosen:
         path = folder / "compare.png"
-        figures.plot_overlay(path, study, chosen)
+        plots.plot_overlay(path, study, chosen)
         names = ", ".join(group.model for group in chosen)
         blocks += [Heading(f"Side by side: {names}", 3), Figure(path, f"Loss and accuracy of {names} over the epochs")]
     return blocks
 
 
 def calibration_blocks(study: Study, folder: Path) -> list[Block]:
-    """Why the validation loss climbs where it does: first the model that the study puzzled over, then by the climb."""
-    climbing = [
-        group for group in study.models if (turned := claims.turn(group))[0] < group.epochs and turned[1].mean > 0
-    ]
-    climbing.sort(key=lambda group: (group.model != "Q1_11", -claims.turn(group)[1].mean))
+    """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
+    climbing = [group for group in study.models if group.min_loss_epoch < group.epochs and group.loss_climb.mean > 0]
+    climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
     if not climbing:
         return []
     shown = climbing[:CALIBRATION_PANELS]
     path = folder / "calibration.png"
-    figures.plot_calibration(path, study, shown)
+    plots.plot_calibration(path, study, shown)
     return [
         Heading("Why the test loss climbs: over-confidence"),
         Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
-        Text(items=tuple(claims.overconfidence(group) for group in shown)),
+        Text(items=tuple(claims.overconfidence_text(group) for group in shown)),
         Text(
             "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
             "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
@@ -236,64 +191,13 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     ]
 
 
-def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
-    blocks: list[Block] = []
-    for model in dict.fromkeys(model for model, _ in study.groups):
-        groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
-        if len(groups) < 2:
-            continue
-        path = folder / f"shuffles_{model}.png"
-        figures.plot_shuffles(path, study, groups)
-        blocks += [
-            Heading(f"{model} by pixel shuffle", 3),
-            Figure(path, f"Accuracy of {model} with each pixel shuffle: over the epochs, and of each class"),
-            shuffle_table(study, groups),
-        ]
-    if not blocks:
-        return []
-    pictures = []
-    for shuffle in PUBLISHED_SHUFFLES[1:]:
-        runs = [run for run in study.runs if run.config.shuffle == shuffle]
-        pictures += [path for run in runs if (path := run.folder / "samples.png").exists()][:1]
-    if pictures:
-        try:
-            figures.plot_samples(folder / "samples.png", pictures)
-        except Exception as error:
-            study.notes.append(f"the runs' samples.png can't be shown: {one_line(error)}")
-    if (folder / "samples.png").exists():
-        blocks += [
-            Heading("What the network sees", 3),
-            Figure(folder / "samples.png", "An image of each class before and after the shuffles"),
-        ]
-    about = Text(
-        "Differences are to the run without a shuffle, in points, with their 95 % intervals: paired by seed where both "
-        "have two seeds in common."
-    )
-    return [Heading("What shuffling the pixels costs"), about, *blocks]
-
-
-def shuffle_table(study: Study, groups: Sequence[Group]) -> Table:
-    plain = next((group for group in groups if group.shuffle == "none"), None)
-    shuffled = [group for group in groups if group is not plain]
-    columns = ["accuracy (%)", *(f"{group.shuffle} (n = {len(group.runs)})" for group in groups)]
-    if plain:
-        columns += [f"{group.shuffle} less none" for group in shuffled]
-    rows: list[list[str | Cell]] = []
-    for name, column in [
-        ("all classes", "val_accuracy"),
-        *((name, f"val_accuracy_of_{name}") for name in study.data["classes"]),
-    ]:
-        row: list[str | Cell] = [name, *(accuracies(group.at(column).values()) for group in groups)]
-        if plain:
-            row += [apart(study.difference(group, plain, column)) for group in shuffled]
-        rows.append(row)
-    return Table(tuple(columns), rows)
-
-
 def rest_blocks(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if study.others:
-        rows = [[group.model, group.shuffle, in_words(group.settings), *model_row(group)[3:]] for group in study.others]
+        rows = [
+            [group.model, group.shuffle, format_settings(group.settings), *model_row(group)[3:]]
+            for group in study.others
+        ]
         columns = ("model", "shuffle", "settings", *MODEL_COLUMNS[3:])
         blocks += [Heading("Runs of other settings"), Table(columns, rows)]
     if study.unfinished:
@@ -306,50 +210,24 @@ def rest_blocks(study: Study) -> list[Block]:
     return blocks
 
 
-def compose(study: Study, folder: Path, compare: Sequence[str], command: str, more: Sequence[Block]) -> list[Block]:
-    """The report on ``study``, with its figures written to ``folder``; ``more`` follows its head."""
-    return [
-        *head(study, command),
-        *more,
-        *claim_blocks(study),
-        *model_blocks(study, folder),
-        *curve_blocks(study, folder, compare),
-        *calibration_blocks(study, folder),
-        *shuffle_blocks(study, folder),
-        *rest_blocks(study),
-    ]
+# ---- the files -------------------------------------------------------------------------------------------------------
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Written:
+    """A report that was written."""
+
+    path: Path  # of report.html
+    runs: int
+    notes: list[str]  # what was left out, and why
+
+    @property
+    def summary(self) -> str:
+        return f"report on {self.runs} runs: {self.path}, {self.path.with_suffix('.md')}"
 
 
-def write_events(study: Study, say: Callable[[str], None]) -> None:
-    """Writes the history of every run as TensorBoard's event files, in place of those that are there.
-
-    Raises:
-        UsageError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    folder = study.folder / "tensorboard"
-    shutil.rmtree(folder, ignore_errors=True)
-    groups = [*study.groups.values(), *study.others]
-    for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
-        with SummaryWriter(folder / run.config.model_name / run.folder.name) as writer:
-            for row in run.history:
-                for column, value in row.items():
-                    part, _, name = column.partition("_")
-                    if part in ("train", "val") and not math.isnan(value):
-                        writer.add_scalar(f"{name}/{part}", value, int(row["epoch"]))
-    say(f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
-
-
-def write(
-    results: Path, compare: Sequence[str] = (), tensorboard: bool = False, say: Callable[[str], None] = print
-) -> Path:
-    """Writes the report on the runs in ``results`` into the folder of their data set, and returns ``report.html``.
+def write(results: Path, compare: Sequence[str] = (), tensorboard: bool = False) -> Written:
+    """Write the report on the runs in ``results``, and their gallery, into the folder of their data set.
 
     Args:
         results: a folder of results, or that of one data set in it.
@@ -361,40 +239,36 @@ def write(
         UsageError: a model to compare has no run, or TensorBoard is not installed.
         OSError: it can't be written.
     """
+    study = read_study(results)
     try:
-        study = read(results)
-    except NoRuns as error:
-        raise RunnerError(str(error)) from None
-    compare = [model.name for names in compare for model in models.select(names)]
+        compare = [model.name for names in compare for model in models.select(names)]
+    except models.UnknownModel as error:
+        raise UsageError(str(error)) from None
     for name in compare:
         if not study.group(name):
             there = ", ".join(group.model for group in study.models)
             raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
-    folder = study.folder
-    command = ["python", "report.py", str(folder), *(["--compare", *compare] if compare else [])]
-    files.make_folder(folder / FOLDER)
-    shown = gallery.compose(study, folder / FOLDER) if study.is_cifar10 else []
-    blocks = compose(study, folder / FOLDER, compare, shlex.join(command), LINK if shown else ())
-    for name, page in (("gallery", shown), ("report", blocks)):
-        if page:
-            files.write_file(folder / f"{name}.md", to_markdown(page, folder))
-            files.write_file(folder / f"{name}.html", to_html(page))
-    for note in study.notes:
-        say(note)
+
+    # The gallery first: the report names what was left out of either.
+    folder = study.folder / FIGURES
+    files.make_folder(folder)
+    gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
+    if gallery_blocks:
+        write_page(gallery_blocks, study.folder, "gallery")
+    command = ["python", "-m", "report", str(study.folder), *(["--compare", *compare] if compare else [])]
+    blocks = [
+        *head_blocks(study, shlex.join(command)),
+        *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
+        *claim_blocks(study),
+        *model_blocks(study, folder),
+        *curve_blocks(study, folder, compare),
+        *calibration_blocks(study, folder),
+        *shuffles.shuffle_blocks(study, folder),
+        *rest_blocks(study),
+    ]
+    path = write_page(blocks, study.folder, "report")
+    notes = [*study.notes]
     if tensorboard:
-        write_events(study, say)
-    say(f"report on {len(study.runs)} runs: {folder / 'report.html'}, {folder / 'report.md'}")
-    return folder / "report.html"
-
-
-def main(options: argparse.Namespace) -> int:
-    try:
-        write(Path(options.results), options.compare, options.tensorboard)
-    except (RunnerError, models.UnknownModel, OSError) as error:
-        print(f"report.py: error: {one_line(error) if isinstance(error, OSError) else error}", file=sys.stderr)
-        return getattr(error, "exit_code", 2 if isinstance(error, models.UnknownModel) else 1)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(OPTIONS))
+        events = write_events(study)
+        notes.append(f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(events))}")
+    return Written(path, len(study.runs), notes)

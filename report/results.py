@@ -301,8 +301,3 @@ def read_baselines(folder: Path) -> dict | None:
     except Exception as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     return content
-
-
-def per_class(baselines: dict, name: str) -> dict[str, float | None]:
-    """Return a baseline's test accuracy in [0, 1] of each class, by name; None for a class without test images."""
-    return baselines["baselines"][name]["per_class_accuracy"]
