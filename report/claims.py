@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import models
 from report import stats
+from report.confidence import overconfidence_text
 from report.results import SeedGroup, Study
 from report.stats import Estimate
 from report.text import FAILS, HOLDS, UNDECIDED, combine, decide, format_nats, format_percent, format_points
@@ -22,8 +23,6 @@ FIGURE_POINTS = 3.0  # a published percentage is met within these
 DROP_POINTS = 5.0  # "about 10 points lost"
 UNDERFIT_NATS = 0.1  # validation loss above training loss, at most
 FALL_NATS = 0.05  # a loss that falls by less has not gone down
-CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
-KEPT_POINTS = 1.0  # an accuracy that falls by less has held
 A_BIT = 2.0  # "a bit" larger or smaller: at most by this factor
 AROUND_POINTS = 5.0  # a variation's accuracy
 FAR_POINTS = 10.0  # "far below"
@@ -147,31 +146,6 @@ def check_overfit(study: Study, model: str) -> Statement:
         f"{format_nats(climb)} until epoch {group.epochs}, while training loss changes by {format_nats(falls)}."
     )
     return Statement(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
-
-
-def overconfidence_text(group: SeedGroup) -> str:
-    """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
-    epoch, climb = group.min_loss_epoch, group.loss_climb
-    if epoch == group.epochs or climb.mean <= CLIMB_NATS:
-        return f"{group.model}'s validation loss does not climb within {group.epochs} epochs."
-    accuracy = group.change("val_accuracy", epoch)
-    before, after = (
-        group.mean("val_confidence", when).mean - group.mean("val_accuracy", when).mean
-        for when in (epoch, group.epochs)
-    )
-    course = (
-        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
-        f"its accuracy changes by {format_points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
-        "points beyond its accuracy"
-    )
-    if accuracy.mean < -KEPT_POINTS:
-        return f"{course}: it decides worse, and is surer of it."
-    if after > before:
-        return (
-            f"{course}: it decides as well as before and is surer of its mistakes. The loss that climbs is the price "
-            "of over-confidence, not of worse decisions."
-        )
-    return f"{course}."
 
 
 def check_best(study: Study, model: str, others: list[str]) -> Statement:
@@ -342,16 +316,12 @@ def claim_three_models_underfit(study: Study) -> Iterator[Statement]:
         yield attempt(check_underfit, study, model)
 
 
-@published(
-    "C6",
-    "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC layers",
-    show_losses,
-    "Q1_11",
-)
+@published("C6", "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC "
+           "layers", show_losses, "Q1_11")  # fmt: skip
 def claim_q1_11_overfits(study: Study) -> Iterator[Statement]:
     part = check_overfit(study, "Q1_11")
-    group = require_group(study, "Q1_11")
-    yield Statement(part.text, part.verdict, f"{part.reason} {overconfidence_text(group)}")
+    confidence = overconfidence_text(require_group(study, "Q1_11"))
+    yield Statement(part.text, part.verdict, f"{part.reason} {confidence}")
     heads = [
         sum(layer.parameters for layer in models.find(model).layers() if layer.kind == "linear")
         for model in ("Q1_1", "Q1_11")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import models
 from report import claims, gallery, plots, shuffles
+from report.confidence import CLIMB_NATS, overconfidence_text
 from report.page import Block, Code, Figure, Heading, Link, Table, Text, write_page
 from report.results import SeedGroup, Study, find_frontier, read_study
 from report.tensorboard import write_events
@@ -108,7 +109,7 @@ def model_row(group: SeedGroup, held_out: bool = False) -> list[str | Cell]:
         mean_cell(val_loss, ".3f"),
         accuracy_cell(val_accuracy),
         *([accuracy_cell(run.test for run in group.runs.values())] if held_out else []),
-        mean_cell(group.gap.values()),
+        mean_cell([train - val for train, val in zip(train_accuracy, val_accuracy)]),
         mean_cell([val - train for train, val in zip(train_loss, val_loss)], ".3f"),
         number_cell(sum(seconds) / len(seconds), 0),
     ]
@@ -180,13 +181,13 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     return [
         Heading("Why the test loss climbs: over-confidence"),
         Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
-        Text(items=tuple(claims.overconfidence_text(group) for group in shown)),
+        Text(items=tuple(overconfidence_text(group) for group in shown)),
         Text(
             "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
             "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
             "confidence outgrows accuracy, even where not one more image is misjudged (Guo et al., 2017, “On "
             "Calibration of Modern Neural Networks”). The loss climbs by more than "
-            f"{claims.CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
+            f"{CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
         ),
     ]
 

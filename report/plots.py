@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def _add_grid(axes: Axes) -> None:
 
 def _number_epochs(axes: Axes) -> None:
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
 
 def _save_with_legend(figure: Figure, path: Path, columns: int = 3, handles: Sequence[Artist] = ()) -> None:
@@ -47,7 +48,12 @@ def _error_bar(estimate: Estimate) -> float | None:
     return estimate.half_width if estimate.has_interval else None
 
 
-def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: object) -> None:
+def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimate], width: float, **style: Any) -> None:
+    bars, error_bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
+    axes.bar(places, bars, width, yerr=error_bars, error_kw=dict(lw=0.8, capsize=2), **style)
+
+
+def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: Any) -> None:
     """Plot the mean over the seeds after each epoch, with a band from the least to the greatest."""
     epochs = range(1, group.epochs + 1)
     values = [list(group.values(column, epoch).values()) for epoch in epochs]
@@ -55,21 +61,16 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
         style = {"marker": "o"} | style  # a line of one point is none
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
     if len(group.runs) > 1:
-        axes.fill_between(
-            epochs, [min(row) for row in values], [max(row) for row in values], color=colour, alpha=0.2, lw=0
-        )
+        axes.fill_between(epochs, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
 
 
 def plot_parameters(path: Path) -> None:
     """Plot the parameters of every model of the table."""
-    rows = {model.name: model for model in models.TABLE}
-    names = [*rows]
+    names, counts = [model.name for model in models.TABLE], [model.parameters or 0 for model in models.TABLE]
     figure = new_figure(11, 4.2, "Trainable parameters of the models")
     axes = figure.subplots()
-    colours = {"Q1": BLUE, "Q2": VERMILION}
-    bars = axes.bar(names, [rows[name].parameters for name in names], color=[colours[rows[n].question] for n in names])
-    labels = [f"{rows[name].parameters:,}" for name in names]
-    axes.bar_label(bars, labels, rotation=90, padding=3, fontsize=8)
+    bars = axes.bar(names, counts, color=[VERMILION if name.startswith("Q2_") else BLUE for name in names])
+    axes.bar_label(bars, [f"{count:,}" for count in counts], rotation=90, padding=3, fontsize=8)
     axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(1e3, 3e7))
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
@@ -89,7 +90,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
         _plot_band(axes, group, f"train_{key}", BLUE, lw=1.2, ls="--", label="training (mean over the epoch)")
         _plot_band(axes, group, f"val_{key}", VERMILION, lw=1.4, label="validation")
         axes.set_title(f"{group.model}" + f"  (n = {len(group.runs)})" * (len(group.runs) > 1), fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1, nbins=5)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1, nbins=5)
         _add_grid(axes)
     for axes in panels[len(groups) :]:
         axes.axis("off")
@@ -114,9 +115,9 @@ def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
     _save_with_legend(figure, path)
 
 
-def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
+def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
     """Write each label near its point, tied to it, where it lies over the fewest points, intervals and labels."""
-    axes.figure.draw_without_rendering()  # only now is known where in the picture a point is
+    figure.draw_without_rendering()  # only now is known where in the picture a point is
     boxes = []  # of what a label should not lie over, in pixels
     for _, x, estimate, _ in labels:
         (left, low), (_, high) = (
@@ -130,7 +131,7 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]
         style = dict(textcoords="offset points", ha="center", va="center") | style
         # Try a dozen directions at five distances; of equally good places the first is taken.
         trial = axes.annotate(text, (x, estimate.mean), (0, 0), **style)
-        choices = []
+        choices: list[tuple[int, int, tuple[float, float], Bbox]] = []
         for reach in (1.0, 1.6, 2.4, 3.4, 4.6):
             for right, up in directions:
                 trial.set_position((20 * reach * right, 11 * reach * up))
@@ -147,25 +148,22 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
     """Plot the last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
     figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
     axes = figure.subplots()
-    best, labels = find_frontier(study.models), []
+    best, labels = find_frontier(study.models), list[tuple[str, float, Estimate, dict]]()
     for group in study.models:
         estimate = group.mean("val_accuracy")
         colour, marker = (VERMILION, "s") if group.model.startswith("Q2_") else (BLUE, "o")
         x = group.example.parameters
-        axes.errorbar(
-            x, estimate.mean, yerr=_error_bar(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3
-        )
-        style = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
+        axes.errorbar(x, estimate.mean, _error_bar(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3)
+        style: dict[str, Any] = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
         labels.append((group.model, x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
-    axes.set(
-        xscale="log", xlabel="trainable parameters (log scale)", ylabel="validation accuracy after the last epoch (%)"
-    )
+    axes.set(xscale="log", xlabel="trainable parameters (log scale)")
+    axes.set_ylabel("validation accuracy after the last epoch (%)")
     axes.margins(0.08, 0.12)
     axes.legend(loc="lower right", fontsize=9)
     _add_grid(axes)
-    _place_labels(axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
+    _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
@@ -180,14 +178,8 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None
         label = f"{group.shuffle} (n = {len(group.runs)})"
         _plot_band(over_epochs, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
         accuracies = [group.mean(f"val_accuracy_of_{name}") for name in classes]
-        by_class.bar(
-            [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))],
-            [accuracy.mean for accuracy in accuracies],
-            width,
-            yerr=[_error_bar(accuracy) or 0 for accuracy in accuracies],
-            error_kw=dict(lw=0.8, capsize=2),
-            color=colour,
-        )
+        places = [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))]
+        _plot_bars(by_class, places, accuracies, width, color=colour)
     for axes in (over_epochs, by_class):
         axes.axhline(100 / len(classes), color=GREY, ls=":", lw=1)
         axes.set_ylim(0, None)
@@ -236,20 +228,10 @@ def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Seque
     width = 0.8 / len(PUBLISHED_SHUFFLES)
     for axes, name in zip(panels, names):
         for i, shuffle in enumerate(PUBLISHED_SHUFFLES):
-            places, bars = [], []
-            for x, study in enumerate(studies.values()):
-                if group := study.group(name, shuffle):
-                    places.append(x + (i - 1) * width)
-                    bars.append(group.mean("val_accuracy"))
-            axes.bar(
-                places,
-                [bar.mean for bar in bars],
-                width,
-                yerr=[_error_bar(bar) or 0 for bar in bars],
-                error_kw=dict(lw=0.8, capsize=2),
-                color=SHUFFLE_STYLE[shuffle][0],
-                label=shuffle,
-            )
+            groups = {x: group for x, each in enumerate(studies.values()) if (group := each.group(name, shuffle))}
+            places = [x + (i - 1) * width for x in groups]
+            accuracies = [group.mean("val_accuracy") for group in groups.values()]
+            _plot_bars(axes, places, accuracies, width, color=SHUFFLE_STYLE[shuffle][0], label=shuffle)
         axes.axhline(10, color=GREY, ls=":", lw=1)
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
         _add_grid(axes)
@@ -272,20 +254,10 @@ def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogra
     lines = (("colour", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
     for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
         for label, shuffles, colour, marker in curves:
-            points = [
-                (size, group.mean("val_accuracy"))
-                for size, shuffle in zip(sizes, shuffles)
-                if (group := study.group(name, shuffle))
-            ]
-            axes.errorbar(
-                [size for size, _ in points],
-                [estimate.mean for _, estimate in points],
-                yerr=[_error_bar(estimate) or 0 for _, estimate in points],
-                color=colour,
-                marker=marker,
-                capsize=3,
-                label=label,
-            )
+            groups = {x: group for x, each in zip(sizes, shuffles) if (group := study.group(name, each))}
+            accuracies = [group.mean("val_accuracy") for group in groups.values()]
+            means, bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
+            axes.errorbar([*groups], means, yerr=bars, color=colour, marker=marker, capsize=3, label=label)
         for shuffle, label, colour in lines:
             if group := study.group(name, shuffle):
                 axes.axhline(group.mean("val_accuracy").mean, color=colour, ls="--", lw=1.2, label=label)
@@ -310,9 +282,8 @@ def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float
     axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for y, row in enumerate(values):
         for x, value in enumerate(row):
-            own = rows[y] == columns[x]
-            style = dict(fontsize=9, fontweight="bold" if own else "normal", color="black" if value > 55 else "white")
-            axes.text(x, y, f"{value:.0f}", ha="center", va="center", **style)
+            weight, colour = "bold" if rows[y] == columns[x] else "normal", "black" if value > 55 else "white"
+            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=9, fontweight=weight, color=colour)
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.set(xlabel="shuffle of the test images", ylabel="shuffle of training")
@@ -325,7 +296,7 @@ def plot_by_class(path: Path, title: str, network: Mapping[str, Estimate], histo
     axes = figure.subplots()
     for name, estimate in network.items():
         x = histogram[name]
-        bars = dict(xerr=_error_bar(x), yerr=_error_bar(estimate), elinewidth=0.7)
+        bars: dict[str, Any] = dict(xerr=_error_bar(x), yerr=_error_bar(estimate), elinewidth=0.7)
         axes.errorbar(x.mean, estimate.mean, color=BLUE, marker="o", ms=5, **bars)
         axes.annotate(name, (x.mean, estimate.mean), (6, 5), textcoords="offset points", fontsize=9)
     axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1)

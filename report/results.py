@@ -78,12 +78,6 @@ class SeedGroup:
         return stats.mean([value - before[seed] for seed, value in self.values(column, until).items()])
 
     @property
-    def gap(self) -> dict[int, float]:
-        """The generalisation gap by seed: training less validation accuracy, in points."""
-        val = self.values("val_accuracy")
-        return {seed: train - val[seed] for seed, train in self.values("train_accuracy").items()}
-
-    @property
     def min_loss_epoch(self) -> int:
         """The epoch where the mean validation loss is lowest."""
         return _find_lowest([*self._val_losses.values()]) + 1
@@ -267,12 +261,7 @@ def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], no
 
 
 def finite_float(value: float) -> float:
-    """Convert a number of a JSON file.
-
-    Raises:
-        TypeError: it is none.
-        ValueError: it is text that is none, or it is infinite or not a number.
-    """
+    """Convert a number of a JSON file; raise a ValueError where it is infinite or not a number."""
     if not math.isfinite(float(value)):
         raise ValueError(f"{value} where a number should be")
     return float(value)
@@ -290,14 +279,17 @@ def read_baselines(folder: Path) -> dict | None:
     content = files.read_json(path)
     try:
         content["data"]["sha256"]
-        for result in (content["baselines"][name] for name in (CHANCE, COLOUR, PIXELS)):
-            of_classes = result["per_class_accuracy"].values()
-            shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
-            if not all(0 <= share <= 1 for share in shares):
-                raise ValueError("an accuracy is not in [0, 1]")
-            if result["images"] < max(1, len(of_classes)):
-                raise ValueError("fewer images than classes")
-            result["about"]
-    except Exception as error:
+        is_whole = all(_is_baseline(content["baselines"][name]) for name in (CHANCE, COLOUR, PIXELS))
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+    if not is_whole:
+        raise RunnerError(f"{path} can't be read: it is not the result of baselines")
     return content
+
+
+def _is_baseline(result: dict) -> bool:
+    of_classes = result["per_class_accuracy"].values()
+    shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
+    return (
+        "about" in result and all(0 <= share <= 1 for share in shares) and result["images"] >= max(1, len(of_classes))
+    )

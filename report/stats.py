@@ -1,8 +1,7 @@
 """Means over seeds and differences between groups of runs, each with its 95 % interval.
 
-A seed fixes the initial weights and the order of the images, so that runs of two models at one seed are a pair. The
-intervals are Student's t: they say how far the mean over these few seeds may be from the mean over all seeds, not how
-it would be on other images.
+A seed fixes the initial weights and the order of the images, so runs of two models at one seed are a pair. The
+intervals are Student's t: how far the mean over these seeds may be from that over all, not what other images would do.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import scipy.stats
+from scipy.stats import norm, pearsonr, spearmanr, t
 
-LEVEL = 0.95  # of every interval
-QUANTILE = (1 + LEVEL) / 2  # where a two-sided interval of that level ends
+QUANTILE = 0.975  # where a two-sided 95 % interval ends
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,9 @@ class Estimate:
         return math.isfinite(self.half_width)
 
 
-@dataclass(frozen=True)
-class PooledSd:
-    """The standard deviation between seeds that several groups of runs have in common, and its degrees of freedom."""
-
-    sd: float
-    degrees: int
+class PooledSd(NamedTuple):
+    sd: float  # between seeds, which several groups of runs have in common
+    degrees: int  # of freedom
 
 
 def mean(values: Sequence[float], method: str = "") -> Estimate:
@@ -55,7 +51,7 @@ def mean(values: Sequence[float], method: str = "") -> Estimate:
     if n < 2 or any(map(math.isnan, values)):
         return Estimate(statistics.fmean(values), n, method=method)
     sd = statistics.stdev(values)
-    half_width = float(scipy.stats.t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n)
+    half_width = float(t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n)
     return Estimate(statistics.fmean(values), n, sd, half_width, method)
 
 
@@ -65,8 +61,9 @@ def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
     degrees = sum(len(group) - 1 for group in groups)
     if not degrees:
         return None
-    squares = sum(statistics.variance(group) * (len(group) - 1) for group in groups)
-    return PooledSd(math.sqrt(squares / degrees), degrees)
+    return PooledSd(
+        math.sqrt(sum(statistics.variance(group) * (len(group) - 1) for group in groups) / degrees), degrees
+    )
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float], pooled_sd: PooledSd | None = None) -> Estimate:
@@ -81,25 +78,23 @@ def difference(a: Mapping[int, float], b: Mapping[int, float], pooled_sd: Pooled
     gap, n = statistics.fmean(a.values()) - statistics.fmean(b.values()), min(len(a), len(b))
     if pooled_sd is None:
         return Estimate(gap, n)
-    scale = pooled_sd.sd * math.sqrt(1 / len(a) + 1 / len(b))
-    return Estimate(gap, n, pooled_sd.sd, float(scipy.stats.t.ppf(QUANTILE, pooled_sd.degrees)) * scale, "pooled")
+    half_width = float(t.ppf(QUANTILE, pooled_sd.degrees)) * pooled_sd.sd * math.sqrt(1 / len(a) + 1 / len(b))
+    return Estimate(gap, n, pooled_sd.sd, half_width, "pooled")
 
 
 def difference_independent(a: Estimate, b: Estimate) -> Estimate:
-    """Subtract two independent estimates; the interval follows from theirs."""
+    """Subtract two independent estimates."""
     return Estimate(a.mean - b.mean, a.n, half_width=math.hypot(a.half_width, b.half_width))
 
 
 def proportion(percent: float, n: int) -> Estimate:
     """Estimate a share of ``n`` images in percent, with its interval by the normal distribution."""
     sd = math.sqrt(percent * (100 - percent))
-    return Estimate(percent, n, sd, float(scipy.stats.norm.ppf(QUANTILE)) * sd / math.sqrt(n))
+    return Estimate(percent, n, sd, float(norm.ppf(QUANTILE)) * sd / math.sqrt(n))
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
-    """Compute Pearson's r of two lists of n values each, and the ends of its 95 % interval, which is Fisher's.
-
-    The interval takes the pairs for independent draws of a bivariate normal distribution, which ten classes hardly are.
+    """Compute Pearson's r and the ends of its 95 % interval: Fisher's, for independent pairs of normal values.
 
     Raises:
         ValueError: the lists differ in length, have fewer than four values, or all values of one are equal.
@@ -108,11 +103,11 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
         raise ValueError(f"{len(x)} and {len(y)} values: a correlation with an interval takes two lists of at least 4")
     if min(x) == max(x) or min(y) == max(y):
         raise ValueError("all values of a list are equal: there is no correlation")
-    found = scipy.stats.pearsonr(x, y)
-    interval = found.confidence_interval(LEVEL)
-    return float(found.statistic), float(interval.low), float(interval.high)
+    r = pearsonr(x, y)
+    interval = r.confidence_interval(0.95)
+    return float(r.statistic), float(interval.low), float(interval.high)
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Compute Spearman's rank correlation of two lists of the same length."""
-    return float(scipy.stats.spearmanr(x, y).statistic)
+    return float(spearmanr(x, y).statistic)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from report import stats
 from report.stats import Estimate
 
-# ---- verdicts --------------------------------------------------------------------------------------------------------
-
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decided"
 
 
@@ -27,9 +25,6 @@ def combine(verdicts: Iterable[str]) -> str:
     """Join verdicts: ``HOLDS`` if all do, ``FAILS`` if one does, else ``UNDECIDED``."""
     different = set(verdicts)
     return FAILS if FAILS in different else UNDECIDED if UNDECIDED in different else HOLDS
-
-
-# ---- phrases ---------------------------------------------------------------------------------------------------------
 
 
 def _with_interval(estimate: Estimate, form: str, separator: str = " ") -> str:
@@ -55,9 +50,6 @@ def format_nats(estimate: Estimate) -> str:
 def format_settings(settings: Iterable[tuple[str, object]]) -> str:
     """Name the settings that differ from the defaults, e.g. ``recipe fast, epochs 2``."""
     return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
-
-
-# ---- cells of a table ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
