@@ -1,22 +1,23 @@
-"""The figures of a report: what many runs show side by side."""
+"""The figures of a report: many runs side by side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from matplotlib.transforms import Bbox
 
 import models
-from estimates import Estimate
-from outcomes import Group, Study
-from runner.config import PUBLISHED_SHUFFLES
+from report.results import SeedGroup, Study, find_frontier
+from report.stats import Estimate
+from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
 from utils import BLUE, GREY, VERMILION, new_figure, save_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,34 +27,50 @@ PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 
 
-def _grid(axes: Axes) -> None:
+def _add_grid(axes: Axes) -> None:
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
 
 
-def _band(axes: Axes, group: Group, column: str, colour: str, **style: object) -> None:
-    """The mean over the seeds after each epoch, with a band from the least to the greatest."""
+def _number_epochs(axes: Axes) -> None:
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def _save_with_legend(figure: Figure, path: Path, columns: int = 3, handles: Sequence[Artist] = ()) -> None:
+    """Save a figure with a legend below it, by default that of its first axes."""
+    handles = handles or figure.axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    save_figure(figure, path, COLOURS_PER_FIGURE)
+
+
+def _error_bar(estimate: Estimate) -> float | None:
+    return estimate.half_width if estimate.has_interval else None
+
+
+def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimate], width: float, **style: Any) -> None:
+    bars, error_bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
+    axes.bar(places, bars, width, yerr=error_bars, error_kw=dict(lw=0.8, capsize=2), **style)
+
+
+def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: Any) -> None:
+    """Plot the mean over the seeds after each epoch, with a band from the least to the greatest."""
     epochs = range(1, group.epochs + 1)
-    values = [list(group.at(column, epoch).values()) for epoch in epochs]
+    values = [list(group.values(column, epoch).values()) for epoch in epochs]
     if group.epochs == 1:
         style = {"marker": "o"} | style  # a line of one point is none
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
     if len(group.runs) > 1:
-        axes.fill_between(
-            epochs, [min(row) for row in values], [max(row) for row in values], color=colour, alpha=0.2, lw=0
-        )
+        axes.fill_between(epochs, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
 
 
 def plot_parameters(path: Path) -> None:
-    """The parameters of every model of the table."""
-    rows = {model.name: model for model in models.TABLE}
-    names = [*rows]
+    """Plot the parameters of every model of the table."""
+    names, counts = [model.name for model in models.TABLE], [model.parameters or 0 for model in models.TABLE]
     figure = new_figure(11, 4.2, "Trainable parameters of the models")
     axes = figure.subplots()
-    colours = {"Q1": BLUE, "Q2": VERMILION}
-    bars = axes.bar(names, [rows[name].parameters for name in names], color=[colours[rows[n].question] for n in names])
-    labels = [f"{rows[name].parameters:,}" for name in names]
-    axes.bar_label(bars, labels, rotation=90, padding=3, fontsize=8)
+    bars = axes.bar(names, counts, color=[VERMILION if name.startswith("Q2_") else BLUE for name in names])
+    axes.bar_label(bars, [f"{count:,}" for count in counts], rotation=90, padding=3, fontsize=8)
     axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(1e3, 3e7))
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
@@ -63,54 +80,48 @@ def plot_parameters(path: Path) -> None:
 
 
 def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
-    """Small multiples: a panel per model with the same axes, ``key`` (loss or accuracy) over the epochs."""
+    """Plot ``key`` (loss or accuracy) over the epochs: a panel per model, with the same axes."""
     groups = study.models
     columns = min(PANELS_PER_ROW, len(groups))
     rows = math.ceil(len(groups) / columns)
     figure = new_figure(2 * columns + 0.8, 1.7 * rows + 1.1, f"{label}, all models on {study.data['name']}")
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, group in zip(panels, groups):
-        _band(axes, group, f"train_{key}", BLUE, lw=1.2, ls="--", label="training (mean over the epoch)")
-        _band(axes, group, f"val_{key}", VERMILION, lw=1.4, label="validation")
+        _plot_band(axes, group, f"train_{key}", BLUE, lw=1.2, ls="--", label="training (mean over the epoch)")
+        _plot_band(axes, group, f"val_{key}", VERMILION, lw=1.4, label="validation")
         axes.set_title(f"{group.model}" + f"  (n = {len(group.runs)})" * (len(group.runs) > 1), fontsize=9)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1, nbins=5)
-        _grid(axes)
+        axes.locator_params(axis="x", integer=True, min_n_ticks=1, nbins=5)
+        _add_grid(axes)
     for axes in panels[len(groups) :]:
         axes.axis("off")
     for axes in panels[len(groups) - columns : len(groups)]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", fontsize=9)
     figure.supylabel(label, fontsize=9)
-    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _save_with_legend(figure, path, columns=2)
 
 
-def axes_labels(figure) -> tuple[list, list[str]]:
-    return figure.axes[0].get_legend_handles_labels()
-
-
-def plot_overlay(path: Path, study: Study, groups: Sequence[Group]) -> None:
-    """Loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
+def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+    """Plot loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
     figure = new_figure(10, 4.4, f"{', '.join(group.model for group in groups)} on {study.data['name']}")
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
         for group, colour, marker in zip(groups, COLOURS * 4, MARKERS * 4):
-            _band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{group.model} training")
+            _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{group.model} training")
             style = dict(marker=marker, markersize=4, lw=1.5, label=f"{group.model} validation")
-            _band(axes, group, f"val_{key}", colour, **style)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        _grid(axes)
-    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+            _plot_band(axes, group, f"val_{key}", colour, **style)
+        axes.set_ylabel(label)
+        _number_epochs(axes)
+        _add_grid(axes)
+    _save_with_legend(figure, path)
 
 
-def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
-    """Writes each label near its point, tied to it, where the least of it lies over points, intervals and labels."""
-    axes.figure.draw_without_rendering()  # only now is known where in the picture a point is
-    boxes = []
+def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
+    """Write each label near its point, tied to it, where it lies over the fewest points, intervals and labels."""
+    figure.draw_without_rendering()  # only now is known where in the picture a point is
+    boxes = []  # of what a label should not lie over, in pixels
     for _, x, estimate, _ in labels:
         (left, low), (_, high) = (
-            axes.transData.transform((x, estimate.mean + sign * (estimate.half or 0))) for sign in (-1, 1)
+            axes.transData.transform((x, estimate.mean + sign * (_error_bar(estimate) or 0))) for sign in (-1, 1)
         )
         boxes.append(Bbox.from_extents(left - 8, low - 8, left + 8, high + 8))
     directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
@@ -118,8 +129,9 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]
     backing = dict(color="white", alpha=0.7, lw=0, pad=0)
     for text, x, estimate, style in labels:
         style = dict(textcoords="offset points", ha="center", va="center") | style
+        # Try a dozen directions at five distances; of equally good places the first is taken.
         trial = axes.annotate(text, (x, estimate.mean), (0, 0), **style)
-        choices = []
+        choices: list[tuple[int, int, tuple[float, float], Bbox]] = []
         for reach in (1.0, 1.6, 2.4, 3.4, 4.6):
             for right, up in directions:
                 trial.set_position((20 * reach * right, 11 * reach * up))
@@ -132,41 +144,31 @@ def _place_labels(axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]
         boxes.append(box)
 
 
-def frontier(groups: Sequence[Group]) -> list[Group]:
-    """The models that no other one beats with as few parameters, from the smallest to the largest."""
-    best: list[Group] = []
-    for group in sorted(groups, key=lambda group: (group.any.parameters, -group.mean("val_accuracy").mean)):
-        if not best or group.mean("val_accuracy").mean > best[-1].mean("val_accuracy").mean:
-            best.append(group)
-    return best
-
-
 def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
-    """The last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
+    """Plot the last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
     figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
     axes = figure.subplots()
-    best, labels = frontier(study.models), []
+    best, labels = find_frontier(study.models), list[tuple[str, float, Estimate, dict]]()
     for group in study.models:
         estimate = group.mean("val_accuracy")
         colour, marker = (VERMILION, "s") if group.model.startswith("Q2_") else (BLUE, "o")
-        x = group.any.parameters
-        axes.errorbar(x, estimate.mean, yerr=estimate.half, color=colour, marker=marker, ms=6, capsize=3, zorder=3)
-        style = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
+        x = group.example.parameters
+        axes.errorbar(x, estimate.mean, _error_bar(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3)
+        style: dict[str, Any] = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
         labels.append((group.model, x, estimate, style))
-    xs, ys = [group.any.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
+    xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
-    axes.set(
-        xscale="log", xlabel="trainable parameters (log scale)", ylabel="validation accuracy after the last epoch (%)"
-    )
+    axes.set(xscale="log", xlabel="trainable parameters (log scale)")
+    axes.set_ylabel("validation accuracy after the last epoch (%)")
     axes.margins(0.08, 0.12)
     axes.legend(loc="lower right", fontsize=9)
-    _grid(axes)
-    _place_labels(axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
+    _add_grid(axes)
+    _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
-def plot_shuffles(path: Path, study: Study, groups: Sequence[Group]) -> None:
-    """One model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
+def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+    """Plot one model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
     figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
     over_epochs, by_class = figure.subplots(1, 2, width_ratios=(1, 1.7))
     classes = study.data["classes"]
@@ -174,52 +176,41 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[Group]) -> None:
     for i, group in enumerate(groups):
         colour, marker = SHUFFLE_STYLE[group.shuffle]
         label = f"{group.shuffle} (n = {len(group.runs)})"
-        _band(over_epochs, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
-        estimates = [group.mean(f"val_accuracy_of_{name}") for name in classes]
-        by_class.bar(
-            [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))],
-            [estimate.mean for estimate in estimates],
-            width,
-            yerr=[estimate.half or 0 for estimate in estimates],
-            error_kw=dict(lw=0.8, capsize=2),
-            color=colour,
-        )
+        _plot_band(over_epochs, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
+        accuracies = [group.mean(f"val_accuracy_of_{name}") for name in classes]
+        places = [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))]
+        _plot_bars(by_class, places, accuracies, width, color=colour)
     for axes in (over_epochs, by_class):
         axes.axhline(100 / len(classes), color=GREY, ls=":", lw=1)
         axes.set_ylim(0, None)
-        _grid(axes)
-    over_epochs.set(xlabel="epoch", ylabel="validation accuracy (%)")
-    over_epochs.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        _add_grid(axes)
+    over_epochs.set_ylabel("validation accuracy (%)")
+    _number_epochs(over_epochs)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
     by_class.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 5 else 0, fontsize=9)
-    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _save_with_legend(figure, path)
 
 
-def plot_calibration(path: Path, study: Study, groups: Sequence[Group]) -> None:
-    """Validation loss above, confidence and accuracy below, over the epochs: a column per model."""
+def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+    """Plot validation loss above, confidence and accuracy below, over the epochs: a column per model."""
     figure = new_figure(max(5, 2.6 * len(groups) + 1), 5, f"Loss, accuracy and confidence on {study.data['name']}")
     above, below = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
     for loss, share, group in zip(above, below, groups):
-        _band(loss, group, "val_loss", VERMILION, marker="s", markersize=3, label="validation loss")
-        _band(share, group, "val_accuracy", VERMILION, marker="s", markersize=3, label="validation accuracy")
-        _band(share, group, "val_confidence", BLUE, marker="o", markersize=3, ls="--", label="mean confidence")
+        _plot_band(loss, group, "val_loss", VERMILION, marker="s", markersize=3, label="validation loss")
+        _plot_band(share, group, "val_accuracy", VERMILION, marker="s", markersize=3, label="validation accuracy")
+        _plot_band(share, group, "val_confidence", BLUE, marker="o", markersize=3, ls="--", label="mean confidence")
         loss.set_title(group.model, fontsize=10)
-        share.set_xlabel("epoch")
-        share.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        _grid(loss)
-        _grid(share)
+        _number_epochs(share)
+        _add_grid(loss)
+        _add_grid(share)
     above[0].set_ylabel("loss (nats)")
     below[0].set_ylabel("%")
     handles = [*above[0].get_legend_handles_labels()[0], *below[0].get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _save_with_legend(figure, path, handles=handles)
 
 
 def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
-    """The runs' own pictures of samples, one below the other."""
-    from matplotlib.image import imread
-
+    """Show the runs' own pictures of samples, one below the other."""
     images = [imread(picture) for picture in pictures]
     heights = [image.shape[0] / image.shape[1] for image in images]
     figure = new_figure(9, 9 * sum(heights) + 0.4, "Images as the network gets them")
@@ -230,66 +221,43 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
 
 
 def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> None:
-    """Accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
+    """Plot accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
     figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
     panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False).flat
     labels = [" +\n".join(cues) for cues in studies]
     width = 0.8 / len(PUBLISHED_SHUFFLES)
     for axes, name in zip(panels, names):
         for i, shuffle in enumerate(PUBLISHED_SHUFFLES):
-            places, bars = [], []
-            for x, study in enumerate(studies.values()):
-                if group := study.group(name, shuffle):
-                    places.append(x + (i - 1) * width)
-                    bars.append(group.mean("val_accuracy"))
-            axes.bar(
-                places,
-                [bar.mean for bar in bars],
-                width,
-                yerr=[bar.half or 0 for bar in bars],
-                error_kw=dict(lw=0.8, capsize=2),
-                color=SHUFFLE_STYLE[shuffle][0],
-                label=shuffle,
-            )
+            groups = {x: group for x, each in enumerate(studies.values()) if (group := each.group(name, shuffle))}
+            places = [x + (i - 1) * width for x in groups]
+            accuracies = [group.mean("val_accuracy") for group in groups.values()]
+            _plot_bars(axes, places, accuracies, width, color=SHUFFLE_STYLE[shuffle][0], label=shuffle)
         axes.axhline(10, color=GREY, ls=":", lw=1)
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
-        _grid(axes)
+        _add_grid(axes)
     axes.set_xticks(range(len(labels)), labels, fontsize=9)
-    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _save_with_legend(figure, path)
 
 
-def plot_neighbourhoods(
-    path: Path, study: Study, names: Sequence[str], sizes: Sequence[int], histogram: float | None
-) -> None:
-    """Accuracy against the size of the blocks: a panel for each model, with 95 % intervals over seeds.
+def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogram: float | None) -> None:
+    """Plot accuracy against the size of the blocks: a panel for each model, with 95 % intervals over seeds.
 
     Args:
-        sizes: of the blocks, in pixels; one pixel and the whole image are the ends of each curve.
         histogram: accuracy in percent of a classifier that sees the colour histogram alone.
     """
+    sizes = (1, *BLOCK_SIZES, 32)  # in pixels; one pixel and the whole image are the ends of each curve
     figure = new_figure(max(7.5, 5.2 * len(names) + 0.6), 4.8, f"How large a neighbourhood? {study.data['name']}")
     curves = (
-        ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in sizes), "none"], BLUE, "o"),
-        ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in sizes), "fixed"], VERMILION, "s"),
+        ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in BLOCK_SIZES), "none"], BLUE, "o"),
+        ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in BLOCK_SIZES), "fixed"], VERMILION, "s"),
     )
     lines = (("colour", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
     for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
         for label, shuffles, colour, marker in curves:
-            points = [
-                (size, group.mean("val_accuracy"))
-                for size, shuffle in zip((1, *sizes, 32), shuffles)
-                if (group := study.group(name, shuffle))
-            ]
-            axes.errorbar(
-                [size for size, _ in points],
-                [estimate.mean for _, estimate in points],
-                yerr=[estimate.half or 0 for _, estimate in points],
-                color=colour,
-                marker=marker,
-                capsize=3,
-                label=label,
-            )
+            groups = {x: group for x, each in zip(sizes, shuffles) if (group := study.group(name, each))}
+            accuracies = [group.mean("val_accuracy") for group in groups.values()]
+            means, bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
+            axes.errorbar([*groups], means, yerr=bars, color=colour, marker=marker, capsize=3, label=label)
         for shuffle, label, colour in lines:
             if group := study.group(name, shuffle):
                 axes.axhline(group.mean("val_accuracy").mean, color=colour, ls="--", lw=1.2, label=label)
@@ -297,17 +265,16 @@ def plot_neighbourhoods(
             axes.axhline(histogram, color=COLOURS[4], ls="-.", lw=1.2, label="colour histogram alone")
         axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
         axes.set(xscale="log", xlabel="K (pixels)")
-        axes.set_xticks((1, *sizes, 32), map(str, (1, *sizes, 32)))
+        axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
         axes.set_title(name, fontsize=10)
-        _grid(axes)
+        _add_grid(axes)
     figure.axes[0].set(ylabel="validation accuracy after the last epoch (%)", ylim=(0, 100))
-    figure.legend(*axes_labels(figure), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _save_with_legend(figure, path)
 
 
 def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
-    """Accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
+    """Show accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
     rows, columns = list(table), list(next(iter(table.values())))
     values = [[table[row][column] for column in columns] for row in rows]
     figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, title)
@@ -315,32 +282,25 @@ def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float
     axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for y, row in enumerate(values):
         for x, value in enumerate(row):
-            own = rows[y] == columns[x]
-            style = dict(fontsize=9, fontweight="bold" if own else "normal", color="black" if value > 55 else "white")
-            axes.text(x, y, f"{value:.0f}", ha="center", va="center", **style)
+            weight, colour = "bold" if rows[y] == columns[x] else "normal", "black" if value > 55 else "white"
+            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=9, fontweight=weight, color=colour)
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.set(xlabel="shuffle of the test images", ylabel="shuffle of training")
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
-def plot_by_class(path: Path, title: str, own: Mapping[str, Estimate], known: Mapping[str, Estimate]) -> None:
-    """A network's accuracy in each class against the colour histogram's, with 95 % intervals.
-
-    Args:
-        own: the network's, in percent, by class.
-        known: the colour histogram's.
-    """
+def plot_by_class(path: Path, title: str, network: Mapping[str, Estimate], histogram: Mapping[str, Estimate]) -> None:
+    """Plot a network's accuracy in each class, in percent, against the colour histogram's, with 95 % intervals."""
     figure = new_figure(6, 5.4, title)
     axes = figure.subplots()
-    for name, estimate in own.items():
-        x = known[name]
-        axes.errorbar(
-            x.mean, estimate.mean, xerr=x.half, yerr=estimate.half, color=BLUE, marker="o", ms=5, elinewidth=0.7
-        )
+    for name, estimate in network.items():
+        x = histogram[name]
+        bars: dict[str, Any] = dict(xerr=_error_bar(x), yerr=_error_bar(estimate), elinewidth=0.7)
+        axes.errorbar(x.mean, estimate.mean, color=BLUE, marker="o", ms=5, **bars)
         axes.annotate(name, (x.mean, estimate.mean), (6, 5), textcoords="offset points", fontsize=9)
     axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1)
     axes.set(xlabel="colour histogram alone, accuracy (%)", ylabel="network, accuracy (%)", xlim=(0, None))
     axes.set_ylim(0, None)
-    _grid(axes)
+    _add_grid(axes)
     save_figure(figure, path, COLOURS_PER_FIGURE)

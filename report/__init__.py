@@ -1,0 +1,1 @@
+"""Reports on many runs, made from their files: ``python -m report``."""

@@ -1,0 +1,189 @@
+"""Synthetic images whose class is carried by known cues: what each shuffle takes of them, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import models
+from report import plots
+from report.claims import CHANCE_PERCENT
+from report.page import Block, Figure, Heading, Table, Text
+from report.results import NoRuns, Study, finite_float, read_run_json, read_study
+from report.text import (
+    Cell,
+    accuracy_cell,
+    count_cell,
+    decide,
+    diff_cell,
+    format_percent,
+    format_points,
+    format_settings,
+    number_cell,
+)
+from runner import files
+from runner.config import CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, cue_strengths
+
+Cues = tuple[str, ...]  # what carries the class, in words
+
+MARGIN = 5.0  # points of accuracy within which a cue has survived a shuffle, and a network is at chance
+
+# Expected of what has convolutions and ReLU alone; an affine network knows of no neighbourhood to begin with.
+TEXTURE_FALLS = "texture falls in a fixed shuffle"
+
+TEMPLATE_COLUMNS = (
+    "cues", "model", "shuffle", "runs", "the same in all places (%)", "own score: mean", "standard deviation",
+    "others' standard deviation", "own is highest (%)", "own is lowest (%)",
+)  # fmt: skip
+
+
+def read_studies(root: Path) -> dict[Cues, Study]:
+    """Read the studies on synthetic images in ``root`` by what carries the class, single cues first."""
+    studies: dict[Cues, Study] = {}
+    for path in sorted(root.glob("synthetic*")):
+        try:
+            study = read_study(path)
+        except NoRuns:
+            continue
+        config = study.runs[0].config
+        labels = [
+            cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in cue_strengths(config.cues).items()
+        ]
+        if labels and config.data_seed:
+            labels.append(f"data seed {config.data_seed}")
+        if labels:
+            studies[tuple(labels)] = study
+
+    def order(labels: Cues) -> tuple:
+        return len(labels), [CUES.index(cue) for label in labels if (cue := label.split()[0]) in CUES], labels
+
+    return {labels: studies[labels] for labels in sorted(studies, key=order)}
+
+
+def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
+    """Show accuracy by cue, shuffle and model on the synthetic images in ``root``, and whether it is as expected."""
+    studies = read_studies(root)
+    if not studies:
+        return []
+    names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
+    path = folder / "cues.png"
+    plots.plot_cues(path, studies, names)
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for name in names:
+            groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
+            if any(groups):
+                cells = [accuracy_cell(group.values("val_accuracy").values()) if group else "" for group in groups]
+                rows.append(
+                    [" + ".join(cues), name, count_cell(max(len(group.runs) for group in groups if group)), *cells]
+                )
+    return [
+        Heading("Calibration: images whose answer is known"),
+        Text(
+            "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
+            "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
+            f"here is what the shuffle takes away. Settings: {settings_text(studies)}. Accuracy is that on the test "
+            "images; chance is 10 %."
+        ),
+        Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
+        Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
+        Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
+        Table(("expected", "model", "verdict", "measured"), list(check_expectations(studies, names)), sortable=False),
+        *partial_shuffle_blocks(studies),
+        *template_blocks(studies, notes),
+    ]
+
+
+def settings_text(studies: dict[Cues, Study]) -> str:
+    """Name the settings of all studies, with the cues that each are of where they are not all the same."""
+    cues_of: dict[str, list[str]] = {}
+    for cues, study in studies.items():
+        cues_of.setdefault(format_settings(study.settings), []).append(" + ".join(cues))
+    if len(cues_of) == 1:
+        return next(iter(cues_of))
+    return "; ".join(f"{settings} ({', '.join(cues)})" for settings, cues in cues_of.items())
+
+
+def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator[list[str | Cell]]:
+    """Make a row for each expectation of a cue alone and each model: in words, verdict, the figures it rests on."""
+    rules = (
+        ("colour", "colour survives a per-image shuffle", "per-image", -MARGIN, True),
+        ("position", "position survives a fixed shuffle", "fixed", -MARGIN, True),
+        ("position", "position falls to chance in a per-image shuffle", "per-image", None, False),
+        ("texture", TEXTURE_FALLS, "fixed", -MARGIN, False),
+        ("texture", "texture falls to chance in a per-image shuffle", "per-image", None, False),
+    )
+    for cue, statement, shuffle, limit, above in rules:
+        study = studies.get((cue,))
+        if not study:
+            continue
+        for name in names:
+            plain, group = study.group(name), study.group(name, shuffle)
+            if not plain or not group or (statement == TEXTURE_FALLS and not is_convolutional(name)):
+                continue
+            if limit is None:
+                estimate, what = study.difference_from_constant(group, CHANCE_PERCENT), "from chance"
+                verdict = decide(estimate, MARGIN, above)
+            else:
+                estimate, what = study.difference(group, plain), "from no shuffle"
+                verdict = decide(estimate, limit, above)
+            reason = f"{format_percent(group.mean('val_accuracy'))}, {format_points(estimate)} {what}"
+            yield [statement, name, verdict, reason]
+
+
+def is_convolutional(name: str) -> bool:
+    """Tell whether a network is one of the 27 and has ReLU; of own models it is not known whether they convolve."""
+    rows = models.REGISTRY.values()
+    return any(model.name == name and model.relu and model.known_from != models.OWN for model in rows)
+
+
+def partial_shuffle_blocks(studies: dict[Cues, Study]) -> list[Block]:
+    """Show what the shuffles between the extremes leave of cues."""
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for group in (group for group in study.groups.values() if group.shuffle in PARTIAL_SHUFFLES):
+            plain = study.group(group.model)
+            lost: str | Cell = diff_cell(study.difference(group, plain)) if plain else ""
+            left = accuracy_cell(group.values("val_accuracy").values())
+            rows.append([" + ".join(cues), group.model, group.shuffle, count_cell(len(group.runs)), left, lost])
+    if not rows:
+        return []
+    return [
+        Text("Between the extremes, where block:K moves blocks of K×K pixels and within:K the pixels inside each:"),
+        Table(("cues", "model", "shuffle", "runs", "accuracy (%)", "less none"), rows),
+    ]
+
+
+def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]:
+    """Show what the templates of affine networks have learnt of cues: means over the seeds."""
+    rows: list[list[str | Cell]] = []
+    for cues, study in studies.items():
+        for group in study.groups.values():
+            facts = [read_run_json(run, files.MATRIX_FACTS, template_facts, notes) for run in group.runs.values()]
+            if readable := [each for each in facts if each]:
+                cells = [number_cell(fmean(values), 1) for values in zip(*readable)]
+                rows.append([" + ".join(cues), group.model, group.shuffle, count_cell(len(readable)), *cells])
+    if not rows:
+        return []
+    return [
+        Text(
+            "What the templates of affine networks have learnt: how much of their squared weights is the same in all "
+            "places; and what the test images score for their own class and for the others, where a score is a logit "
+            "less the mean of the image's ten."
+        ),
+        Table(TEMPLATE_COLUMNS, rows),
+    ]
+
+
+def template_facts(facts: dict) -> list[float]:
+    """Return the numbers of ``TEMPLATE_COLUMNS`` from a ``matrix.json``."""
+    scores = facts["scores"]
+    return [
+        100 * finite_float(facts["uniform_share"]),
+        finite_float(scores["own_mean"]),
+        finite_float(scores["own_sd"]),
+        finite_float(scores["others_sd"]),
+        100 * finite_float(scores["own_highest"]),
+        100 * finite_float(scores["own_lowest"]),
+    ]

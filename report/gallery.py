@@ -1,0 +1,282 @@
+"""What the networks look at: shuffles between the extremes, transfers, colours, and affine networks as one matrix.
+
+It is made of what is there: runs with the shuffles between the extremes, ``transfer.json`` and ``matrix.json`` in the
+folders of runs, ``baselines.json`` in that of the data set, and beside that the folders of synthetic images.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import fmean
+
+import models
+from report import claims, plots, stats
+from report.cues import cue_section
+from report.page import Block, Figure, Heading, Table, Text
+from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
+from report.text import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Cell,
+    accuracy_cell,
+    count_cell,
+    decide,
+    diff_cell,
+    format_points,
+    number_cell,
+)
+from runner import files
+from runner.config import BLOCK_SIZES, PARTIAL_SHUFFLES, SHUFFLES
+from runner.errors import RunnerError
+
+
+def compose(study: Study, folder: Path) -> list[Block]:
+    """Make the gallery of ``study``, with its figures written to ``folder``; empty where there is nothing for one."""
+    baselines = None
+    try:
+        content = read_baselines(study.folder)
+        if content and content["data"]["sha256"] == study.data["sha256"]:
+            baselines = content["baselines"]
+    except RunnerError as error:
+        study.notes.append(str(error))
+    sections = [
+        *cue_section(study.folder.parent, folder, study.notes),
+        *neighbourhood_section(study, folder, baselines),
+        *transfer_section(study, folder),
+        *colour_section(study, folder, baselines),
+        *affine_section(study, baselines),
+    ]
+    return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
+
+
+# ---- shuffles between the extremes ----------------------------------------------------------------------------------
+
+
+def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
+    """Show accuracy against the size of the blocks that are moved, or moved in."""
+    names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
+    if not names:
+        return []
+    path = folder / "neighbourhoods.png"
+    histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
+    plots.plot_neighbourhoods(path, study, names, histogram)
+    shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
+    rows: list[list[str | Cell]] = []
+    for shuffle in shuffles:
+        row: list[str | Cell] = [shuffle]
+        for name in names:
+            group, plain = study.group(name, shuffle), study.group(name)
+            row += [accuracy_cell(group.values("val_accuracy").values()) if group else ""]
+            row += [diff_cell(study.difference(group, plain)) if group and plain and group is not plain else ""]
+        rows.append(row)
+    columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
+    return [
+        Heading("How large a neighbourhood does the network need?"),
+        Text(
+            "block:K moves blocks of K×K pixels and leaves their inside: what is next to what survives, within K "
+            "pixels. within:K moves the pixels inside each block and leaves the blocks: where things are survives, to "
+            "K pixels. Both are one permutation for all images, as fixed is; with blocks of one pixel, or pixels moved "
+            "within all of the image, they are fixed. colour takes the colours and moves nothing. Intervals are over "
+            "seeds of the weights and of the order; all runs of a shuffle have the same permutation."
+        ),
+        Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
+        Table(("shuffle", *columns), rows),
+        Text(items=tuple(verdict for name in names if (verdict := neighbourhood_verdict(study, name)))),
+    ]
+
+
+def neighbourhood_verdict(study: Study, name: str) -> str:
+    """Name the smallest blocks that decidedly keep more than half of what a fixed shuffle takes, in a sentence."""
+    plain, fixed = study.group(name), study.group(name, "fixed")
+    blocks = {size: group for size in BLOCK_SIZES if (group := study.group(name, f"block:{size}"))}
+    if not plain or not fixed or not blocks:
+        return ""
+    cost = study.difference(fixed, plain)
+    if (verdict := decide(cost, above=False)) != HOLDS:
+        return f"{name}: that a fixed shuffle takes anything: {verdict}, {format_points(cost)}."
+    below, above = fixed.values("val_accuracy"), plain.values("val_accuracy")
+    middle = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
+    if not middle:
+        return ""
+    for size, group in blocks.items():
+        beyond = stats.difference(group.values("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
+        if decide(beyond) == HOLDS:
+            return (
+                f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
+                f"what a fixed shuffle takes: {format_points(beyond)} from the middle."
+            )
+    largest = max(blocks)
+    return f"{name}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
+
+
+# ---- trained on one, tested on another ------------------------------------------------------------------------------
+
+
+def transfer_section(study: Study, folder: Path) -> list[Block]:
+    """Show the accuracy of runs with one shuffle on images with another."""
+    blocks: list[Block] = []
+    for name in dict.fromkeys(model for model, _ in study.groups):
+        table = {}
+        for shuffle in SHUFFLES:
+            group = study.group(name, shuffle)
+            runs = group.runs.values() if group else ()
+            transfers = [read_run_json(run, files.TRANSFER, transfer_percentages, study.notes) for run in runs]
+            if measured := [each for each in transfers if each]:
+                table[shuffle] = {other: fmean(each[other] for each in measured) for other in measured[0]}
+        if table:
+            path = folder / f"transfer_{name}.png"
+            plots.plot_transfer(path, f"{name} on {study.data['name']}", table)
+            blocks.append(Figure(path, f"Accuracy of {name} by the shuffle of training and that of the test"))
+    if not blocks:
+        return []
+    intro = (
+        "Each row is a network trained with one shuffle, each column the test images with another; means over the "
+        "seeds, in percent. A row that stays bright says that what the network has learnt survives that shuffle."
+    )
+    return [Heading("Trained on one shuffle, tested on another"), Text(intro), *blocks]
+
+
+def transfer_percentages(transfer: dict) -> dict[str, float]:
+    """Return the accuracies of a ``transfer.json`` in percent, by shuffle."""
+    return {shuffle: 100 * finite_float(transfer["test_accuracy"][shuffle]) for shuffle in SHUFFLES}
+
+
+# ---- baselines ------------------------------------------------------------------------------------------------------
+
+
+def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
+    """Say whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
+    if not baselines:
+        return []
+    histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
+    rows: list[list[str | Cell]] = [
+        [f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""]
+        for name, result in baselines.items()
+    ]
+    groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
+    verdicts = []
+    for group in groups:
+        lead = stats.difference_independent(group.mean("val_accuracy"), histogram)
+        accuracies = group.values("val_accuracy").values()
+        rows.append([f"{group.model}, per-image", accuracy_cell(accuracies), diff_cell(lead)])
+        verdicts.append(
+            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
+            f"{decide(lead)}, {format_points(lead)}."
+        )
+    return [
+        Heading("Is it the colours?"),
+        Text(
+            "A per-image shuffle leaves which colours there are, and nothing else. How much that is, a classifier "
+            "tells that sees the colour histogram alone: gradient boosting or logistic regression (scikit-learn), "
+            "chosen on images held out from training."
+        ),
+        Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
+        Text(items=tuple(verdicts)),
+        *(block for group in groups for block in class_section(study, group, folder, baselines[COLOUR])),
+    ]
+
+
+def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict) -> list[Block]:
+    """Show a network's accuracy in each class beside the colour histogram's, and how the two go together."""
+    names, plain = study.data["classes"], study.group(group.model)
+    network = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
+    shares = histogram["per_class_accuracy"]
+    if any(shares.get(name) is None or math.isnan(network[name].mean) for name in names):
+        return []
+    images = histogram["images"] // len(names)
+    colours = {name: stats.proportion(100 * shares[name], images) for name in names}
+    path = folder / f"colours_{group.model}.png"
+    plots.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", network, colours)
+
+    # The table: a row for each class.
+    rows: list[list[str | Cell]] = []
+    for name in names:
+        shuffled, unshuffled = (
+            [accuracy_cell(each.values(f"val_accuracy_of_{name}").values())] if each else [] for each in (group, plain)
+        )
+        rows.append([name, *shuffled, diff_cell(colours[name], ".1f"), *unshuffled])
+
+    # What goes with the colours, which classes they tell, and what was published of the classes.
+    compared = (
+        ("With a per-image shuffle", group),
+        ("Without a shuffle", plain),
+        ("Trained and tested on grey values", study.group(group.model, "colour")),
+    )
+    by_colour = [colours[name].mean for name in names]
+    items = [
+        correlation_text(when, [each.mean(f"val_accuracy_of_{name}").mean for name in names], by_colour)
+        for when, each in compared
+        if each
+    ]
+    ranked = sorted(names, key=lambda name: -colours[name].mean)
+    items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
+    if group.model == "Q1_1":
+        try:
+            parts = claims.claim_planes_and_deer_best(study)
+            items += [f"“{part.text}”: {part.verdict}. {part.reason}" for part in parts]
+        except claims.NotEnough as error:
+            items.append(f"“Planes and deer best, cats worst”: {UNDECIDED}, {error}.")
+    columns = ["class", f"{group.model}, per-image (n = {len(group.runs)})", "colour histogram"]
+    columns += [f"{group.model}, none (n = {len(plain.runs)})"] if plain else []
+    return [
+        Heading(f"{group.model} and the colours of each class", 3),
+        Figure(path, f"Accuracy of {group.model} in each class against the colour histogram's"),
+        Table(tuple(columns), rows),
+        Text(items=tuple(items)),
+    ]
+
+
+def correlation_text(when: str, network: list[float], colours: list[float]) -> str:
+    """Say whether a network's accuracies by class go with the colour histogram's."""
+    what = f"{when} the network's accuracy by class goes with the colour histogram's"
+    try:
+        r, low, high = stats.correlation(network, colours)
+    except ValueError as error:
+        return f"{what}: {UNDECIDED}, {error}."
+    verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
+    return f"{what}: {verdict}, correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) over {len(network)} classes."
+
+
+# ---- affine networks ------------------------------------------------------------------------------------------------
+
+
+def affine_section(study: Study, baselines: dict | None) -> list[Block]:
+    """Show the networks that were collapsed into one matrix beside a logistic regression that was trained as one."""
+    rows: list[list[str | Cell]] = []
+    pictures = []
+    groups = [*study.groups.values(), *study.others]
+    for run in (run for group in groups for run in group.runs.values()):
+        if cells := read_run_json(run, files.MATRIX_FACTS, matrix_cells, study.notes):
+            rows.append([run.config.run_name, *cells, number_cell(run.test, 1)])
+            if (templates := run.folder / files.TEMPLATES).exists():
+                pictures.append(Figure(templates, f"Templates of the classes of {run.config.run_name}"))
+    if not rows:
+        return []
+    if baselines:
+        accuracy = 100 * baselines[PIXELS]["accuracy"]
+        parameters = count_cell((math.prod(models.IMAGE_SHAPE) + 1) * models.CLASSES)
+        rows.append(["logistic regression, trained directly", parameters, "", "", number_cell(accuracy, 1)])
+    columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
+    return [
+        Heading("Affine networks are one matrix"),
+        Text(
+            "Without ReLU and pools, all layers together are one affine function of the image: 3,072 weights and a "
+            "bias for each class, 30,730 numbers, whatever the width of the layers in between. So width adds "
+            "parameters but no function that a logistic regression on the pixels doesn't have. The pictures are the "
+            "rows of that matrix: what speaks for a class, and what against it."
+        ),
+        Table(columns, rows),
+        *pictures,
+    ]
+
+
+def matrix_cells(facts: dict) -> list[Cell]:
+    """Return what the table says of a ``matrix.json``."""
+    difference = finite_float(facts["largest_difference"])
+    return [
+        count_cell(int(facts["network_parameters"])),
+        Cell(f"{difference:.1e}", difference),
+        number_cell(finite_float(facts["effective_rank"]), 1),
+    ]

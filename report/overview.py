@@ -1,0 +1,275 @@
+"""The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+from report import claims, gallery, plots, shuffles
+from report.confidence import CLIMB_NATS, overconfidence_text
+from report.page import Block, Code, Figure, Heading, Link, Table, Text, write_page
+from report.results import SeedGroup, Study, find_frontier, read_study
+from report.tensorboard import write_events
+from report.text import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Cell,
+    accuracy_cell,
+    count_cell,
+    format_settings,
+    mean_cell,
+    number_cell,
+)
+from runner import files
+from runner.errors import UsageError
+
+COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
+FIGURES = "report"  # their folder
+CALIBRATION_PANELS = 5
+
+
+def count_values(values: Sequence[str]) -> str:
+    """List different values with how often each comes, the most frequent first."""
+    counts = Counter(values).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} runs)" for value, n in counts)
+
+
+def head_blocks(study: Study, command: str) -> list[Block]:
+    """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
+    runs, config = study.runs, study.runs[0].config
+    recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
+    in_recipe = {"epochs", "batch-size", "lr", "momentum", "val"}
+    others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
+    validated_on = "the test images" if config.val == "test" else "images held out from training"
+    shuffled = sum(run.config.shuffle != "none" for run in runs)
+    device, threads, torch = (
+        count_values([run.machine[key] for run in runs]) for key in ("device_name", "threads", "torch")
+    )
+    # A commit is 40 digits, and "-dirty" where the code was changed since.
+    commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
+    facts = (
+        f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
+        f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
+        f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
+        f"Processor: {device}; threads: {threads}; PyTorch {torch}",
+        f"Code: commit {commit}",
+    )
+    return [
+        Heading(f"Small networks on {study.data['name']}", 1),
+        Text(items=facts),
+        Text(
+            "Every figure is that of the last epoch, which nobody chose by looking at the test images. Of several "
+            "seeds it is the mean ± the standard deviation, with the mean's 95 % interval in brackets (Student's t)."
+        ),
+        Code(command),
+    ]
+
+
+def claim_blocks(study: Study) -> list[Block]:
+    checked = claims.check_claims(study)
+    counts = Counter(claim.verdict for claim in checked)
+    rows = []
+    for claim in checked:
+        is_named = len(claim.statements) > 1  # a single statement is the claim itself
+        why = "\n".join(
+            (f"{part.text}: {part.verdict}. " if is_named and part.text else "") + part.reason
+            for part in claim.statements
+        )
+        rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
+    return [
+        Heading("Which published claims hold?"),
+        Text(
+            f"Of {len(checked)} claims {counts[HOLDS]} hold, {counts[FAILS]} do not hold, and {counts[UNDECIDED]} are "
+            "not decided."
+        ),
+        Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
+        Text("The rules:"),
+        Text(items=claims.RULES),
+    ]
+
+
+def model_row(group: SeedGroup, held_out: bool = False) -> list[str | Cell]:
+    """Make a row of the table of models; with ``held_out`` the test accuracy stands beside the validation's."""
+    train_loss, train_accuracy, val_loss, val_accuracy = (
+        list(group.values(column).values()) for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    )
+    seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
+    return [
+        group.model,
+        count_cell(group.example.parameters),
+        count_cell(group.example.macs),
+        count_cell(len(group.runs)),
+        mean_cell(train_loss, ".3f"),
+        accuracy_cell(train_accuracy),
+        mean_cell(val_loss, ".3f"),
+        accuracy_cell(val_accuracy),
+        *([accuracy_cell(run.test for run in group.runs.values())] if held_out else []),
+        mean_cell([train - val for train, val in zip(train_accuracy, val_accuracy)]),
+        mean_cell([val - train for train, val in zip(train_loss, val_loss)], ".3f"),
+        number_cell(sum(seconds) / len(seconds), 0),
+    ]
+
+
+# Of model_row without the test accuracy, which stands before TEST_COLUMN.
+MODEL_COLUMNS = (
+    "model", "parameters", "multiply–accumulates", "runs", "training loss", "training accuracy (%)", "validation loss",
+    "validation accuracy (%)", "gap (points)", "gap (nats)", "s/epoch",
+)  # fmt: skip
+TEST_COLUMN = MODEL_COLUMNS.index("gap (points)")
+
+
+def model_blocks(study: Study, folder: Path) -> list[Block]:
+    parameters = folder / "parameters.png"
+    plots.plot_parameters(parameters)
+    held_out = any(run.config.val == "holdout" for run in study.runs)
+    columns = list(MODEL_COLUMNS)
+    columns[TEST_COLUMN:TEST_COLUMN] = ["test accuracy (%)"] * held_out
+    table = Table(tuple(columns), [model_row(group, held_out) for group in study.models])
+    blocks: list[Block] = [
+        Heading("The models"),
+        Figure(parameters, "Bar chart of the trainable parameters of every model"),
+        table,
+        Text(
+            "The gap is training less validation accuracy, and validation less training loss; training figures are the "
+            "mean over the last epoch, each image before its own step and with dropout where there is any. Seconds are "
+            "those of training, on a machine that did other things too: compare them within a report only."
+        ),
+    ]
+    if study.models:
+        path = folder / "accuracy_parameters.png"
+        plots.plot_accuracy_against_parameters(path, study)
+        on_frontier = ", ".join(group.model for group in find_frontier(study.models))
+        blocks += [
+            Figure(path, "Validation accuracy of each model against its parameters"),
+            Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
+        ]
+    return blocks
+
+
+def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Block]:
+    if not study.models:
+        return []
+    blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
+    for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
+        path = folder / f"all_{key}.png"
+        plots.plot_all_curves(path, study, key, label)
+        blocks.append(Figure(path, f"{label} over the epochs, a panel for each model, with common axes"))
+    blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
+    chosen = [group for name in compare or COMPARED if (group := study.group(name))]
+    if chosen:
+        path = folder / "compare.png"
+        plots.plot_overlay(path, study, chosen)
+        names = ", ".join(group.model for group in chosen)
+        blocks += [Heading(f"Side by side: {names}", 3), Figure(path, f"Loss and accuracy of {names} over the epochs")]
+    return blocks
+
+
+def calibration_blocks(study: Study, folder: Path) -> list[Block]:
+    """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
+    climbing = [group for group in study.models if group.min_loss_epoch < group.epochs and group.loss_climb.mean > 0]
+    climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
+    if not climbing:
+        return []
+    shown = climbing[:CALIBRATION_PANELS]
+    path = folder / "calibration.png"
+    plots.plot_calibration(path, study, shown)
+    return [
+        Heading("Why the test loss climbs: over-confidence"),
+        Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
+        Text(items=tuple(overconfidence_text(group) for group in shown)),
+        Text(
+            "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
+            "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
+            "confidence outgrows accuracy, even where not one more image is misjudged (Guo et al., 2017, “On "
+            "Calibration of Modern Neural Networks”). The loss climbs by more than "
+            f"{CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
+        ),
+    ]
+
+
+def rest_blocks(study: Study) -> list[Block]:
+    blocks: list[Block] = []
+    if study.others:
+        rows = [
+            [group.model, group.shuffle, format_settings(group.settings), *model_row(group)[3:]]
+            for group in study.others
+        ]
+        columns = ("model", "shuffle", "settings", *MODEL_COLUMNS[3:])
+        blocks += [Heading("Runs of other settings"), Table(columns, rows)]
+    if study.unfinished:
+        items = tuple(
+            f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished
+        )
+        blocks += [Heading("Not finished, and not in any figure"), Text(items=items)]
+    if study.notes:
+        blocks += [Heading("Left out"), Text(items=tuple(study.notes))]
+    return blocks
+
+
+# ---- the files -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written."""
+
+    path: Path  # of report.html
+    runs: int
+    notes: list[str]  # what was left out, and why
+
+    @property
+    def summary(self) -> str:
+        return f"report on {self.runs} runs: {self.path}, {self.path.with_suffix('.md')}"
+
+
+def write(results: Path, compare: Sequence[str] = (), tensorboard: bool = False) -> Written:
+    """Write the report on the runs in ``results``, and their gallery, into the folder of their data set.
+
+    Args:
+        results: a folder of results, or that of one data set in it.
+        compare: models of the overlay.
+        tensorboard: write event files, too.
+
+    Raises:
+        RunnerError: there is no finished run.
+        UsageError: a model to compare has no run, or TensorBoard is not installed.
+        OSError: it can't be written.
+    """
+    study = read_study(results)
+    try:
+        compare = [model.name for names in compare for model in models.select(names)]
+    except models.UnknownModel as error:
+        raise UsageError(str(error)) from None
+    for name in compare:
+        if not study.group(name):
+            there = ", ".join(group.model for group in study.models)
+            raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
+
+    # The gallery first: the report names what was left out of either.
+    folder = study.folder / FIGURES
+    files.make_folder(folder)
+    gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
+    if gallery_blocks:
+        write_page(gallery_blocks, study.folder, "gallery")
+    command = ["python", "-m", "report", str(study.folder), *(["--compare", *compare] if compare else [])]
+    blocks = [
+        *head_blocks(study, shlex.join(command)),
+        *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
+        *claim_blocks(study),
+        *model_blocks(study, folder),
+        *curve_blocks(study, folder, compare),
+        *calibration_blocks(study, folder),
+        *shuffles.shuffle_blocks(study, folder),
+        *rest_blocks(study),
+    ]
+    path = write_page(blocks, study.folder, "report")
+    notes = [*study.notes]
+    if tensorboard:
+        events = write_events(study)
+        notes.append(f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(events))}")
+    return Written(path, len(study.runs), notes)

@@ -1,0 +1,104 @@
+"""A page as a list of blocks, written as Markdown and as one self-contained HTML file by the templates beside this."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from report.text import FAILS, HOLDS, UNDECIDED, Cell
+from runner import files
+
+CLASS_OF_VERDICT = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}  # in style.css
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or with ``items`` a list."""
+
+    text: str = ""
+    items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; one that is not ``sortable`` is of sentences, and on a narrow screen a list of them."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str | Cell]]
+    sortable: bool = True
+
+    @property
+    def has_numbers(self) -> list[bool]:
+        """Whether a column holds numbers, which are aligned on the right."""
+        return [any(isinstance(row[i], Cell) for row in self.rows) for i in range(len(self.columns))]
+
+
+@dataclass(frozen=True)
+class Figure:
+    path: Path
+    alt: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A paragraph that leads to the page ``name`` beside this one, which is written in the same two ways."""
+
+    text: str
+    name: str
+
+
+Block = Heading | Text | Code | Table | Figure | Link
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what Markdown would take for markup; an underscore inside a word is safe as it is."""
+    return re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", text).replace("\n", "<br>")
+
+
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=lambda name: name == "page.html.j2",
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+TEMPLATES.filters |= {
+    "kind": lambda block: type(block).__name__,
+    "markdown": escape_markdown,
+    "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
+}
+
+
+def to_markdown(blocks: Sequence[Block], folder: Path) -> str:
+    """Write a page as Markdown, with its figures' paths relative to ``folder``."""
+    return TEMPLATES.get_template("page.md.j2").render(blocks=blocks, folder=folder)
+
+
+def to_html(blocks: Sequence[Block]) -> str:
+    """Write a page as HTML that holds its figures, its style and its script."""
+    title = next(block.text for block in blocks if isinstance(block, Heading))
+    return TEMPLATES.get_template("page.html.j2").render(blocks=blocks, title=title, class_of_verdict=CLASS_OF_VERDICT)
+
+
+def write_page(blocks: Sequence[Block], folder: Path, name: str) -> Path:
+    """Write ``name.md`` and ``name.html`` into ``folder``, and return the latter's path."""
+    files.write_file(folder / f"{name}.md", to_markdown(blocks, folder))
+    files.write_file(folder / f"{name}.html", to_html(blocks))
+    return folder / f"{name}.html"

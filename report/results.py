@@ -1,0 +1,295 @@
+"""The results of runs, read from their folders and grouped by seed; no model is loaded.
+
+Accuracy is in percent here, loss in nats.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from report import stats
+from report.stats import Estimate, PooledSd
+from runner import files
+from runner.config import SHUFFLES, Config
+from runner.errors import RunnerError, one_line
+
+CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
+PERCENTAGES = ("accuracy", "confidence")  # parts of the names of columns that are fractions in files
+
+Settings = tuple[tuple[str, object], ...]
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run."""
+
+    folder: Path
+    config: Config
+    settings: Settings  # those that differ from their defaults and are neither model, shuffle nor seed, by option
+    data: dict
+    machine: dict[str, str]
+    history: list[dict[str, float]]  # a row an epoch, the columns of history.csv
+    is_finished: bool
+    parameters: int
+    macs: int  # multiply-accumulates for one image
+    test: float  # accuracy in percent; NaN for an unfinished run
+
+    @property
+    def key(self) -> tuple[str, str, Settings]:
+        """What all runs of a group have in common."""
+        return self.config.model_name, self.config.shuffle, self.settings
+
+
+@dataclass
+class SeedGroup:
+    """The finished runs of one model, shuffle and set of settings, by seed."""
+
+    model: str
+    shuffle: str
+    settings: Settings
+    runs: dict[int, RunResult] = field(default_factory=dict)
+
+    @property
+    def example(self) -> RunResult:
+        return next(iter(self.runs.values()))
+
+    @property
+    def epochs(self) -> int:
+        return self.example.config.epochs
+
+    def values(self, column: str, epoch: int = -1) -> dict[int, float]:
+        """Return a column of the history by seed, after ``epoch`` epochs; -1: after the last."""
+        return {seed: run.history[epoch - (epoch > 0)][column] for seed, run in self.runs.items()}
+
+    def mean(self, column: str, epoch: int = -1) -> Estimate:
+        return stats.mean(list(self.values(column, epoch).values()))
+
+    def change(self, column: str, since: int, until: int = -1) -> Estimate:
+        """Estimate how much a column changed from one epoch to another."""
+        before = self.values(column, since)
+        return stats.mean([value - before[seed] for seed, value in self.values(column, until).items()])
+
+    @property
+    def min_loss_epoch(self) -> int:
+        """The epoch where the mean validation loss is lowest."""
+        return _find_lowest([*self._val_losses.values()]) + 1
+
+    @property
+    def loss_climb(self) -> Estimate:
+        """How far the validation loss climbs from its lowest point until the last epoch.
+
+        The lowest point of a noisy curve is too low. So each seed's climb starts at the epoch where the mean of the
+        *other* seeds is lowest, which its own noise did not choose.
+        """
+        curves = self._val_losses
+        others = {seed: [curve for other, curve in curves.items() if other != seed] for seed in curves}
+        return stats.mean([curve[-1] - curve[_find_lowest(others[seed] or [curve])] for seed, curve in curves.items()])
+
+    @property
+    def _val_losses(self) -> dict[int, list[float]]:
+        return {seed: [row["val_loss"] for row in run.history] for seed, run in self.runs.items()}
+
+
+def _find_lowest(curves: Sequence[Sequence[float]]) -> int:
+    """Find where the mean of curves is lowest, by index."""
+    means = [statistics.fmean(losses) for losses in zip(*curves)]
+    return means.index(min(means))
+
+
+@dataclass
+class Study:
+    """All runs on one data set, and those of them that are compared: the ones of the most frequent settings."""
+
+    folder: Path  # of the data set; it holds one of each model
+    data: dict
+    settings: Settings  # those compared, see RunResult.settings
+    groups: dict[tuple[str, str], SeedGroup]  # by model and shuffle, in the order in which people count
+    others: list[SeedGroup]  # of other settings
+    unfinished: list[RunResult]
+    notes: list[str]  # what was left out, and why
+
+    @property
+    def is_cifar10(self) -> bool:
+        return self.data["slug"].startswith("cifar10")
+
+    @property
+    def is_classic(self) -> bool:
+        """Whether the recipe is the published one, for any number of epochs."""
+        return all(name == "epochs" for name, _ in self.settings)
+
+    @property
+    def runs(self) -> list[RunResult]:
+        return [run for group in self.groups.values() for run in group.runs.values()]
+
+    def group(self, model: str, shuffle: str = "none") -> SeedGroup | None:
+        return self.groups.get((model, shuffle))
+
+    @property
+    def models(self) -> list[SeedGroup]:
+        """The groups without a shuffle, one for each model that has runs."""
+        return [group for (_, shuffle), group in self.groups.items() if shuffle == "none"]
+
+    def pooled_sd(self, column: str) -> PooledSd | None:
+        """Pool how much a column differs between seeds after the last epoch, over all groups of several seeds."""
+        return stats.pool_sd([list(group.values(column).values()) for group in self.groups.values()])
+
+    def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy") -> Estimate:
+        """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``."""
+        return stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
+
+    def difference_from_constant(self, group: SeedGroup, value: float) -> Estimate:
+        """Estimate how far the accuracy of ``group`` is from ``value``, in points."""
+        accuracies = group.values("val_accuracy")
+        return stats.difference(accuracies, dict.fromkeys(accuracies, value), self.pooled_sd("val_accuracy"))
+
+
+class NoRuns(RunnerError):
+    """There is no finished run to report on."""
+
+
+def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
+    """Find the models that no other one beats with as few parameters, from the smallest to the largest."""
+    best: list[SeedGroup] = []
+    for group in sorted(groups, key=lambda group: (group.example.parameters, -group.mean("val_accuracy").mean)):
+        if not best or group.mean("val_accuracy").mean > best[-1].mean("val_accuracy").mean:
+            best.append(group)
+    return best
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: Path) -> RunResult:
+    """Read a run from its files.
+
+    Raises:
+        Exception: of any kind, where they are not those of a run.
+    """
+    description = files.read_config(folder)
+    config = Config.from_saved(description["settings"])
+    data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
+    machine = {key: str(description["machine"].get(key)) for key in ("device_name", "threads", "git_commit")}
+    machine["torch"] = str(description["machine"]["versions"]["torch"])
+
+    history = [
+        {key: 100 * value if any(part in key for part in PERCENTAGES) else value for key, value in row.items()}
+        for row in files.read_history(folder)
+    ]
+    test, is_finished = math.nan, files.is_finished(folder)
+    if is_finished:
+        metrics = files.read_metrics(folder)
+        test = 100 * float(metrics["test"]["accuracy"])
+        if not (len(history) == config.epochs == metrics["epochs"]):
+            raise ValueError("metrics.json and history.csv are not of the same epochs")
+    sizes = description["parameters"], description["macs"]
+    return RunResult(folder, config, tuple(config.differing.items()), data, machine, history, is_finished, *sizes, test)
+
+
+def read_study(root: Path) -> Study:
+    """Read the runs in ``root``, a folder of results or that of one data set in it.
+
+    Raises:
+        NoRuns: none of them is finished.
+    """
+    # A damaged run is left out with a note, so that one file can't keep the others from being reported.
+    notes, runs = [], []
+    for path in sorted([*root.glob(f"*/*/*/{files.CONFIG}"), *root.glob(f"*/*/{files.CONFIG}")]):
+        try:
+            runs.append(read_run(path.parent))
+        except Exception as error:
+            notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
+    finished = [run for run in runs if run.is_finished]
+    if not finished:
+        raise NoRuns("; ".join([f"{root} holds no finished run", *notes]))
+
+    # The data set with the most runs, and of its runs the most frequent settings; of equally many the classic ones.
+    (sha256, name), _ = Counter((run.data["sha256"], run.data["name"]) for run in finished).most_common(1)[0]
+    for other, n in Counter(run.data["name"] for run in runs if run.data["sha256"] != sha256).items():
+        notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {name}")
+    finished = [run for run in finished if run.data["sha256"] == sha256]
+    settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
+    groups = _group_by_seed(finished, notes)
+    return Study(
+        folder=finished[0].folder.parents[1],
+        data=finished[0].data,
+        settings=settings,
+        groups={(group.model, group.shuffle): group for group in groups if group.settings == settings},
+        others=[group for group in groups if group.settings != settings],
+        unfinished=[run for run in runs if not run.is_finished and run.data["sha256"] == sha256],
+        notes=notes,
+    )
+
+
+def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
+    groups: dict[tuple, SeedGroup] = {}
+    for run in finished:
+        group = groups.setdefault(run.key, SeedGroup(*run.key))
+        if run.config.seed in group.runs:
+            notes.append(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
+        elif group.runs and (run.parameters, run.macs) != (group.example.parameters, group.example.macs):
+            other = f"its {run.config.model_name} is another network than {group.example.folder}'s"
+            notes.append(f"{run.folder} is left out: {other}")
+        else:
+            group.runs[run.config.seed] = run
+    return sorted(groups.values(), key=_order_of)
+
+
+def _order_of(group: SeedGroup) -> tuple:
+    # Numbers in a name count as numbers, so that Q1_2 comes before Q1_10.
+    name = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", group.model)]
+    return name, SHUFFLES.index(group.shuffle), str(group.settings)
+
+
+def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], notes: list[str]) -> Parsed | None:
+    """Read the JSON file ``name`` in a run's folder by ``parse``; None where there is none, or it is damaged."""
+    path = run.folder / name
+    if not path.exists():
+        return None
+    try:
+        return parse(files.read_json(path))
+    except Exception as error:
+        notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
+        return None
+
+
+def finite_float(value: float) -> float:
+    """Convert a number of a JSON file; raise a ValueError where it is infinite or not a number."""
+    if not math.isfinite(float(value)):
+        raise ValueError(f"{value} where a number should be")
+    return float(value)
+
+
+def read_baselines(folder: Path) -> dict | None:
+    """Read ``baselines.json`` in the folder of a data set's results; None where there is none.
+
+    Raises:
+        RunnerError: it can't be read, or is another file.
+    """
+    path = folder / files.BASELINES
+    if not path.exists():
+        return None
+    content = files.read_json(path)
+    try:
+        content["data"]["sha256"]
+        is_whole = all(_is_baseline(content["baselines"][name]) for name in (CHANCE, COLOUR, PIXELS))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+    if not is_whole:
+        raise RunnerError(f"{path} can't be read: it is not the result of baselines")
+    return content
+
+
+def _is_baseline(result: dict) -> bool:
+    of_classes = result["per_class_accuracy"].values()
+    shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
+    return (
+        "about" in result and all(0 <= share <= 1 for share in shares) and result["images"] >= max(1, len(of_classes))
+    )
