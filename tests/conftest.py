@@ -5,6 +5,10 @@ import shutil
 import tarfile
 from hashlib import md5
 
+from datasets import cifar10
+from report import overview
+from tests.helpers.images import load_images
+
 os.environ.pop("CIFAR10_URL", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
@@ -13,8 +17,6 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-import report
-import sources
 from tests.helpers import internals, processes
 from tests.helpers.cli import execute
 from tests.helpers.fake_runs import fake_study
@@ -45,9 +47,9 @@ def no_figures(request, monkeypatch):
 @pytest.fixture(scope="session")
 def real():
     """CIFAR-10 from the project's data folder."""
-    if sources.find(PROJECT / "data") is None:
+    if cifar10.find(PROJECT / "data") is None:
         pytest.skip("needs the real images: put CIFAR-10 into data/")
-    return sources.load("cifar10", PROJECT / "data")
+    return load_images("cifar10", PROJECT / "data")
 
 
 @pytest.fixture
@@ -68,18 +70,18 @@ def tiny_official(tmp_path, monkeypatch):
 
     Returns the folder, and the training and test pixels and labels in it.
     """
-    folder = tmp_path / "official" / sources.BATCH_FOLDER
+    folder = tmp_path / "official" / cifar10.BATCH_FOLDER
     folder.mkdir(parents=True)
     draws = np.random.default_rng(0)
     batches = {}
-    for name in [*sources.TRAIN_BATCHES, *sources.TEST_BATCHES]:
+    for name in [*cifar10.TRAIN_BATCHES, *cifar10.TEST_BATCHES]:
         pixels = draws.integers(0, 256, (10, 3072), dtype=np.uint8)
         labels = [int(label) for label in draws.permutation(10)]
         names = [f"{i}.png" for i in range(10)]
         content = python2_pickle({"batch_label": name, "labels": labels, "data": pixels, "filenames": names})
         (folder / name).write_bytes(content)
         batches[name] = pixels, labels
-        known = sources.TRAIN_BATCHES if name in sources.TRAIN_BATCHES else sources.TEST_BATCHES
+        known = cifar10.TRAIN_BATCHES if name in cifar10.TRAIN_BATCHES else cifar10.TEST_BATCHES
         monkeypatch.setitem(known, name, md5(content).hexdigest())
 
     def joined(names):
@@ -88,17 +90,17 @@ def tiny_official(tmp_path, monkeypatch):
             torch.tensor(sum((batches[n][1] for n in names), [])),
         )
 
-    return folder, joined(sources.TRAIN_BATCHES), joined(sources.TEST_BATCHES)
+    return folder, joined(cifar10.TRAIN_BATCHES), joined(cifar10.TEST_BATCHES)
 
 
 @pytest.fixture
 def tiny_archive(tiny_official, tmp_path, monkeypatch):
     """The tiny batches as an archive with the MD5 that torchvision knows; returns its path."""
     folder = tiny_official[0]
-    path = tmp_path / "archive" / sources.ARCHIVE
+    path = tmp_path / "archive" / cifar10.ARCHIVE
     path.parent.mkdir()
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder, sources.BATCH_FOLDER)
+        archive.add(folder, cifar10.BATCH_FOLDER)
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(path.read_bytes()).hexdigest())
     return path
 
@@ -202,4 +204,4 @@ def studied(tmp_path_factory):
     fake_study(results)
     with pytest.MonkeyPatch.context() as patch:
         internals.render_no_figures(patch.setattr)
-        return report.write(results, say=lambda text: None).parent
+        return overview.write(results).path.parent

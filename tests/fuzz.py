@@ -24,6 +24,10 @@ import zipfile
 from hashlib import md5
 from pathlib import Path
 
+from datasets import cifar10, image_folder
+from runner import checkpoint, cli, config, resume, rng, run
+from tests.helpers.images import load_images
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.pop("CIFAR10_URL", None)
 
@@ -34,15 +38,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-import checkpoints
-import commands
-import config
 import ex1
 import models
-import runs
-import sources
-from commands import Command
-from config import Config, RunnerError
+from runner.cli import Arguments
+from runner.config import Config
+from runner.errors import RunnerError
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -105,8 +105,8 @@ def tiny_batch() -> bytes:
 def tiny_tar() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in (*sources.TRAIN_BATCHES, *sources.TEST_BATCHES, "batches.meta"):
-            member = tarfile.TarInfo(f"{sources.BATCH_FOLDER}/{name}")
+        for name in (*cifar10.TRAIN_BATCHES, *cifar10.TEST_BATCHES, "batches.meta"):
+            member = tarfile.TarInfo(f"{cifar10.BATCH_FOLDER}/{name}")
             member.size = 700
             tar.addfile(member, io.BytesIO(bytes(700)))
     return buffer.getvalue()
@@ -121,7 +121,7 @@ def known_md5(content: bytes):
 
 
 def fuzz_archive(folder: Path):
-    path = folder / sources.ARCHIVE
+    path = folder / cifar10.ARCHIVE
     compressed = gzip.compress(tiny_tar())
 
     @drawn(changes=mutations, inside=st.booleans())
@@ -129,9 +129,9 @@ def fuzz_archive(folder: Path):
         content = gzip.compress(mutate(tiny_tar(), changes), 1) if inside else mutate(compressed, changes)
         path.write_bytes(content)
         with known_md5(content), refused_or_read():
-            sources.load("cifar10", folder, notice=silent, warn=silent)
+            load_images("cifar10", folder, notice=silent, warn=silent)
         with refused_or_read():
-            sources.load("cifar10", folder, notice=silent, warn=silent)
+            load_images("cifar10", folder, notice=silent, warn=silent)
         (folder / ".cache-archive.npz").unlink(missing_ok=True)
 
     return target
@@ -144,7 +144,7 @@ def fuzz_batch(folder: Path):
     def target(changes):
         content = mutate(batch, changes)
         with refused_or_read():
-            images = sources._read_batch("data_batch_1", content, md5(content, usedforsecurity=False).hexdigest())
+            images = cifar10._read_batch("data_batch_1", content, md5(content, usedforsecurity=False).hexdigest())
             assert images.pixels.shape == (len(images), 3, 32, 32)
             assert set(images.labels.tolist()) <= set(range(10))
 
@@ -165,15 +165,15 @@ def fuzz_image(folder: Path):
     def target(changes, kind):
         path.write_bytes(mutate(encoded[kind], changes))
         with refused_or_read():
-            assert sources._decode_image(path).shape == (3, 32, 32)
+            assert image_folder._decode_image(path).shape == (3, 32, 32)
         with refused_or_read():
-            assert sources.read_any_image(path).shape == (3, 32, 32)
+            assert image_folder.read_any_image(path).shape == (3, 32, 32)
 
     return target
 
 
 def fuzz_folder(folder: Path):
-    names = [*sources.CLASSES, "airplane", "automobile", "cow", ".hidden", "CAT", "ship ", "é\udcff"]
+    names = [*cifar10.CLASSES, "airplane", "automobile", "cow", ".hidden", "CAT", "ship ", "é\udcff"]
     png = folder / "image"
     Image.new("RGB", (32, 32)).save(png, "PNG")
     files = {
@@ -199,7 +199,7 @@ def fuzz_folder(folder: Path):
     def target(entries, whole):
         with tempfile.TemporaryDirectory(dir=folder, prefix=str(next(number))) as place:
             for split in ("train", "test"):
-                for name in sources.CLASSES if whole else ():
+                for name in cifar10.CLASSES if whole else ():
                     (Path(place) / split / name).mkdir(parents=True)
                     files["good"](Path(place) / split / name / "z.png")
             for split, name, file, kind in entries:
@@ -208,28 +208,28 @@ def fuzz_folder(folder: Path):
                 if not path.is_symlink() and not path.exists():
                     files[kind](path)
             with refused_or_read():
-                sources.load("cifar10", place, "http://127.0.0.1:9/x", notice=silent, warn=silent)
+                load_images("cifar10", place, "http://127.0.0.1:9/x", notice=silent, warn=silent)
 
     return target
 
 
 @functools.cache
 def a_checkpoint() -> dict:
-    checkpoints.seed_generators(0)
+    rng.seed_everything(0)
     network = models.build("Q1_4")
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network(torch.zeros(2, 3, 32, 32)).sum().backward()
     optimizer.step()
-    row = dict.fromkeys(checkpoints.ROW, 0.5) | {"epoch": 1}
+    row = dict.fromkeys(checkpoint.ROW, 0.5) | {"epoch": 1}
     tally = {"images": 8, "loss_sum": 1.0, "right": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
-    dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(sources.CLASSES)}
+    dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(cifar10.CLASSES)}
     return {
         "config": vars(Config("Q1_4", epochs=2, device="cpu")).copy(),
         "machine": {"threads": 1, "precision": "fp32", "versions": {}},
         "dataset": dataset,
         "model": network.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "random": checkpoints.random_state(torch.device("cpu")),
+        "random": rng.rng_state(torch.device("cpu")),
         "history": [row],
         "tally": tally,
     }
@@ -238,14 +238,14 @@ def a_checkpoint() -> dict:
 def use_checkpoint(folder: Path):
     """Reads a checkpoint for every use there is."""
     with refused_or_read():
-        runs.describe(folder)
+        resume.describe(folder)
     with refused_or_read():
-        _, network, saved, *_ = ex1.restore(Command("evaluate", {}, run=str(folder)))
+        _, network, saved, *_ = ex1.restore(Arguments("evaluate", {}, run=str(folder)))
         network(torch.zeros(1, 3, 32, 32))
-        checkpoints.position(saved)
+        checkpoint.position(saved)
     with refused_or_read():
-        setting = runs.config_to_train(Command("train", {}, resume=str(folder)))
-        with runs.open_run(setting, a_checkpoint()["dataset"], str(folder), silent, silent) as run:
+        setting = resume.resumed_config(Arguments("train", {}, resume=str(folder)))
+        with run.open_run(setting, a_checkpoint()["dataset"], str(folder), silent, silent) as run:
             network = models.build("Q1_4")
             run.restore(network, torch.optim.SGD(network.parameters(), lr=0.1), torch.device("cpu"))
             assert all([str(run.tally), str(run.history), run.last_good, run.resume_command])
@@ -255,7 +255,7 @@ def fuzz_checkpoint(folder: Path):
     buffer = io.BytesIO()
     torch.save(a_checkpoint(), buffer)
     archive = buffer.getvalue()
-    sealed = checkpoints._seal(archive)
+    sealed = checkpoint._add_checksum(archive)
     with zipfile.ZipFile(io.BytesIO(archive)) as content:
         parts = [(name, content.read(name)) for name in content.namelist()]
     pickled = next(name for name, _ in parts if name.endswith("data.pkl"))
@@ -274,11 +274,11 @@ def fuzz_checkpoint(folder: Path):
             (folder / "last.pt").write_bytes(content)
             if content != sealed:
                 with contextlib.suppress(RunnerError):
-                    checkpoints.load(folder)
+                    checkpoint.load(folder)
                     raise AssertionError("the damage was not noticed")
         else:  # somebody has made the checksum right again
             forged = repacked(changes) if how == "pickle forged" else mutate(archive, changes)
-            (folder / "last.pt").write_bytes(checkpoints._seal(forged))
+            (folder / "last.pt").write_bytes(checkpoint._add_checksum(forged))
             use_checkpoint(folder)
 
     return target
@@ -317,7 +317,7 @@ def fuzz_content(folder: Path):
     def target(path, value, drop):
         buffer = io.BytesIO()
         torch.save(replaced(a_checkpoint(), path, value, drop), buffer)
-        (folder / "last.pt").write_bytes(checkpoints._seal(buffer.getvalue()))
+        (folder / "last.pt").write_bytes(checkpoint._add_checksum(buffer.getvalue()))
         use_checkpoint(folder)
 
     return target
@@ -331,7 +331,7 @@ def fuzz_json(folder: Path):
     def target(changes):
         (folder / "config.json").write_bytes(mutate(json.dumps(settings, indent=1).encode(), changes))
         with refused_or_read():
-            runs.config_to_train(Command("train", {}, resume=str(folder)))
+            resume.resumed_config(Arguments("train", {}, resume=str(folder)))
         (folder / "metrics.json").write_bytes(mutate(json.dumps(metrics, indent=1).encode(), changes))
         with refused_or_read():
             assert 0 <= ex1.saved_result(folder, 10).accuracy <= 1
@@ -355,7 +355,7 @@ def fuzz_commands(folder: Path):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = commands.parse(["--model-name", "Q1_1", *argv] if sensible else argv) and 0
+                code = cli.parse(["--model-name", "Q1_1", *argv] if sensible else argv) and 0
             except SystemExit as stopped:
                 code = stopped.code
         assert code == 0 or (code == 2 and "ex1.py: error: " in err.getvalue())

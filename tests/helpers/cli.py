@@ -4,14 +4,14 @@ import subprocess
 import sys
 import time
 
-import commands
 import ex1
+from runner import cli
 from tests.helpers.paths import PROJECT
 
 
 def execute(arguments):
     """Does what a command line asks for, in this process, and returns the exit code."""
-    return ex1.main(commands.parse([str(argument) for argument in arguments]))
+    return ex1.main(cli.parse([str(argument) for argument in arguments]))
 
 
 def start(arguments):

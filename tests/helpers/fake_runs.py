@@ -4,9 +4,8 @@ import math
 import random
 from dataclasses import asdict
 
-import config
 import models
-import utils
+from runner import config, files
 from tests.helpers.images import CLASSES
 
 # What a per-image shuffle left of each class as it was published, in percent.
@@ -77,11 +76,11 @@ def fake_run(
         "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes)},
         "machine": {"device_name": "a CPU", "threads": 1, "git_commit": "0" * 40, "versions": {"torch": "2.0"}},
     }
-    utils.write_json(folder / "config.json", about)
-    utils.write_history(folder / "history.csv", data, history if finished else history[:-1])
+    files.write_json(folder / "config.json", about)
+    files.write_history(folder / "history.csv", data, history if finished else history[:-1])
     if finished:
         test = {"accuracy": history[-1]["val_accuracy"]}
-        utils.write_json(folder / "metrics.json", {"epochs": run.epochs, "test": test})
+        files.write_json(folder / "metrics.json", {"epochs": run.epochs, "test": test})
     return folder
 
 
@@ -118,4 +117,4 @@ def fake_baselines(folder, histogram=35.0, per_class=None, pixels=39.0):
         }
         for name, accuracy in accuracies.items()
     }
-    utils.write_json(folder / "baselines.json", {"data": {"slug": slug, "sha256": slug * 3}, "baselines": found})
+    files.write_json(folder / "baselines.json", {"data": {"slug": slug, "sha256": slug * 3}, "baselines": found})

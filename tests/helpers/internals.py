@@ -5,7 +5,7 @@ import io
 from PIL import Image
 
 import models
-import synthetic
+from datasets import synthetic
 
 
 def blank_png():

@@ -8,14 +8,13 @@ import time
 
 import torch
 
-import commands
 import ex1
-import shell
+from runner import cli, signals
 from tests.helpers import internals
 
 # Its server has imported torch once and is forked for every process, which saves seconds each time.
 PROCESSES = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-PRELOADED = ["ex1", "synthetic", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary", __name__]
+PRELOADED = ["ex1", "datasets", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary", __name__]
 
 
 def run_command(argv, log, images, before):
@@ -25,10 +24,10 @@ def run_command(argv, log, images, before):
         os.dup2(file.fileno(), 2)
     internals.shrink_synthetic(*images)
     internals.render_no_figures()
-    shell.stop_at_once_on_signals()
+    signals.stop_at_once_on_signals()
     if before:
         before()
-    os._exit(ex1.main(commands.parse(argv)))
+    os._exit(ex1.main(cli.parse(argv)))
 
 
 class Place:

@@ -7,10 +7,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 import ex1
-import steps
-from config import Config
 from data import TRAIN, Loader
-from steps import Step
+from runner.config import Config
+from runner.step import TrainStep, make_optimizer
 
 
 def textbook_losses(network, images, order, batch_size, epochs):
@@ -40,13 +39,13 @@ def textbook_losses(network, images, order, batch_size, epochs):
 
 def our_losses(network, images, order, batch_size, epochs):
     """The same from ``train_epoch``, by listening to the logits of every step; and the epochs' mean losses."""
-    optimizer = steps.make_optimizer(network, Config("Q1_1"))
+    optimizer = make_optimizer(network, Config("Q1_1"))
     loader = Loader(images, TRAIN, batch_size, order_seed=0)
     logits, losses, means = [], [], []
     hook = network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach().clone()))
     for epoch in range(1, epochs + 1):
         logits.clear()
-        means.append(ex1.train_epoch(Step(network, optimizer), loader.epoch(epoch), batch_size).loss)
+        means.append(ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(epoch), batch_size).loss)
         targets = images.labels[order(epoch)].split(batch_size)
         losses += [F.cross_entropy(output, target).item() for output, target in zip(logits, targets, strict=True)]
     hook.remove()

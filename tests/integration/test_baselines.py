@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import baselines
 import data
-import synthetic
-from config import RunnerError
-from data import Dataset, Images, digest, generator, split_holdout
+from data import Dataset, Images, digest, split_holdout
+from datasets import synthetic
+from experiments import baselines
+from runner.errors import RunnerError
+from runner.rng import generator
 from tests.helpers import internals
 
 

@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoints
-import commands
 import ex1
-import sources
 import utils
+from runner import checkpoint, cli, files
 from tests.helpers.compare import outcome, same
 from tests.helpers.processes import flip
 
@@ -53,7 +51,7 @@ def test_full_disk_is_told_and_keeps_last_good_checkpoint(stopped_run):
 
 @pytest.mark.parametrize("name", ["config.json", "history.csv", "metrics.json", "curves.png", "last.pt"])
 def test_unwritable_file_stops_run_with_one_line(ex1_main, tmp_path, capsys, monkeypatch, name):
-    write = utils.write_file
+    write = files.write_file
 
     def failing(path, *args):
         if path.name == name:
@@ -88,7 +86,7 @@ def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, cap
 @pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
 def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
     command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
-    assert ex1.main(commands.parse(command)) == 1
+    assert ex1.main(cli.parse(command)) == 1
     assert results in only_line(capsys.readouterr().err)
 
 
@@ -127,7 +125,7 @@ def test_later_divergence_names_step_and_checkpoint_before(ex1_main, tmp_path, c
     assert f"Q1_1, epoch 2: {what} at step 21; the learning rate is 0.001; the last good" in line
     assert "last.pt, after epoch 1" in line
     (folder,) = (path.parent for path in tmp_path.glob("results/*/*/*/last.pt"))
-    assert all(value.isfinite().all() for value in checkpoints.load(folder)["model"].values())
+    assert all(value.isfinite().all() for value in checkpoint.load(folder)["model"].values())
 
 
 def test_checkpoint_is_not_written_of_infinite_weights(ex1_main, tmp_path, capsys, monkeypatch):
@@ -199,5 +197,5 @@ def test_impossible_settings_are_refused_before_reading_images(tiny_official, ca
     monkeypatch.setattr(sources, "load", lambda *args: pytest.fail("read the images"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     place = ["--data-dir", str(tiny_official[0])]
-    assert ex1.main(commands.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
+    assert ex1.main(cli.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
     assert reason in only_line(capsys.readouterr().err)

@@ -6,12 +6,10 @@ import re
 import pytest
 from PIL import Image
 
-import gallery
-import outcomes
-import report
-import utils
-from config import ALL_SHUFFLES
-from pages import to_markdown
+from report import gallery, overview
+from report.page import to_markdown
+from runner import files
+from runner.config import SHUFFLES
 from tests.helpers.fake_runs import COLOURS, fake_baselines, fake_run, fake_seeds
 from tests.helpers.images import CLASSES
 from tests.helpers.markdown import rows
@@ -19,8 +17,8 @@ from tests.helpers.markdown import rows
 
 def gallery_of(results, notes=()):
     """The gallery on CIFAR-10 in ``results``; empty where there is none."""
-    study = outcomes.read(results / "cifar10")
-    utils.make_folder(study.folder / "report")
+    study = results.read_study(results / "cifar10")
+    files.make_folder(study.folder / "report")
     blocks = gallery.compose(study, study.folder / "report")
     assert all(any(note in told for told in study.notes) for note in notes)
     return to_markdown(blocks, study.folder) if blocks else ""
@@ -29,7 +27,7 @@ def gallery_of(results, notes=()):
 def test_gallery_is_left_out_where_nothing_is_to_show(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     assert gallery_of(tmp_path) == ""
-    report.write(tmp_path, say=lambda text: None)
+    overview.write(tmp_path, say=lambda text: None)
     assert not (tmp_path / "cifar10/gallery.md").exists()
     assert "gallery" not in (tmp_path / "cifar10/report.md").read_text()
 
@@ -37,7 +35,7 @@ def test_gallery_is_left_out_where_nothing_is_to_show(tmp_path):
 def test_gallery_is_linked_in_report(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_1", shuffle="block:4", accuracy=50)
-    report.write(tmp_path, say=lambda text: None)
+    overview.write(tmp_path, say=lambda text: None)
     assert (tmp_path / "cifar10/gallery.md").read_text() == gallery_of(tmp_path)
     assert "](gallery.md)" in (tmp_path / "cifar10/report.md").read_text()
     assert 'href="gallery.html"' in (tmp_path / "cifar10/report.html").read_text()
@@ -91,11 +89,11 @@ def test_neighbourhood_is_undecided_where_fixed_takes_nothing(tmp_path):
 
 @pytest.mark.figures
 def test_transfers_are_shown_and_unreadable_ones_told(tmp_path):
-    measured = dict.fromkeys(ALL_SHUFFLES, 0.5)
+    measured = dict.fromkeys(SHUFFLES, 0.5)
     for folder in fake_seeds(tmp_path, "Q1_1"):
-        utils.write_json(folder / "transfer.json", {"test_accuracy": measured})
+        files.write_json(folder / "transfer.json", {"test_accuracy": measured})
     assert "report/transfer_Q1_1.png" in gallery_of(tmp_path)
-    utils.write_json(folder / "transfer.json", {"test_accuracy": {"none": 0.5}})
+    files.write_json(folder / "transfer.json", {"test_accuracy": {"none": 0.5}})
     assert "report/transfer_Q1_1.png" in gallery_of(tmp_path, notes=["transfer.json is left out"])
 
 
@@ -230,7 +228,7 @@ def test_templates_of_known_cues_are_means_over_seeds(tmp_path, value):
     folders = sorted((tmp_path / "synthetic-texture-1/Q2_1").glob("*none*"))
     for share, folder in zip((0.1, 0.3), folders):
         scores = dict(own_mean=0.01, own_sd=0.7, others_sd=0.3, own_highest=0.31, own_lowest=0.3)
-        utils.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
+        files.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
     scores["own_sd"] = value
     (folders[2] / "matrix.json").write_text(json.dumps({"uniform_share": 0.2, "scores": scores}))
     page = gallery_of(tmp_path, notes=[f"{folders[2] / 'matrix.json'} is left out"])
@@ -246,7 +244,7 @@ def test_templates_of_known_cues_are_means_over_seeds(tmp_path, value):
 def test_collapsed_networks_stand_beside_a_logistic_regression(tmp_path):
     (folder, *_) = fake_seeds(tmp_path, "Q2_1", accuracy=37)
     facts = {"network_parameters": 1_119_926, "largest_difference": 2e-6, "effective_rank": 7.4}
-    utils.write_json(folder / "matrix.json", facts)
+    files.write_json(folder / "matrix.json", facts)
     Image.new("RGB", (40, 20), "red").save(folder / "templates.png")
     fake_baselines(tmp_path / "cifar10", pixels=39.5)
     page = gallery_of(tmp_path)

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-import claims
 import models
-import outcomes
-import report
+from report import __main__ as report_main
+from report import claims, overview, results
+from runner import files
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.markdown import rows
 from tests.helpers.paths import PROJECT
@@ -22,9 +22,9 @@ from tests.helpers.paths import PROJECT
 def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
     fake_run(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_2", finished=False)
-    study = outcomes.read(tmp_path)
+    study = results.read_study(tmp_path)
     assert [group.model for group in study.models] == ["Q1_1"]
-    report.write(tmp_path, say=lambda text: None)
+    overview.write(tmp_path, say=lambda text: None)
     assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text()
 
 
@@ -37,7 +37,7 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
         ("history.csv", "epoch,val_loss\n1,much\n"),
         ("history.csv", ""),
         ("history.csv", "epoch,val_loss\n2,1\n"),
-        ("history.csv", (",".join(sorted(outcomes.COLUMNS)) + "\n" + "nan," * 7).rstrip(",")),
+        ("history.csv", (",".join(sorted(files.HISTORY_COLUMNS)) + "\n" + "nan," * 7).rstrip(",")),
         ("metrics.json", "null"),
         ("metrics.json", '{"epochs": 3, "test": {"accuracy": 0.5}}'),
     ],
@@ -45,24 +45,24 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
 def test_report_names_and_leaves_out_unreadable_runs(tmp_path, name, content, capsys):
     fake_run(tmp_path, "Q1_1")
     (fake_run(tmp_path, "Q1_2") / name).write_text(content)
-    assert report.main(report.parse([str(tmp_path)])) == 0
+    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "can't be read" in line]
     assert len(said) == 1
     assert "Q1_2" in said[0]
-    assert list(outcomes.read(tmp_path).groups) == [("Q1_1", "none")]
+    assert list(results.read_study(tmp_path).groups) == [("Q1_1", "none")]
 
 
 @pytest.mark.figures
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
 def test_report_copes_with_any_kind_of_run_alone(tmp_path, options):
     fake_run(tmp_path, "Q1_1", **options)
-    assert report.main(report.parse([str(tmp_path)])) == 0
+    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
 
 
 def test_report_shows_test_accuracy_beside_holdout(tmp_path):
     path = fake_run(tmp_path, "Q1_1", val="holdout") / "metrics.json"
     path.write_text('{"epochs": 10, "test": {"accuracy": 0.123}}')
-    text = report.write(tmp_path, say=lambda text: None).with_suffix(".md").read_text()
+    text = overview.write(tmp_path, say=lambda text: None).with_suffix(".md").read_text()
     table, columns = rows(text, "model")
     assert table["Q1_1"][columns.index("test accuracy (%)")] == "12.3"
 
@@ -70,7 +70,7 @@ def test_report_shows_test_accuracy_beside_holdout(tmp_path):
 def test_samples_that_are_no_picture_are_noted(tmp_path):
     for shuffle in ("none", "fixed"):
         (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture")
-    assert "samples.png can't be shown" in report.write(tmp_path).with_suffix(".md").read_text()
+    assert "samples.png can't be shown" in overview.write(tmp_path).with_suffix(".md").read_text()
 
 
 @pytest.mark.figures
@@ -79,14 +79,14 @@ def test_report_copes_with_class_without_images(tmp_path):
         folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
         text = (folder / "history.csv").read_text().splitlines()
         (folder / "history.csv").write_text("\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]))
-    assert report.main(report.parse([str(tmp_path)])) == 0
+    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--compare", "Q1_2"], ["--compare", "Q9_9"]])
 def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys):
     if arguments:
         fake_run(tmp_path, "Q1_1")
-    code = report.main(report.parse([str(tmp_path), *arguments]))
+    code = report_main.main(report_main.parse([str(tmp_path), *arguments]))
     assert code == (2 if arguments else 1)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("report.py: error: ")
@@ -99,7 +99,7 @@ def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys)
 def test_table_holds_the_last_epoch_of_every_model(studied):
     table, columns = rows((studied / "report.md").read_text(), "model")
     assert list(table) == [model.name for model in models.TABLE]
-    group = outcomes.read(studied).group("Q1_1")
+    group = results.read_study(studied).group("Q1_1")
     values = [
         100 * json.loads((run.folder / "metrics.json").read_text())["test"]["accuracy"] for run in group.runs.values()
     ]
@@ -120,8 +120,8 @@ def test_every_claim_is_there_with_its_verdict(studied):
 
 def test_readme_and_committed_report_say_what_runs_decide():
     folder = next((PROJECT / "results/reproduction").glob("cifar10*"))
-    study = outcomes.read(folder)
-    verdicts = {claim.key: claim.verdict for claim in claims.judge(study)}
+    study = results.read_study(folder)
+    verdicts = {claim.key: claim.verdict for claim in claims.check_claims(study)}
     reported, _ = rows((folder / "report.md").read_text(), "claim")
     assert {key: row[3] for key, row in reported.items()} == verdicts
     readme = (PROJECT / "README.md").read_text()
@@ -136,7 +136,7 @@ def test_readme_and_committed_report_say_what_runs_decide():
 
 def test_report_names_every_setting_that_differs(tmp_path):
     fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
-    text = report.write(tmp_path, say=lambda text: None).with_name("report.md").read_text()
+    text = overview.write(tmp_path, say=lambda text: None).with_name("report.md").read_text()
     assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
 
 
@@ -155,7 +155,7 @@ def test_figures_are_those_that_the_markdown_shows(studied):
 
 def test_chosen_models_are_overlaid(studied, tmp_path):
     shutil.copytree(studied, tmp_path / "cifar10")
-    assert report.main(report.parse([str(tmp_path), "--compare", "q1-4", "Q2_?"])) == 0
+    assert report_main.main(report_main.parse([str(tmp_path), "--compare", "q1-4", "Q2_?"])) == 0
     text = (tmp_path / "cifar10" / "report.md").read_text()
     assert "Side by side: Q1_4, Q2_1, Q2_2" in text
     assert "--compare Q1_4 Q2_1 Q2_2" in text
@@ -166,7 +166,7 @@ def test_samples_of_the_runs_are_shown(tmp_path):
     for shuffle in ("none", "fixed", "per-image"):
         folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
         shutil.copy(PROJECT / "docs" / "samples.png", folder / "samples.png")
-    folder = report.write(tmp_path, say=lambda text: None).parent
+    folder = overview.write(tmp_path, say=lambda text: None).parent
     assert "report/samples.png" in (folder / "report.md").read_text()
     assert (folder / "report" / "samples.png").stat().st_size > 10_000
 
@@ -176,7 +176,7 @@ def test_names_from_files_are_only_text(tmp_path):
     classes = ["<script>alert(1)</script>", "a|b", *"cdefghij"]
     for shuffle in ("none", "fixed"):
         fake_run(tmp_path, "Q1_1", shuffle=shuffle, data='<b id="x">&', classes=classes)
-    page = report.write(tmp_path, say=lambda text: None)
+    page = overview.write(tmp_path, say=lambda text: None)
     page, text = page.read_text(), page.with_suffix(".md").read_text()
     assert "<script>alert" not in page
     assert '<b id="x">' not in page
@@ -187,10 +187,10 @@ def test_names_from_files_are_only_text(tmp_path):
 def test_report_of_same_runs_is_the_same(studied, tmp_path, monkeypatch):
     shutil.copytree(studied, tmp_path / "results" / "cifar10")
     monkeypatch.chdir(tmp_path)
-    report.main(report.parse([]))
+    report_main.main(report_main.parse([]))
     page = tmp_path / "results" / "cifar10" / "report.html"
     first = page.read_bytes()
-    assert report.main(report.parse(["results/cifar10"])) == 0
+    assert report_main.main(report_main.parse(["results/cifar10"])) == 0
     assert page.read_bytes() == first
 
 
@@ -203,10 +203,10 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 
     folder = fake_run(tmp_path, "Q1_1")
     for _ in range(2):
-        assert report.main(report.parse([str(tmp_path), "--tensorboard"])) == 0
+        assert report_main.main(report_main.parse([str(tmp_path), "--tensorboard"])) == 0
     events = EventAccumulator(str(tmp_path / "cifar10" / "tensorboard" / "Q1_1" / folder.name))
     events.Reload()
-    run = outcomes.read_run(folder)
+    run = results.read_run(folder)
     assert [point.step for point in events.Scalars("loss/val")] == [*range(1, 11)]
     assert [point.value for point in events.Scalars("accuracy/train")] == pytest.approx(
         [row["train_accuracy"] for row in run.history]
@@ -217,7 +217,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 def test_report_without_tensorboard_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     fake_run(tmp_path, "Q1_1")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert report.main(report.parse([str(tmp_path), "--tensorboard"])) == 2
+    assert report_main.main(report_main.parse([str(tmp_path), "--tensorboard"])) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
 
 

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import checkpoints
-import commands
-import config
-import runs
+from runner import checkpoint, cli, config, resume
 from tests.helpers import internals
 from tests.helpers.compare import assert_same_outcome, outcome, same
 from tests.helpers.processes import Evil, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
@@ -33,7 +30,7 @@ def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 131 steps; to go on: ")
     assert said.splitlines()[-1].endswith(f" --resume {folder}")
-    saved = checkpoints.load(folder)
+    saved = checkpoint.load(folder)
     assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 131)
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
@@ -275,7 +272,7 @@ def test_resume_keeps_checkpoint_used_for_damaged_one(stopped_run):
     flip(folder / "last.pt", 1000)
     assert here.run("--resume", str(folder), before=KilledAtWrite(5)) == -signal.SIGKILL  # having saved once
     assert (folder / "previous.pt").read_bytes() == good
-    assert checkpoints._is_whole((folder / "last.pt").read_bytes())
+    assert checkpoint._is_whole((folder / "last.pt").read_bytes())
 
 
 def test_resume_with_damaged_description_uses_checkpoint(stopped_run):
@@ -307,7 +304,7 @@ def test_malicious_checkpoint_runs_no_code(stopped_run, tmp_path):
     here, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     for name in ("last.pt", "previous.pt"):
-        checkpoints.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
+        checkpoint.save(folder / name, saved | {"history": [Evil(tmp_path / "evil was here")]})
     for how in ("--resume", "--evaluate"):
         assert here.run(how, str(folder)) == 1
         said = here.said()
@@ -325,8 +322,8 @@ def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
     own = tmp_path / "own.py"
     own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
-    checkpoints.save(folder / "last.pt", saved | {"config": settings})
-    saved = runs.saved_config(folder, checkpoints.load(folder), commands.Command("evaluate", {}))
+    checkpoint.save(folder / "last.pt", saved | {"config": settings})
+    saved = resume.saved_config(folder, checkpoint.load(folder), cli.Arguments("evaluate", {}))
     assert saved.data_url == saved.model_file == ""
     assert here.run("--evaluate", str(folder)) == 0
     assert not (tmp_path / "it ran").exists()
@@ -335,5 +332,5 @@ def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
 def test_checkpoint_is_loadable_by_anyone(stopped_run):
     _, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
-    assert set(saved) == set(checkpoints.CONTENT)
+    assert set(saved) == set(checkpoint.CONTENT)
     assert Path(folder).name == config.Config(**saved["config"]).run_name

@@ -9,15 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-import checkpoints
-import commands
-import config
 import data
 import ex1
 import models
-import sources
 import utils
-from tests.helpers import internals
+from datasets import cifar10
+from runner import checkpoint, cli, config
+from tests.helpers import internals, reference
 from tests.helpers.cli import accuracies, run_folder
 from tests.helpers.compare import same, weights
 
@@ -149,7 +147,7 @@ def test_best_weights_are_of_best_epoch_on_holdout(ex1_main, tmp_path, monkeypat
 
     def measured(*args):
         n = next(right)
-        return utils.Evaluation(
+        return utils.EvalMetrics(
             1.0, torch.diag(torch.tensor([n] + [0] * 9)) + torch.eye(10, dtype=int).roll(1, 1) * (5 - n), 0.5
         )
 
@@ -233,7 +231,7 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
     assert transfer["trained_with"] == "fixed"
     own = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
     assert transfer["test_accuracy"]["fixed"] == own
-    assert set(transfer["test_accuracy"]) == {*config.SHUFFLES, *config.DIALS}
+    assert set(transfer["test_accuracy"]) == {*config.PUBLISHED_SHUFFLES, *config.PARTIAL_SHUFFLES}
     capsys.readouterr()
     for shuffle in ("colour", "within:4"):
         ex1_main("--evaluate", str(folder), "--val-shuffle", shuffle)
@@ -282,7 +280,7 @@ def test_predict_tells_what_the_network_computes(ex1_main, tmp_path, capsys):
     assert "b.jpg, its pixels shuffled (fixed): syn" in lines[1]
     network = models.build("Q1_1").eval()
     network.load_state_dict(weights(folder))
-    x = data.normalize(pixels.view(1, 3, 1024)[:, :, data.fixed_permutation(0)].view(1, 3, 32, 32))
+    x = data.normalize(pixels.view(1, 3, 1024)[:, :, reference.fixed_permutation(0)].view(1, 3, 32, 32))
     probability, label = network(x).softmax(1).max(1)
     assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
 
@@ -325,9 +323,9 @@ def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys,
 def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
     place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
-    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
+    assert ex1.main(cli.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
     assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err
-    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 0
+    assert ex1.main(cli.parse(["--model-name", "Q1_1", *place])) == 0
     err = capsys.readouterr().err
     assert "could not be downloaded" in err
     assert "THIS IS NOT CIFAR-10" in err
@@ -335,10 +333,10 @@ def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_syntheti
 
 
 def test_damaged_source_of_images_stops_the_run(tmp_path, capsys):
-    (tmp_path / "data" / sources.BATCH_FOLDER).mkdir(parents=True)
-    (tmp_path / "data" / sources.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
+    (tmp_path / "data" / cifar10.BATCH_FOLDER).mkdir(parents=True)
+    (tmp_path / "data" / cifar10.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
     place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(commands.parse(["--model-name", "Q1_1", *place])) == 1
+    assert ex1.main(cli.parse(["--model-name", "Q1_1", *place])) == 1
     assert "data_batch_1 is damaged" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -351,25 +349,25 @@ def test_evaluate_tells_changed_model_or_checkpoint_in_a_line(ex1_main, saved_ru
         assert ex1_main("--evaluate", str(folder)) == code
         assert message in capsys.readouterr().err
 
-    registry["q1_1"] = models.Model("Q1_1", "3k5", "", None)
+    registry["q1_1"] = models.ModelSpec("Q1_1", "3k5", "", None)
     refused(1, "Q1_1 has changed since this run was trained")
     del registry["q1_1"]
     refused(2, "no model is named 'Q1_1'")
     monkeypatch.undo()
     saved = torch.load(folder / "last.pt", weights_only=True)
-    checkpoints.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
+    checkpoint.save(folder / "last.pt", saved | {"config": saved["config"] | {"unheard_of": 1}})
     refused(1, "is not a run of this version of the program")
-    checkpoints.save(folder / "last.pt", {"weights": 1})
+    checkpoint.save(folder / "last.pt", {"weights": 1})
     refused(1, "is not a checkpoint of this program")
 
 
 def test_evaluate_asks_for_the_folder_of_images(ex1_main, tmp_path, capsys, monkeypatch):
     for split in ("train", "test"):
-        for name in sources.CLASSES:
+        for name in cifar10.CLASSES:
             (tmp_path / "images" / split / name).mkdir(parents=True)
             Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / name / "a.png")
     place = ["--data-dir", str(tmp_path / "images"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(commands.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
+    assert ex1.main(cli.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
     (tmp_path / "images").rename(tmp_path / "moved")
     monkeypatch.setattr(sources, "download", lambda *args: pytest.fail("tried to download"))
     folder = str(run_folder(tmp_path))

@@ -1,20 +1,19 @@
 """Steps of training, in whole runs."""
 
-import steps
-from config import Config
 from data import TEST, TRAIN, Loader
-from steps import Step
+from runner.config import Config
+from runner.step import TrainStep, learning_rate
 
 
 def test_each_step_is_taken_at_its_own_learning_rate(ex1_main, monkeypatch):
     seen = []
-    take = Step.take
+    take = TrainStep.take
     monkeypatch.setattr(
-        Step, "take", lambda self, *args: (seen.append(self.optimizer.param_groups[0]["lr"]), take(self, *args))[1]
+        TrainStep, "take", lambda self, *args: (seen.append(self.optimizer.param_groups[0]["lr"]), take(self, *args))[1]
     )
     assert ex1_main("--model-name", "Q1_1", "--recipe", "fast", "--epochs", "2", "--batch-size", "64") == 0
     config = Config("Q1_1", schedule="one-cycle", lr=0.06, warmup=0.2)
-    assert seen == [steps.learning_rate(config, step, 8) for step in range(8)]  # 4 batches of 200 images, twice
+    assert seen == [learning_rate(config, step, 8) for step in range(8)]  # 4 batches of 200 images, twice
 
 
 def test_only_training_images_are_flipped(ex1_main, monkeypatch):

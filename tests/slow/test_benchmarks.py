@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 import data
 import models
-import utils
-from benchmarks import contenders, sections
-from benchmarks.contenders import Limit, Ours, Textbook
-from config import RunnerError
+from experiments.benchmarks import contenders, sections
+from experiments.benchmarks.contenders import NoDataLoop, Textbook, ThisRepo
+from runner import files
+from runner.errors import RunnerError
 from tests.helpers.fake_runs import fake_run
 
 
@@ -35,7 +35,7 @@ def batches(dataset, tmp_path):
 
 
 def test_textbook_loop_and_ours_train_alike(dataset, batches):
-    ours = Ours("Q1_1", dataset, threads=1)
+    ours = ThisRepo("Q1_1", dataset, threads=1)
     textbook = Textbook("Q1_1", batches, 0)
     shown = [textbook.trainset[int(index)] for index in data.epoch_order(400, 0, 1)]
     images, labels = torch.stack([image for image, _ in shown]), torch.tensor([label for _, label in shown])
@@ -48,8 +48,8 @@ def test_textbook_loop_and_ours_train_alike(dataset, batches):
 
 
 def test_every_contender_takes_the_steps_it_is_asked_for(dataset, batches):
-    ours = Ours("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image")
-    entries = {ours.network: ours, (limit := Limit(ours)).network: limit}
+    ours = ThisRepo("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image")
+    entries = {ours.network: ours, (limit := NoDataLoop(ours)).network: limit}
     textbook = Textbook("Q1_1", batches, 0)
     entries[textbook.net] = textbook
     for network, entry in entries.items():
@@ -79,7 +79,7 @@ def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
             rows = list(csv.DictReader(file))
         for row, accuracy in zip(rows, accuracies, strict=True):
             row |= {"val_accuracy": accuracy, "seconds": seconds}
-        utils.write_history(folder / "history.csv", "X", rows)
+        files.write_history(folder / "history.csv", "X", rows)
 
     def run(bench, results, *options):
         write(results, options[1], (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5, recipe="fast")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-import report
+from report import overview
 from tests.helpers.fake_runs import fake_study
 
 # One worker draws the figures and starts Chromium, once.
@@ -18,7 +18,7 @@ def drawn(tmp_path_factory):
     """A folder of a data set with runs of all models, and the report on them."""
     results = tmp_path_factory.mktemp("drawn")
     fake_study(results)
-    return report.write(results, say=lambda text: None).parent
+    return overview.write(results, say=lambda text: None).parent
 
 
 @pytest.fixture(scope="module")

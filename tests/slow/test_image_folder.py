@@ -2,12 +2,12 @@
 
 import multiprocessing
 
-import sources
+from tests.helpers.images import load_images
 
 
 def _load_digest(folder, start, results):
     start.wait()
-    results.put(sources.load("cifar10", folder).digest)
+    results.put(load_images("cifar10", folder).digest)
 
 
 def test_image_folder_read_by_two_runs_together(folder):
@@ -20,5 +20,5 @@ def test_image_folder_read_by_two_runs_together(folder):
     digests = {results.get(timeout=60) for _ in processes}
     for process in processes:
         process.join()
-    assert digests == {sources.load("cifar10", folder).digest}
+    assert digests == {load_images("cifar10", folder).digest}
     assert not [path for path in folder.iterdir() if path.name.startswith(".cache-folder.npz.")]

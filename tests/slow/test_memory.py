@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.sections import PEAK
+from experiments.benchmarks.sections import PEAK
 from tests.helpers.paths import PROJECT
 
 MEMORY = f"""{PEAK}
@@ -13,7 +13,7 @@ import sys
 import torch
 bare = peak()
 import commands, config, ex1
-code = ex1.main(commands.parse(sys.argv[1:]))
+code = ex1.main(cli.parse(sys.argv[1:]))
 print("MEMORY", code, peak() - bare)
 """
 

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-import batch
-import commands
 import ex1
 import utils
+from experiments import sweep
+from runner import cli
 from tests.helpers.cli import execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.waiting import WaitingModels
@@ -69,13 +69,13 @@ def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path,
 
 def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
-    command = commands.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
-    jobs = batch.plan(command)
+    command = cli.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
+    jobs = sweep.plan(command)
     described = utils.describe_dataset(ex1.load_data(jobs[0].config, quiet=True))
-    engine = batch.make_engine(command, described)
+    engine = sweep.make_engine(command, described)
     with contextlib.closing(engine):
         engine.token.unlink()
-        assert batch.train_all(jobs, engine, described, batch.Display(jobs, print, quiet=True)) == ([], [])
+        assert sweep.train_all(jobs, engine, described, sweep.Display(jobs, print, quiet=True)) == ([], [])
     assert all(" epoch 2/2 " in job.log.read_text() for job in jobs)
     assert execute(command_line(*arguments, results="local")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-import commands
 import data
 import ex1
 import models
 from data import TEST
+from runner import cli
+from tests.helpers import reference
 from tests.helpers.cli import run_folder
 from tests.helpers.paths import PROJECT
 from tests.helpers.textbook import our_losses, textbook_losses
@@ -39,10 +40,10 @@ def test_losses_equal_the_textbook_loop_on_real_images(real):
 
 def test_shuffles_follow_the_reference_on_real_images(real):
     sample = real.test.take(torch.arange(0, 10_000, 500))
-    fixed = data.fixed_permutation(3)
-    shuffled = data.permute_pixels(sample.pixels, fixed)
-    own = data.per_image_permutations(len(sample), 3, TEST, 1, 0, 0)
-    shuffled_each = data.permute_pixels(sample.pixels, own)
+    fixed = reference.fixed_permutation(3)
+    shuffled = reference.permute_pixels(sample.pixels, fixed)
+    own = reference.per_image_permutations(len(sample), 3, TEST, 1, 0, 0)
+    shuffled_each = reference.permute_pixels(sample.pixels, own)
     for i, x in enumerate(sample.pixels):
         assert torch.equal(shuffled[i], x.view(3, 1024)[:, fixed].view(3, 32, 32))
         assert torch.equal(shuffled_each[i], x.view(3, 1024)[:, own[i]].view(3, 32, 32))
@@ -52,7 +53,7 @@ def test_shuffles_follow_the_reference_on_real_images(real):
 def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
     place = ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path / "results"), "--threads", "1"]
     command = ["--model-name", "Q1_1", "--epochs", "1", "--limit", "100", "--dataset", "cifar10", *place]
-    assert ex1.main(commands.parse(command)) == 0
+    assert ex1.main(cli.parse(command)) == 0
     assert "synthetic" not in real.slug
     folder = run_folder(tmp_path)
     assert folder.parent.parent.name == real.slug

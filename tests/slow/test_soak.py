@@ -13,7 +13,7 @@ SCRIPT = """
 import ctypes, gc, os, sys, tempfile
 import torch
 import commands, config, ex1, models, synthetic
-from net import Net
+from models import Net
 
 synthetic.TRAIN_IMAGES, synthetic.TEST_IMAGES = 200, 100
 sys.stdout.flush()
@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as folder:
     names = [model.name for model in models.REGISTRY.values()]
     for name in [*names, "Q1_25", "Q2_2", "Q1_25", "Q2_2"]:
         command = ["--model-name", name, "--epochs", "1", "--batch-size", "50", "--threads", "1"]
-        code = ex1.main(commands.parse([*command, "--dataset", "synthetic", "--results-dir", folder]))
+        code = ex1.main(cli.parse([*command, "--dataset", "synthetic", "--results-dir", folder]))
         gc.collect()
         alive = count(torch.Tensor) - constants + count(Net)
         print(name, code, in_use(), alive, len(gc.get_objects()), file=figures, flush=True)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import batch
-import commands
 import ex1
-import runs
 import utils
+from experiments import engines, sweep
+from runner import cli, run
 from tests.helpers.cli import execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.paths import PROJECT
@@ -40,13 +39,13 @@ def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, cap
 
 
 def test_sweep_works_with_spawned_processes(command_line, tmp_path):
-    command = commands.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
-    [job] = batch.plan(command)
+    command = cli.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
+    [job] = sweep.plan(command)
     described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
-    engine = batch.LocalProcesses(1)
+    engine = engines.LocalProcesses(1)
     engine.context = multiprocessing.get_context("spawn")
     with contextlib.closing(engine):
-        assert batch.train_all([job], engine, described, batch.Display([job], print, quiet=True)) == ([], [])
+        assert sweep.train_all([job], engine, described, sweep.Display([job], print, quiet=True)) == ([], [])
     assert len(outcomes_in(tmp_path / "results")) == 1
 
 
@@ -75,7 +74,7 @@ def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, n
     assert all("to go on: " in path.read_text() for path in left)
     assert not list((tmp_path / "results").glob("*/*/*/metrics.json"))
     for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
-        runs._lock(folder).release()  # nobody has it any more
+        run._lock(folder).release()  # nobody has it any more
 
     models.let_go()
     assert execute(command_line(*arguments)) == 0
@@ -137,7 +136,7 @@ def test_sweep_leaves_run_of_another_process(command_line, tmp_path, capfd):
     assert execute(arguments) == 0
     [folder] = (tmp_path / "results").glob("*/Q1_1/*seed-0")
     (folder / "metrics.json").unlink()
-    lock = runs._lock(folder)
+    lock = run._lock(folder)
     assert execute(arguments) == 75
     out, err = capfd.readouterr()
     assert "another process trains it" in err

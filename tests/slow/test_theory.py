@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 
 import data
-import synthetic
-from models import Model
-from net import Net
+from datasets import synthetic
+from models import ModelSpec, Net
+from runner import rng
+from tests.helpers import reference
 from tests.helpers.theory import p_value, reorder_map
 
 pytestmark = pytest.mark.xdist_group("theory")  # they share the networks that are trained
 
-SMALL = Model("Small", "P 4k5 P", "16", None)
+SMALL = ModelSpec("Small", "P 4k5 P", "16", None)
 
 
 GUESSING = math.log(10)
@@ -25,14 +26,14 @@ GUESSING = math.log(10)
 SEEDS, OTHER_SEEDS = range(64), range(64, 128)
 
 
-MAP_ORDER = torch.from_numpy(data.generator("order of the activation map").permutation(4 * 6 * 6))
+MAP_ORDER = torch.from_numpy(rng.generator("order of the activation map").permutation(4 * 6 * 6))
 
 
 @cache
 def small_images(split, shuffled):
-    images = synthetic.make_images(512, data.generator("theory", split), {"texture": 1.0, "position": 1.0})
+    images = synthetic.make_images(512, rng.generator("theory", split), {"texture": 1.0, "position": 1.0})
     pixels = data.normalize(images.pixels)
-    return data.permute_pixels(pixels, data.fixed_permutation(0)) if shuffled else pixels, images.labels
+    return reference.permute_pixels(pixels, reference.fixed_permutation(0)) if shuffled else pixels, images.labels
 
 
 def small_network(reordered):

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-import affine
 import models
-import utils
-from affine import Affine, NotAffine
+from experiments import affine
+from experiments.affine import Affine, NotAffine
+from runner import files
 
 
 def images(n=64, seed=0):
@@ -172,7 +172,7 @@ def test_facts_of_a_constant_network_can_be_written(tmp_path):
     nn.init.zeros_(network[1].weight)
     matrix = affine.collapse(network)
     assert affine.facts(matrix, network)["effective_rank"] == affine.facts(matrix, network)["uniform_share"] == 0
-    utils.write_json(tmp_path / "facts.json", affine.facts(matrix, network))
+    files.write_json(tmp_path / "facts.json", affine.facts(matrix, network))
     affine.plot_templates(tmp_path / "templates.png", "Constant", matrix, list("abcdefghij"))
     picture = np.asarray(Image.open(tmp_path / "templates.png").convert("RGB")).astype(int)
     assert (abs(picture - 128) <= 1).all(2).mean() > 0.3

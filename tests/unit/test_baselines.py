@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-import baselines
-import synthetic
-from config import RunnerError
-from data import generator, per_image_permutations, permute_pixels
+from datasets import synthetic
+from experiments import baselines
+from runner.errors import RunnerError
+from runner.rng import generator
 from tests.helpers.fake_runs import fake_baselines
+from tests.helpers.reference import per_image_permutations, permute_pixels
 
 # ---- features --------------------------------------------------------------------------------------------------------
 

@@ -4,20 +4,20 @@ import random
 
 import torch
 
-import checkpoints
+from runner import checkpoint, rng
 
 
 def test_checkpoint_notices_every_flipped_bit(tmp_path):
     path = tmp_path / "last.pt"
-    checkpoints.save(path, {"a": torch.arange(3)})
+    checkpoint.save(path, {"a": torch.arange(3)})
     content = path.read_bytes()
-    assert checkpoints._is_whole(content)
+    assert checkpoint._is_whole(content)
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.arange(3))
     for position in range(len(content)):
         for bit in range(8):
             damaged = bytearray(content)
             damaged[position] ^= 1 << bit
-            assert not checkpoints._is_whole(bytes(damaged))
+            assert not checkpoint._is_whole(bytes(damaged))
 
 
 def test_generators_of_own_models_are_restored_too():
@@ -27,13 +27,13 @@ def test_generators_of_own_models_are_restored_too():
         return torch.rand(3).tolist(), random.random(), np.random.rand(), np.random.randn(), random.gauss(0, 1)
 
     device = torch.device("cpu")
-    checkpoints.seed_generators(5)
+    rng.seed_everything(5)
     first = draw()
-    state = checkpoints.random_state(device)
+    state = rng.rng_state(device)
     second = draw()
-    checkpoints.set_random_state(state, device)
+    rng.set_rng_state(state, device)
     assert draw() == second
-    checkpoints.seed_generators(5)
+    rng.seed_everything(5)
     assert draw() == first
 
 
@@ -42,7 +42,7 @@ def test_own_generators_repeat_and_leave_others_alone():
     drawn = []
     for epoch in (1, 1, 2):
         torch.manual_seed(epoch + 7)
-        with checkpoints.own_generators(0, epoch, device):
+        with rng.isolated_rng(0, epoch, device):
             inside = torch.rand(3).tolist()
         drawn.append((inside, torch.rand(3).tolist()))
     assert drawn[0] == drawn[1]
@@ -61,10 +61,10 @@ def test_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
             cls.state = state
 
     monkeypatch.setattr(torch, "get_device_module", lambda device: Accelerator)
-    state = checkpoints.random_state(torch.device("cuda"))
+    state = rng.rng_state(torch.device("cuda"))
     Accelerator.state = None
-    checkpoints.set_random_state(state, torch.device("cuda"))
+    rng.set_rng_state(state, torch.device("cuda"))
     assert Accelerator.state.tolist() == [7]
     Accelerator.state = None
-    checkpoints.set_random_state(checkpoints.random_state(torch.device("cpu")), torch.device("cuda"))
+    rng.set_rng_state(rng.rng_state(torch.device("cpu")), torch.device("cuda"))
     assert Accelerator.state is None

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-import sources
-from sources import DataError
+from datasets import cifar10
+from runner.errors import DataError
 from tests.helpers.compare import assert_holds
+from tests.helpers.images import load_images
 from tests.helpers.official import python2_pickle
 from tests.helpers.processes import Evil
 
@@ -24,17 +25,17 @@ def no_notice(text):
 def test_batches_are_read_from_folder_or_the_one_above(tiny_official):
     folder, train, test = tiny_official
     for data_dir in (folder.parent, folder):
-        dataset = sources.load("cifar10", data_dir, notice=no_notice)
+        dataset = load_images("cifar10", data_dir, notice=no_notice)
         assert_holds(dataset, train, test)
         assert (dataset.name, dataset.slug) == ("CIFAR-10", "cifar10")
 
 
 def test_torchvision_reads_the_same_from_the_same_batches(tiny_official, monkeypatch):
     folder, train, test = tiny_official
-    meta = python2_pickle({"label_names": list(sources.CLASSES)})
+    meta = python2_pickle({"label_names": list(cifar10.CLASSES)})
     (folder / "batches.meta").write_bytes(meta)
     for name in ("train_list", "test_list"):
-        known = sources.TRAIN_BATCHES | sources.TEST_BATCHES
+        known = cifar10.TRAIN_BATCHES | cifar10.TEST_BATCHES
         monkeypatch.setattr(CIFAR10, name, [[file, known[file]] for file, _ in getattr(CIFAR10, name)])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5(meta).hexdigest()})
     for split, (pixels, labels) in ((True, train), (False, test)):
@@ -47,9 +48,9 @@ def test_archive_is_read_without_being_extracted_and_cached(tiny_archive, tiny_o
     _, train, test = tiny_official
     told = []
     for data_dir in (tiny_archive.parent, tiny_archive):
-        assert_holds(sources.load("cifar10", data_dir, notice=told.append), train, test)
+        assert_holds(load_images("cifar10", data_dir, notice=told.append), train, test)
     assert told == [f"reading {tiny_archive}"]
-    assert {path.name for path in tiny_archive.parent.iterdir() if path.name[0] != "."} == {sources.ARCHIVE}
+    assert {path.name for path in tiny_archive.parent.iterdir() if path.name[0] != "."} == {cifar10.ARCHIVE}
 
 
 def test_batch_file_with_flipped_byte_is_named(tiny_official, tiny_archive):
@@ -60,20 +61,20 @@ def test_batch_file_with_flipped_byte_is_named(tiny_official, tiny_archive):
         path.write_bytes(content)
         for dataset in ("cifar10", "auto"):
             with pytest.raises(DataError, match=f"{path.name}.* is damaged: its MD5 is"):
-                sources.load(dataset, data_dir)
+                load_images(dataset, data_dir)
 
 
 def test_archive_that_is_none_is_not_called_damaged(tmp_path):
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(DataError, match=r"README\.md is neither a folder nor"):
-        sources.load("auto", tmp_path / "README.md")
+        load_images("auto", tmp_path / "README.md")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_batch_file_that_is_missing_is_named(tiny_official):
     (tiny_official[0] / "test_batch").unlink()
     with pytest.raises(DataError, match="test_batch is missing"):
-        sources.load("auto", tiny_official[0].parent)
+        load_images("auto", tiny_official[0].parent)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,9 @@ def test_batch_file_that_is_missing_is_named(tiny_official):
 def test_pickle_of_anything_else_runs_no_code(tiny_official, tmp_path, monkeypatch, make, protocol):
     raw = pickle.dumps(make(Evil(tmp_path / "evil was here")), protocol=protocol)
     (tiny_official[0] / "data_batch_1").write_bytes(raw)
-    monkeypatch.setitem(sources.TRAIN_BATCHES, "data_batch_1", md5(raw).hexdigest())
+    monkeypatch.setitem(cifar10.TRAIN_BATCHES, "data_batch_1", md5(raw).hexdigest())
     with pytest.raises(DataError, match="data_batch_1 is not a batch of CIFAR-10"):
-        sources.load("cifar10", tiny_official[0].parent)
+        load_images("cifar10", tiny_official[0].parent)
     assert not (tmp_path / "evil was here").exists()
 
 
@@ -114,7 +115,7 @@ def add(name, kind=tarfile.REGTYPE, target=""):
     return lambda members: members.update({name: (member, b"")})
 
 
-BATCH_1 = f"{sources.BATCH_FOLDER}/data_batch_1"
+BATCH_1 = f"{cifar10.BATCH_FOLDER}/data_batch_1"
 
 
 @pytest.mark.parametrize(
@@ -122,11 +123,11 @@ BATCH_1 = f"{sources.BATCH_FOLDER}/data_batch_1"
     [
         (add("../../evil"), "holds '../../evil', which the official archive does not"),
         (add("/tmp/evil"), "holds '/tmp/evil', which"),
-        (add(f"{sources.BATCH_FOLDER}/../../evil"), "evil', which"),
-        (add(f"{sources.BATCH_FOLDER}/.."), r"\.\.', which"),
-        (add(f"{sources.BATCH_FOLDER}/extra", tarfile.SYMTYPE, "/etc/passwd"), "extra', which"),
+        (add(f"{cifar10.BATCH_FOLDER}/../../evil"), "evil', which"),
+        (add(f"{cifar10.BATCH_FOLDER}/.."), r"\.\.', which"),
+        (add(f"{cifar10.BATCH_FOLDER}/extra", tarfile.SYMTYPE, "/etc/passwd"), "extra', which"),
         (add(BATCH_1, tarfile.SYMTYPE, "/etc/passwd"), "data_batch_1', which"),
-        (add(BATCH_1, tarfile.LNKTYPE, f"{sources.BATCH_FOLDER}/data_batch_2"), "data_batch_1', which"),
+        (add(BATCH_1, tarfile.LNKTYPE, f"{cifar10.BATCH_FOLDER}/data_batch_2"), "data_batch_1', which"),
         (add(BATCH_1, tarfile.CHRTYPE), "data_batch_1', which"),
         (lambda members: members.pop(BATCH_1), "holds no data_batch_1"),
         (add(BATCH_1), "data_batch_1 is damaged: its MD5 is"),
@@ -136,7 +137,7 @@ def test_archive_with_other_members_is_refused(tiny_archive, monkeypatch, change
     rewrite(tiny_archive, monkeypatch, change)
     before = set(tiny_archive.parent.parent.rglob("*")) | {tiny_archive.parent / ".lock"}
     with pytest.raises(DataError, match=f"{tiny_archive.name}.*{message}"):
-        sources.load("auto", tiny_archive.parent)
+        load_images("auto", tiny_archive.parent)
     assert set(tiny_archive.parent.parent.rglob("*")) == before
 
 
@@ -145,11 +146,11 @@ def test_archive_that_is_truncated_is_refused(tiny_archive, monkeypatch):
     for length in (0, 1, 10, 1000, len(whole) - 1000):
         tiny_archive.write_bytes(whole[:length])
         with pytest.raises(DataError, match=f"{tiny_archive} is damaged: its MD5 is"):
-            sources.load("auto", tiny_archive.parent)
+            load_images("auto", tiny_archive.parent)
         with monkeypatch.context() as patch:
             patch.setattr(CIFAR10, "tgz_md5", md5(whole[:length]).hexdigest())
             with pytest.raises(DataError, match=tiny_archive.name):
-                sources.load("auto", tiny_archive.parent)
+                load_images("auto", tiny_archive.parent)
         assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
 
 
@@ -158,7 +159,7 @@ def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
     batch.unlink()
     os.mkfifo(batch)
     with pytest.raises(DataError, match="data_batch_2 is not a regular file"):
-        sources.load("auto", tiny_official[0].parent)
+        load_images("auto", tiny_official[0].parent)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +168,14 @@ def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
 )
 def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
     with pytest.raises(DataError, match=f"it holds {opcode}"):
-        sources._read_batch("batch", raw, md5(raw).hexdigest())
+        cifar10._read_batch("batch", raw, md5(raw).hexdigest())
 
 
 def test_known_archive_is_the_official_one():
     assert CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
-    assert (CIFAR10.filename, CIFAR10.base_folder) == (sources.ARCHIVE, sources.BATCH_FOLDER)
+    assert (CIFAR10.filename, CIFAR10.base_folder) == (cifar10.ARCHIVE, cifar10.BATCH_FOLDER)
 
 
 def test_known_batches_are_the_official_ones():
-    assert dict(CIFAR10.train_list) == sources.TRAIN_BATCHES
-    assert dict(CIFAR10.test_list) == sources.TEST_BATCHES
+    assert dict(CIFAR10.train_list) == cifar10.TRAIN_BATCHES
+    assert dict(CIFAR10.test_list) == cifar10.TEST_BATCHES

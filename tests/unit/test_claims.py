@@ -5,9 +5,8 @@ import random
 import numpy as np
 import pytest
 
-import claims
-import outcomes
-from claims import FAILS, HOLDS, OPEN
+from report import claims, results
+from report.text import FAILS, HOLDS, UNDECIDED
 from tests.helpers.fake_runs import COLOURS, fake_run, fake_seeds, fake_study
 
 EARLY_50 = 90  # the made-up accuracy is half way from 10 % after one epoch
@@ -15,14 +14,14 @@ FLAT = [(1.9, 1.9)] * 10
 
 
 def verdicts(results):
-    return {claim.key: claim for claim in claims.judge(outcomes.read(results))}
+    return {claim.key: claim for claim in claims.check_claims(results.read_study(results))}
 
 
 def test_claims_without_enough_runs_say_what_is_missing(tmp_path):
     for seed in range(2):
         fake_run(tmp_path, "Q1_1", seed, accuracy=EARLY_50)
     judged = verdicts(tmp_path)
-    assert {claim.verdict for key, claim in judged.items() if key != "C8"} == {OPEN}
+    assert {claim.verdict for key, claim in judged.items() if key != "C8"} == {UNDECIDED}
     assert "needs 3 runs of Q1_1, there are 2" in judged["C1"].parts[0].reason
     assert "needs 3 runs of Q1_1 with shuffle per-image, there are 0" in judged["C3"].parts[0].reason
 
@@ -32,7 +31,7 @@ def test_short_runs_decide_early_figures_only(tmp_path):
     fake_seeds(tmp_path, "Q1_11", epochs=2)
     judged = verdicts(tmp_path)
     assert judged["C1"].verdict == HOLDS
-    assert judged["C6"].verdict == OPEN
+    assert judged["C6"].verdict == UNDECIDED
     assert "needs 10 epochs, these runs have 2" in judged["C6"].parts[0].reason
 
 
@@ -53,7 +52,9 @@ def test_figure_and_drop_of_fixed_shuffle_are_judged_apart(tmp_path, plain, fixe
     assert [part.verdict for part in verdicts(tmp_path)["C2"].parts] == expected
 
 
-@pytest.mark.parametrize(("accuracy", "expected"), [(26, [HOLDS, HOLDS]), (10, [FAILS, OPEN]), (5, [FAILS, FAILS])])
+@pytest.mark.parametrize(
+    ("accuracy", "expected"), [(26, [HOLDS, HOLDS]), (10, [FAILS, UNDECIDED]), (5, [FAILS, FAILS])]
+)
 def test_above_chance_is_decided_by_the_interval(tmp_path, accuracy, expected):
     fake_seeds(tmp_path, "Q1_1", "per-image", accuracy=accuracy)
     assert [part.verdict for part in verdicts(tmp_path)["C3"].parts] == expected
@@ -70,11 +71,11 @@ def test_best_and_worst_class_are_decided(tmp_path):
 
     for seed, deer in enumerate((60, 38, 31)):
         fake_run(tmp_path / "noisy", "Q1_1", seed, "per-image", per_class=COLOURS | {"deer": deer, "ship": 34})
-    assert [part.verdict for part in verdicts(tmp_path / "noisy")["C4"].parts] == [OPEN, HOLDS]
+    assert [part.verdict for part in verdicts(tmp_path / "noisy")["C4"].parts] == [UNDECIDED, HOLDS]
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "verdict"), [(1.6, 1.62, HOLDS), (1.6, 1.9, FAILS), (0.9, 0.95, FAILS), (1.6, 1.7, OPEN)]
+    ("train", "val", "verdict"), [(1.6, 1.62, HOLDS), (1.6, 1.9, FAILS), (0.9, 0.95, FAILS), (1.6, 1.7, UNDECIDED)]
 )
 def test_underfitting_is_a_high_training_loss_with_no_gap(tmp_path, train, val, verdict):
     fake_run(tmp_path, "Q1_1")
@@ -89,7 +90,7 @@ def test_one_missing_model_leaves_the_others_judged(tmp_path):
     fake_seeds(tmp_path, "Q1_4", losses=[(1.6, 1.6)] * 10)
     fake_seeds(tmp_path, "Q1_18", losses=[(0.5, 0.5)] * 10)
     claim = verdicts(tmp_path)["C5"]
-    assert [part.verdict for part in claim.parts] == [HOLDS, OPEN, FAILS]
+    assert [part.verdict for part in claim.parts] == [HOLDS, UNDECIDED, FAILS]
     assert claim.verdict == FAILS
 
 
@@ -100,7 +101,7 @@ def test_overfitting_is_a_validation_loss_that_turns(tmp_path):
     assert "lowest after epoch 5" in claim.parts[0].reason
     assert "over-confidence, not of worse decisions" in claim.parts[0].reason
     fake_seeds(tmp_path / "falls", "Q1_11")
-    assert verdicts(tmp_path / "falls")["C6"].parts[0].verdict in (FAILS, OPEN)
+    assert verdicts(tmp_path / "falls")["C6"].parts[0].verdict in (FAILS, UNDECIDED)
     fake_seeds(tmp_path / "late", "Q1_11", losses=[(2 - epoch / 10, 2 - epoch / 10) for epoch in range(10)])
     assert verdicts(tmp_path / "late")["C6"].parts[0].verdict == FAILS
 
@@ -113,7 +114,7 @@ def test_noise_is_not_taken_for_a_turn(tmp_path):
             seed: type("Run", (), {"history": [{"val_loss": draws.gauss(1, 0.1)} for _ in range(10)]})
             for seed in range(3)
         }
-        group = outcomes.Group("Q1_11", "none", (), rows)
+        group = results.SeedGroup("Q1_11", "none", (), rows)
         climbs.append(claims.turn(group)[1].mean)
         naive += [run.history[-1]["val_loss"] - min(row["val_loss"] for row in run.history) for run in rows.values()]
     assert abs(np.mean(climbs)) < 0.02
@@ -124,7 +125,7 @@ def test_worse_decisions_are_not_called_overconfidence_only(tmp_path):
     fake_seeds(
         tmp_path, "Q1_11", losses=[(2 - epoch / 10, 1 + abs(epoch - 4) / 10) for epoch in range(10)], accuracy=60
     )
-    group = outcomes.read(tmp_path).group("Q1_11")
+    group = results.read_study(tmp_path).group("Q1_11")
     for run in group.runs.values():
         for row in run.history[5:]:
             row["val_accuracy"] -= 9
@@ -137,13 +138,13 @@ def test_best_must_beat_every_other_one(tmp_path):
     [run] = (tmp_path / "cifar10" / "Q1_7").iterdir()
     (run / "metrics.json").unlink()
     claim = verdicts(tmp_path)["C7"]
-    assert claim.verdict == OPEN
+    assert claim.verdict == UNDECIDED
     assert "needs 1 run of Q1_7, there are 0" in claim.parts[0].reason
     fake_run(tmp_path, "Q1_7", seed=8, accuracy=85)
     assert verdicts(tmp_path)["C7"].parts[0].verdict == FAILS
 
 
-@pytest.mark.parametrize(("accuracy", "verdict"), [(73, HOLDS), (60, FAILS), (70, OPEN)])
+@pytest.mark.parametrize(("accuracy", "verdict"), [(73, HOLDS), (60, FAILS), (70, UNDECIDED)])
 def test_variations_stay_near_the_original(tmp_path, accuracy, verdict):
     fake_seeds(tmp_path, "Q1_19", accuracy=75)
     for number in range(20, 26):
@@ -158,7 +159,7 @@ def test_variations_stay_near_the_original(tmp_path, accuracy, verdict):
     [
         (38, FLAT[:1] + [(1.95, 1.95)] * 9, [HOLDS, HOLDS]),
         (38, [(1.9 - epoch / 20, 1.9 - epoch / 20) for epoch in range(10)], [HOLDS, FAILS]),
-        (38, [(1.9 - epoch / 20, 1.9 + epoch / 20) for epoch in range(10)], [HOLDS, OPEN]),
+        (38, [(1.9 - epoch / 20, 1.9 + epoch / 20) for epoch in range(10)], [HOLDS, UNDECIDED]),
         (53, FLAT[:1] + [(1.95, 1.95)] * 9, [FAILS, HOLDS]),
     ],
 )
@@ -178,7 +179,7 @@ def test_width_helps_from_one_point(tmp_path, wide, verdict):
 @pytest.mark.parametrize("options", [{"lr": 0.01}, {"data": "SYNTHETIC (not CIFAR-10)", "slug": "synthetic"}])
 def test_other_recipes_and_other_images_decide_nothing(tmp_path, options):
     fake_seeds(tmp_path, "Q1_1", accuracy=EARLY_50, **options)
-    assert {claim.verdict for claim in verdicts(tmp_path).values()} == {OPEN}
+    assert {claim.verdict for claim in verdicts(tmp_path).values()} == {UNDECIDED}
 
 
 def test_more_epochs_are_still_the_published_recipe(tmp_path):

@@ -4,13 +4,12 @@ import re
 
 import pytest
 
-import commands
-import config
-from config import Config
+from runner import cli, config
+from runner.config import Config
 
 
 def test_batch_command_has_each_model_shuffle_and_seed_once():
-    command = commands.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
+    command = cli.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
     assert command.action == "batch"
     made = [single.config() for single in command.runs()]
     assert {(one.model_name, one.shuffle, one.seed) for one in made} == {
@@ -25,9 +24,9 @@ def test_batch_command_has_each_model_shuffle_and_seed_once():
 
 
 def test_batch_command_is_none_of_one_run():
-    command = commands.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
+    command = cli.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
     assert (command.action, command.config().run_name) == ("train", "Q1_19__shuffle-fixed__seed-3")
-    assert commands.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
+    assert cli.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
 
 
 @pytest.mark.parametrize(
@@ -52,14 +51,14 @@ def test_batch_command_is_none_of_one_run():
 )
 def test_batch_command_names_mistakes(arguments, complaint, capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.parse(arguments.split())
+        cli.parse(arguments.split())
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_help_shows_every_setting_with_its_default(capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.parse(["-h"])
+        cli.parse(["-h"])
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for name, field in config.FIELDS.items():
@@ -73,7 +72,7 @@ def test_help_shows_every_setting_with_its_default(capsys):
 
 
 def test_options_become_settings():
-    command = commands.parse(
+    command = cli.parse(
         "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 "
         "--shuffle fixed --shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 "
         "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u "
@@ -89,29 +88,29 @@ def test_options_become_settings():
 
 def test_recipe_gives_the_settings_that_are_not_given():
     fast = {name: fast for name, (_, fast) in config.RECIPE_TABLE.items()}
-    chosen = commands.parse("--model-name Q1_1 --recipe fast".split()).config()
+    chosen = cli.parse("--model-name Q1_1 --recipe fast".split()).config()
     assert chosen == Config("Q1_1", recipe="fast", **fast)
     assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__seed-0"
-    chosen = commands.parse("--model-name Q1_1 --lr 0.5 --no-nesterov --recipe fast --epochs 77".split()).config()
+    chosen = cli.parse("--model-name Q1_1 --lr 0.5 --no-nesterov --recipe fast --epochs 77".split()).config()
     assert chosen == Config("Q1_1", recipe="fast", **fast | {"lr": 0.5, "nesterov": False, "epochs": 77})
     assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__epochs-77__lr-0.5__nesterov-off__seed-0"
-    classic = commands.parse("--model-name Q1_1 --recipe classic".split()).config()
+    classic = cli.parse("--model-name Q1_1 --recipe classic".split()).config()
     assert classic == Config("Q1_1")
-    batch = commands.parse("--model-name Q1_1,Q1_2 --recipe fast --momentum 0.5".split())
+    batch = cli.parse("--model-name Q1_1,Q1_2 --recipe fast --momentum 0.5".split())
     assert {run.config().lr for run in batch.runs()} == {fast["lr"]}
     assert {run.config().momentum for run in batch.runs()} == {0.5}
 
 
 def test_saved_settings_win_over_the_recipe():
     saved = vars(Config("Q1_1", recipe="fast", lr=0.3, nesterov=True))
-    command = commands.parse(["--resume", "somewhere"])
+    command = cli.parse(["--resume", "somewhere"])
     assert command.config(saved) == Config("Q1_1", recipe="fast", lr=0.3, nesterov=True)
 
 
 def test_source_of_data_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("CIFAR10_URL", "http://there")
-    assert commands.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
-    assert commands.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
+    assert cli.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
+    assert cli.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
 )
 def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
     with pytest.raises(SystemExit) as stopped:
-        commands.parse(arguments.split())
+        cli.parse(arguments.split())
     assert stopped.value.code == 2
     assert re.search(reason, capsys.readouterr().err)
 
@@ -163,7 +162,7 @@ def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
 def test_own_file_that_ends_the_program_does_not(tmp_path, capsys):
     (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
     with pytest.raises(SystemExit) as stopped:
-        commands.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
+        cli.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
     assert stopped.value.code == 2
     assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
 
@@ -173,7 +172,7 @@ def test_traceback_of_own_file_is_shown_with_debug(tmp_path, capsys):
     command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
     for debug in (False, True):
         with pytest.raises(SystemExit) as stopped:
-            commands.parse(command + ["--debug"] * debug)
+            cli.parse(command + ["--debug"] * debug)
         assert stopped.value.code == 2
         err = capsys.readouterr().err
         assert "own.py, line 1: ZeroDivisionError" in err

@@ -2,8 +2,9 @@
 
 import pytest
 
-import config
-from config import Config, UsageError
+from runner import config
+from runner.config import Config
+from runner.errors import UsageError
 
 
 def test_defaults_are_the_classic_recipe():
@@ -31,10 +32,10 @@ def test_cues_are_for_generated_images_alone():
             Config("Q1_1", dataset=dataset, cues="colour")
 
 
-def test_shuffle_of_others_is_that_of_training_or_own():
-    assert Config("Q1_1", shuffle="fixed").shuffle_of_others == "fixed"
+def test_eval_shuffle_is_that_of_training_or_own():
+    assert Config("Q1_1", shuffle="fixed").eval_shuffle == "fixed"
     other = Config("Q1_1", shuffle="fixed", val_shuffle="block:4")
-    assert other.shuffle_of_others == "block:4"
+    assert other.eval_shuffle == "block:4"
     assert other.run_name == "Q1_1__shuffle-fixed__val-shuffle-block-4__seed-0"
 
 

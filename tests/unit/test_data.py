@@ -10,8 +10,10 @@ import torch
 from torchvision import transforms
 
 import data
-from config import BLOCK_SIZES, Config, UsageError
 from data import TEST, TRAIN, Images, Loader
+from runner.config import BLOCK_SIZES, Config
+from runner.errors import UsageError
+from tests.helpers import reference
 from tests.helpers.images import make_dataset, make_images
 
 
@@ -50,12 +52,12 @@ def test_fixed_is_one_permutation_for_everything():
     sample = make_images(20)
     train = Loader(sample, TRAIN, 4, "fixed", shuffle_seed=5)
     test = Loader(sample, TEST, 7, "fixed", shuffle_seed=5)
-    expected = data.normalize(data.permute_pixels(sample.pixels, data.fixed_permutation(5)))
+    expected = data.normalize(reference.permute_pixels(sample.pixels, reference.fixed_permutation(5)))
     for loader in (train, test):
         for epoch in (1, 2):
             assert torch.equal(joined(loader, epoch)[0], expected)
-    assert not torch.equal(data.fixed_permutation(5), data.fixed_permutation(6))
-    assert sorted(data.fixed_permutation(5).tolist()) == list(range(1024))
+    assert not torch.equal(reference.fixed_permutation(5), reference.fixed_permutation(6))
+    assert sorted(reference.fixed_permutation(5).tolist()) == list(range(1024))
 
 
 def tiles(permutation, side):
@@ -80,7 +82,7 @@ def test_block_moves_blocks_and_within_pixels_in_them(side):
 @pytest.mark.parametrize("shuffle", ["block:4", "within:4"])
 def test_dials_are_one_permutation_for_both_splits(shuffle):
     sample = make_images(20)
-    expected = data.normalize(data.permute_pixels(sample.pixels, data.shuffle_permutation(shuffle, 5)))
+    expected = data.normalize(reference.permute_pixels(sample.pixels, data.shuffle_permutation(shuffle, 5)))
     for split in (TRAIN, TEST):
         assert torch.equal(joined(Loader(sample, split, 4, shuffle, shuffle_seed=5), 1)[0], expected)
     assert not torch.equal(data.shuffle_permutation(shuffle, 5), data.shuffle_permutation(shuffle, 6))
@@ -120,7 +122,7 @@ def test_flip_mirrors_the_image_and_not_its_shuffle():
 
 
 def test_per_image_permutations_differ_in_every_key():
-    draw = lambda *key: data.per_image_permutations(50, *key)
+    draw = lambda *key: reference.per_image_permutations(50, *key)
     first = draw(0, TRAIN, 1, 0, 0)
     assert torch.equal(first, draw(0, TRAIN, 1, 0, 0))
     assert torch.equal(first.sort(1).values, torch.arange(1024).expand(50, -1))
@@ -151,12 +153,12 @@ def test_chunks_of_one_epoch_have_their_own_permutations():
 
 
 def test_permutations_are_uniform():
-    draws = torch.cat([data.per_image_permutations(2000, 0, TRAIN, epoch, 0, 0) for epoch in range(1, 11)])
+    draws = torch.cat([reference.per_image_permutations(2000, 0, TRAIN, epoch, 0, 0) for epoch in range(1, 11)])
     for position in (0, 500, 1023):
         assert_uniform(torch.bincount(draws[:, position], minlength=1024))
     # Neighbours stay independent: the difference of two positions, modulo 1024, takes every value but 0 alike.
     assert_uniform(torch.bincount((draws[:, 1] - draws[:, 0]) % 1024, minlength=1024)[1:])
-    fixed = torch.stack([data.fixed_permutation(seed) for seed in range(3000)])
+    fixed = torch.stack([reference.fixed_permutation(seed) for seed in range(3000)])
     assert_uniform(torch.bincount(fixed[:, 7], minlength=1024))
 
 
@@ -169,8 +171,10 @@ def test_per_image_keys_have_no_ties():
 def test_loader_permutes_as_the_reference():
     sample = make_images(700)
     loader = Loader(sample, TEST, 100, "per-image", shuffle_seed=3)
-    own = torch.cat([data.per_image_permutations(n, 3, TEST, 2, 0, part) for part, n in enumerate((256, 256, 188))])
-    assert torch.equal(joined(loader, 2)[0], data.normalize(data.permute_pixels(sample.pixels, own)))
+    own = torch.cat(
+        [reference.per_image_permutations(n, 3, TEST, 2, 0, part) for part, n in enumerate((256, 256, 188))]
+    )
+    assert torch.equal(joined(loader, 2)[0], data.normalize(reference.permute_pixels(sample.pixels, own)))
 
 
 # ---- the loader ----

@@ -7,10 +7,10 @@ import time
 import pytest
 from torchvision.datasets import CIFAR10
 
-import download
-import sources
-from download import DownloadError
+from datasets import cifar10, download
+from datasets.download import DownloadError
 from tests.helpers.compare import assert_holds
+from tests.helpers.images import load_images
 
 
 class Source(http.server.BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def source(tiny_archive, monkeypatch):
 def test_download_asks_named_source_once(source, tiny_official, tmp_path):
     url, handler = source
     for _ in range(2):
-        assert_holds(sources.load("auto", tmp_path / "new" / "data", url), *tiny_official[1:])
+        assert_holds(load_images("auto", tmp_path / "new" / "data", url), *tiny_official[1:])
     assert handler.asked == [None]
 
 
@@ -70,10 +70,10 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
 
     monkeypatch.setattr(download, "_fetch", fetch_late)
     loads = []
-    first = threading.Thread(target=lambda: loads.append(sources.load("cifar10", tmp_path, url)))
+    first = threading.Thread(target=lambda: loads.append(load_images("cifar10", tmp_path, url)))
     first.start()
     assert arrived.wait(10)
-    loads.append(sources.load("cifar10", tmp_path, url, notice=told.append))
+    loads.append(load_images("cifar10", tmp_path, url, notice=told.append))
     first.join()
     assert told[0].startswith("waiting for another run")
     assert handler.asked == [None]
@@ -82,7 +82,7 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
 
 def test_download_asks_official_source_by_default(source, tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", source[0])
-    assert len(sources.load("cifar10", tmp_path / "new").train) == 50
+    assert len(load_images("cifar10", tmp_path / "new").train) == 50
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -91,10 +91,10 @@ def test_download_that_breaks_off_goes_on(source, tmp_path, ranges):
     handler.most, handler.ranges = len(handler.content) * 2 // 5, ranges
     if not ranges:
         with pytest.raises(DownloadError, match="broke off after"):
-            sources.load("cifar10", tmp_path, url)
-        assert not (tmp_path / sources.ARCHIVE).exists()
+            load_images("cifar10", tmp_path, url)
+        assert not (tmp_path / cifar10.ARCHIVE).exists()
         handler.most = None
-    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+    assert len(load_images("cifar10", tmp_path, url).train) == 50
     if ranges:
         assert handler.asked == [None, f"bytes={handler.most}-", f"bytes={2 * handler.most}-"]
     assert not list(tmp_path.glob("*.part"))
@@ -102,28 +102,28 @@ def test_download_that_breaks_off_goes_on(source, tmp_path, ranges):
 
 def test_download_goes_on_with_part_of_earlier_run(source, tmp_path):
     url, handler = source
-    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content[:1000])
-    sources.load("cifar10", tmp_path, url)
+    (tmp_path / f"{cifar10.ARCHIVE}.part").write_bytes(handler.content[:1000])
+    load_images("cifar10", tmp_path, url)
     assert handler.asked == ["bytes=1000-"]
 
 
 def test_download_of_complete_part_needs_a_question_only(source, tmp_path):
     url, handler = source
-    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(handler.content)
-    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+    (tmp_path / f"{cifar10.ARCHIVE}.part").write_bytes(handler.content)
+    assert len(load_images("cifar10", tmp_path, url).train) == 50
 
 
 def test_download_throws_away_part_of_something_else(source, tmp_path):
     url, handler = source
-    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(b"x" * 1000)
-    sources.load("cifar10", tmp_path, url)
+    (tmp_path / f"{cifar10.ARCHIVE}.part").write_bytes(b"x" * 1000)
+    load_images("cifar10", tmp_path, url)
     assert handler.asked == ["bytes=1000-", None]
 
 
 def test_download_asks_busy_source_again(source, tmp_path):
     url, handler = source
     handler.errors = 2
-    assert len(sources.load("cifar10", tmp_path, url).train) == 50
+    assert len(load_images("cifar10", tmp_path, url).train) == 50
 
 
 def test_download_to_full_disk_is_not_tried_again(source, tmp_path, monkeypatch):
@@ -134,7 +134,7 @@ def test_download_to_full_disk_is_not_tried_again(source, tmp_path, monkeypatch)
     tries = []
     monkeypatch.setattr(download, "_fetch", full)
     with pytest.raises(DownloadError, match="No space left on device"):
-        sources.load("cifar10", tmp_path, source[0])
+        load_images("cifar10", tmp_path, source[0])
     assert len(tries) == 1
 
 
@@ -142,7 +142,7 @@ def test_download_of_other_content_is_refused_and_not_kept(source, tmp_path):
     url, handler = source
     handler.content = handler.content[:-1] + b"?"
     with pytest.raises(DownloadError, match="what came has MD5 .*--data-url"):
-        sources.load("cifar10", tmp_path, url)
+        load_images("cifar10", tmp_path, url)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("cifar")] == []
 
 
@@ -152,9 +152,9 @@ def test_download_of_other_content_is_refused_and_not_kept(source, tmp_path):
 def test_download_without_source_fails_or_leaves_synthetic(source, small_synthetic, tmp_path, url):
     url = url.format(url=source[0])
     with pytest.raises(DownloadError, match="--dataset synthetic"):
-        sources.load("cifar10", tmp_path, url)
+        load_images("cifar10", tmp_path, url)
     assert len(source[1].asked) <= 1
     told = []
-    assert not sources.load("auto", tmp_path, url, warn=told.append).is_cifar10
+    assert not load_images("auto", tmp_path, url, warn=told.append).is_cifar10
     assert len(told) == 1
     assert "could not be downloaded" in told[0]

@@ -1,9 +1,9 @@
-"""Errors, as they are told."""
+from runner import errors
 
-import config
+"""Errors, as they are told."""
 
 
 def test_one_line_has_no_breaks_and_no_escapes():
-    assert config.one_line(config.RunnerError("a\nb\x1b[1mc")) == "a?b?[1mc"
-    assert config.one_line(ValueError("first\nsecond")) == "ValueError: first"
-    assert config.one_line(OSError(28, "full", "a\tb")) == "a?b: full"
+    assert errors.one_line(errors.RunnerError("a\nb\x1b[1mc")) == "a?b?[1mc"
+    assert errors.one_line(ValueError("first\nsecond")) == "ValueError: first"
+    assert errors.one_line(OSError(28, "full", "a\tb")) == "a?b: full"

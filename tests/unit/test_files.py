@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import utils
+from runner import files
 
 
 def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    utils.write_file(path, "new text", previous=tmp_path / "before")
+    files.write_file(path, "new text", previous=tmp_path / "before")
     assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
     assert events[3][0] == "fsync"  # of the folder: its new names too
     assert path.read_text() == "new text"

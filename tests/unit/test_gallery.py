@@ -1,15 +1,15 @@
 """What the gallery expects of models."""
 
-import gallery
 import models
+from report import cues
 
 
 def test_convolves_is_false_for_affine_and_own_models():
-    assert gallery.convolves("Q1_1")
-    assert not gallery.convolves("Q2_1")
-    assert not gallery.convolves("NoConv")
+    assert cues.convolves("Q1_1")
+    assert not cues.convolves("Q2_1")
+    assert not cues.convolves("NoConv")
 
 
 def test_convolves_is_false_for_registered_own_models(registry):
     models.register("NoConv")(object)
-    assert not gallery.convolves("NoConv")
+    assert not cues.convolves("NoConv")

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sources
-from sources import DataError
+from datasets import cifar10, image_folder
+from runner.errors import DataError
+from tests.helpers.images import load_images
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder of PNG images, two of each class for training and one for testing."""
     draws = np.random.default_rng(1)
-    names = ["airplane", "Automobile", *sources.CLASSES[2:]]
+    names = ["airplane", "Automobile", *cifar10.CLASSES[2:]]
     for split, n in (("train", 2), ("test", 1)):
         for name in names:
             (tmp_path / "images" / split / name).mkdir(parents=True)
@@ -28,8 +29,8 @@ def folder(tmp_path):
 def test_image_folder_is_read_in_official_order_of_classes(folder):
     (folder / "train" / "cat" / "notes.txt").write_text("not an image")
     (folder / "train" / ".hidden").mkdir()
-    dataset = sources.load("cifar10", folder)
-    assert dataset.classes == sources.CLASSES
+    dataset = load_images("cifar10", folder)
+    assert dataset.classes == cifar10.CLASSES
     assert dataset.train.labels.tolist() == [label for label in range(10) for _ in range(2)]
     for index, name in ((0, "airplane/any name 8.PNG"), (3, "Automobile/any name 9.PNG"), (6, "cat/any name 8.PNG")):
         expected = np.asarray(Image.open(folder / "train" / name)).transpose(2, 0, 1)
@@ -37,17 +38,17 @@ def test_image_folder_is_read_in_official_order_of_classes(folder):
 
 
 def test_image_folder_has_a_name_of_its_own(folder):
-    first = sources.load("cifar10", folder)
+    first = load_images("cifar10", folder)
     Image.new("RGB", (32, 32)).save(folder / "test" / "dog" / "one more.jpg")
-    second = sources.load("cifar10", folder)
+    second = load_images("cifar10", folder)
     assert len({first.slug, second.slug, "cifar10"}) == len({first.name, second.name, "CIFAR-10"}) == 3
     assert first.is_cifar10
 
 
 def test_cache_is_used_until_the_folder_changes(folder, monkeypatch):
-    first = sources.load("cifar10", folder)
+    first = load_images("cifar10", folder)
     monkeypatch.setattr(sources, "_decode", lambda *args: pytest.fail("decoded again"))
-    assert sources.load("cifar10", folder).digest == first.digest
+    assert load_images("cifar10", folder).digest == first.digest
     monkeypatch.undo()
     changes = [
         lambda: Image.new("RGB", (32, 32)).save(folder / "train" / "dog" / "new.png"),
@@ -58,7 +59,7 @@ def test_cache_is_used_until_the_folder_changes(folder, monkeypatch):
     digests = [first.digest]
     for change in changes:
         change()
-        digests.append(sources.load("cifar10", folder).digest)
+        digests.append(load_images("cifar10", folder).digest)
     assert digests[2] == digests[0]
     assert len(set(digests)) == 4
 
@@ -75,33 +76,33 @@ def test_cache_is_used_until_the_folder_changes(folder, monkeypatch):
     ],
 )
 def test_cache_of_what_cannot_be_images_is_made_anew(folder, name, array):
-    first = sources.load("cifar10", folder)
+    first = load_images("cifar10", folder)
     cache = folder / ".cache-folder.npz"
     with np.load(cache) as content:
         arrays = dict(content) | {name: array}
     np.savez(cache, **arrays)
-    assert sources.load("cifar10", folder).digest == first.digest
+    assert load_images("cifar10", folder).digest == first.digest
 
 
 def test_cache_part_of_killed_run_is_written_over(folder):
     (folder / ".cache-folder.npz.part").write_bytes(b"half of it")
-    sources.load("cifar10", folder)
+    load_images("cifar10", folder)
     assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", "half"])
 def test_damaged_cache_is_made_anew(folder, damage):
-    first = sources.load("cifar10", folder)
+    first = load_images("cifar10", folder)
     cache = folder / ".cache-folder.npz"
     cache.write_bytes(cache.read_bytes()[:5000] if damage == "half" else damage)
-    assert sources.load("cifar10", folder).digest == first.digest
+    assert load_images("cifar10", folder).digest == first.digest
 
 
 def test_image_folder_that_cannot_be_written_is_read(folder, capsys):
     # Folders in the place of the two files stand for missing permission, which would not bind root.
     (folder / ".lock").mkdir()
     (folder / ".cache-folder.npz").mkdir()
-    assert len(sources.load("cifar10", folder).train) == 20
+    assert len(load_images("cifar10", folder).train) == 20
     assert "not cached" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {".lock", ".cache-folder.npz", "train", "test"}
 
@@ -109,7 +110,7 @@ def test_image_folder_that_cannot_be_written_is_read(folder, capsys):
 def test_image_folder_errors_name_the_path(folder):
     def refused(match):
         with pytest.raises(DataError, match=match):
-            sources.load("auto", folder)
+            load_images("auto", folder)
 
     cat = folder / "train" / "cat"
     good = (cat / "any name 8.PNG").read_bytes()
@@ -133,10 +134,10 @@ def test_image_folder_errors_name_the_path(folder):
 
 def test_links_are_followed_to_files_and_nowhere_else(folder, tmp_path):
     image = folder / "train" / "cat" / "any name 8.PNG"
-    reference = sources.load("cifar10", folder).digest
+    reference = load_images("cifar10", folder).digest
     image.rename(tmp_path / "elsewhere.png")
     image.symlink_to(tmp_path / "elsewhere.png")
-    assert sources.load("cifar10", folder).digest == reference
+    assert load_images("cifar10", folder).digest == reference
     for target, message in [
         (tmp_path / "nowhere", "No such file"),
         (image, "Too many levels of symbolic links"),
@@ -146,11 +147,11 @@ def test_links_are_followed_to_files_and_nowhere_else(folder, tmp_path):
         image.unlink()
         image.symlink_to(target)
         with pytest.raises(DataError, match=f"cat/any name 8.PNG.*{message}"):
-            sources.load("auto", folder)
+            load_images("auto", folder)
     image.unlink()
     os.mkfifo(image)
     with pytest.raises(DataError, match=r"cat/any name 8.PNG is not a regular file"):
-        sources.load("auto", folder)
+        load_images("auto", folder)
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n0 0 32 32 rectfill\n%%EOF\n"
@@ -164,14 +165,14 @@ def test_image_for_an_interpreter_is_refused(folder, monkeypatch):
     image.write_bytes(EPS)
     assert Image.open(image).size == (32, 32), "Pillow takes it for no image anyway"
     with pytest.raises(DataError, match=r"cat/any name 8.PNG: can't be read as an image"):
-        sources.load("auto", folder)
+        load_images("auto", folder)
     with pytest.raises(DataError, match="can't be read as an image"):
-        sources.read_any_image(image)
+        image_folder.read_any_image(image)
 
 
 def test_image_folder_that_is_not_whole_is_pointed_out(folder):
     told = []
-    sources.load("cifar10", folder, warn=told.append)
+    load_images("cifar10", folder, warn=told.append)
     assert told == [
         f"{folder}/train holds 20 images, CIFAR-10 has 50,000: is it whole?",
         f"{folder}/test holds 10 images, CIFAR-10 has 10,000: is it whole?",
@@ -182,24 +183,24 @@ def test_read_any_image_makes_32_by_32(tmp_path):
     image = Image.new("RGBA", (300, 100), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (150, 0, 300, 100))
     image.save(tmp_path / "wide.png")
-    pixels = sources.read_any_image(tmp_path / "wide.png")
+    pixels = image_folder.read_any_image(tmp_path / "wide.png")
     assert pixels.shape == (3, 32, 32)
     assert pixels[:, 16, 2].tolist() == [255, 255, 255]  # transparent becomes white
     assert pixels[:, 16, 29].tolist() == [255, 0, 0]
     Image.new("L", (5, 7), 9).save(tmp_path / "grey.png")
-    assert sources.read_any_image(tmp_path / "grey.png").unique().tolist() == [9]
+    assert image_folder.read_any_image(tmp_path / "grey.png").unique().tolist() == [9]
     deep = Image.fromarray(np.full((4, 4), 257 * 100, dtype=np.uint16))
     deep.save(tmp_path / "deep.png")
-    assert sources.read_any_image(tmp_path / "deep.png").unique().tolist() == [100]
+    assert image_folder.read_any_image(tmp_path / "deep.png").unique().tolist() == [100]
     Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tiff")
     with pytest.raises(DataError, match=r"float\.tiff: has floating-point pixels"):
-        sources.read_any_image(tmp_path / "float.tiff")
+        image_folder.read_any_image(tmp_path / "float.tiff")
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(DataError, match="text.png"):
-        sources.read_any_image(tmp_path / "text.png")
+        image_folder.read_any_image(tmp_path / "text.png")
 
 
 def test_read_any_image_leaves_cifar_images_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    assert np.array_equal(sources.read_any_image(tmp_path / "a.png").numpy(), pixels.transpose(2, 0, 1))
+    assert np.array_equal(image_folder.read_any_image(tmp_path / "a.png").numpy(), pixels.transpose(2, 0, 1))

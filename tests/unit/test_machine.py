@@ -3,16 +3,15 @@
 import pytest
 import torch
 
-import config
-import ex1
+from runner import config, errors, machine
 
 
 def test_devices_are_picked_and_refused(monkeypatch):
-    place = lambda device: ex1.pick_device(config.Config("Q1_1", device=device))
+    place = lambda device: machine.pick_device(config.Config("Q1_1", device=device))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert place("auto") == torch.device("cpu")
-    with pytest.raises(config.UsageError, match="--device cuda: there is none"):
+    with pytest.raises(errors.UsageError, match="--device cuda: there is none"):
         place("cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert place("auto") == torch.device("mps")

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import models
-import net
 import utils
-from models import OWN, Model
-from net import Net, count_parameters
+from models import OWN, ModelSpec, Net, count_parameters
+from runner import machine
 from tests.helpers.paths import PROJECT
 
 PARAMETERS = {
@@ -104,7 +103,7 @@ def test_relu_after_pool_trains_bitwise_as_before_it(name):
 
 
 def test_pool_before_any_convolution_gets_no_relu():
-    network = Net(Model("Own", "P 4k3", "", None, OWN, ""))
+    network = Net(ModelSpec("Own", "P 4k3", "", None, OWN, ""))
     seen = []
     network.layers[1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].min()))
     network(-torch.ones(1, 3, 32, 32))
@@ -172,11 +171,11 @@ def test_row_with_a_wrong_count_is_refused(registry):
 )
 def test_row_that_cannot_be_built_says_why(features, head):
     with pytest.raises(ValueError, match="Mine: "):
-        models.Model("Mine", features, head, None).layers()
+        models.ModelSpec("Mine", features, head, None).layers()
 
 
 def test_registry_row_makes_a_model(registry):
-    registry["tiny"] = models.Model("Tiny", "4k3 P", "", None)
+    registry["tiny"] = models.ModelSpec("Tiny", "4k3 P", "", None)
     assert count_parameters(models.build("tiny")) == 4 * 28 + 10 * (4 * 15 * 15 + 1)
 
 
@@ -257,7 +256,7 @@ def test_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, rea
 
 def test_readmes_own_models_work(registry):
     readme = (PROJECT / "README.md").read_text()
-    (line,) = re.findall(r'^    (Model\("Tiny".*\)),$', readme, re.MULTILINE)
+    (line,) = re.findall(r'^    (ModelSpec\("Tiny".*\)),$', readme, re.MULTILINE)
     models._add(eval(line, vars(models)))
     assert models.build("Tiny")(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     ((path, block),) = re.findall(r"```python\n# (docs/.*?\.py)\n(.*?)```", readme, re.DOTALL)
@@ -294,4 +293,4 @@ def test_select_rejects_unknown_name(names):
 
 @pytest.mark.parametrize("name", [model.name for model in models.TABLE])
 def test_macs_of_the_table_are_those_of_the_network(name):
-    assert sum(layer.macs for layer in models.find(name).layers()) == net.count_macs(models.build(name))
+    assert sum(layer.macs for layer in models.find(name).layers()) == machine.count_macs(models.build(name))

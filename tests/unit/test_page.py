@@ -1,9 +1,9 @@
-"""Parts of a page."""
+from report import text
 
-import pages
+"""Parts of a page."""
 
 
 def test_intervals_of_accuracies_end_where_accuracies_do():
-    assert pages.accuracies([1.0, 40.0]).text == "20.5 ± 27.6\n(0.0 … 100.0)"
-    assert pages.accuracies([40.0, 42.0]).text == "41.0 ± 1.4\n(28.3 … 53.7)"
-    assert pages.spread([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"
+    assert text.accuracies([1.0, 40.0]).text == "20.5 ± 27.6\n(0.0 … 100.0)"
+    assert text.accuracies([40.0, 42.0]).text == "41.0 ± 1.4\n(28.3 … 53.7)"
+    assert text.spread([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"

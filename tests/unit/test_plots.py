@@ -2,18 +2,21 @@
 
 import pytest
 
-import config
 import data
-import figures
-import outcomes
 import utils
+from report import results
+from runner import config
 from tests.helpers.fake_runs import fake_run
 
 
 def test_frontier_is_what_nothing_as_small_beats(tmp_path):
     for model, accuracy in (("Q1_4", 40), ("Q1_2", 60), ("Q1_1", 50), ("Q1_19", 75), ("Q1_25", 74)):
         fake_run(tmp_path, model, accuracy=accuracy)
-    assert [group.model for group in figures.frontier(outcomes.read(tmp_path).models)] == ["Q1_4", "Q1_2", "Q1_19"]
+    assert [group.model for group in results.find_frontier(results.read_study(tmp_path).models)] == [
+        "Q1_4",
+        "Q1_2",
+        "Q1_19",
+    ]
 
 
 @pytest.mark.parametrize("width", [7, 9])

@@ -4,57 +4,57 @@ import mpmath
 import numpy as np
 import pytest
 
-import estimates
+from report import stats
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 31), 40, 60, 120])
 def test_t_quantile_is_that_of_the_distribution(degrees):
-    t = estimates.t_quantile(degrees)
+    t = stats.t_quantile(degrees)
     beyond = mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + t**2), regularized=True)
     assert float(beyond) == pytest.approx(0.05, rel=2e-3)
 
 
 def test_t_quantile_between_rows_is_the_wider_one():
-    assert estimates.t_quantile(59) == estimates.t_quantile(40) > estimates.t_quantile(60)
-    assert estimates.t_quantile(10**6) == estimates.t_quantile(120)
+    assert stats.t_quantile(59) == stats.t_quantile(40) > stats.t_quantile(60)
+    assert stats.t_quantile(10**6) == stats.t_quantile(120)
 
 
 def test_mean_and_its_interval():
-    estimate = estimates.mean([1.0, 2.0, 4.0])
+    estimate = stats.mean([1.0, 2.0, 4.0])
     assert estimate.mean == pytest.approx(7 / 3)
     assert estimate.sd == pytest.approx(np.std([1, 2, 4], ddof=1))
     assert estimate.high - estimate.mean == pytest.approx(4.303 * np.std([1, 2, 4], ddof=1) / 3**0.5, rel=1e-4)
-    assert estimates.mean([3.0]).half is None
+    assert stats.mean([3.0]).half is None
 
 
 def test_difference_pairs_common_seeds():
     a, b = {0: 10.0, 1: 20.0, 2: 33.0}, {0: 9.0, 1: 18.0, 2: 32.0, 5: 99.0}
-    paired = estimates.difference(a, b)
+    paired = stats.difference(a, b)
     assert (paired.how, paired.n) == ("paired", 3)
     assert paired.mean == pytest.approx(4 / 3)
     assert paired.half < 2
 
 
 def test_difference_without_common_seeds_uses_pooled_spread():
-    pooled = estimates.pool([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
+    pooled = stats.pool([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
     assert pooled.degrees == 3
     assert pooled.sd == pytest.approx(((2 + 6) / 3) ** 0.5)
-    apart = estimates.difference({0: 5.0}, {1: 2.0, 2: 2.0}, pooled)
+    apart = stats.difference({0: 5.0}, {1: 2.0, 2: 2.0}, pooled)
     assert apart.mean == 3
     assert apart.half == pytest.approx(3.182 * pooled.sd * 1.5**0.5, rel=1e-4)
-    assert estimates.difference({0: 5.0}, {1: 2.0}).half is None
+    assert stats.difference({0: 5.0}, {1: 2.0}).half is None
 
 
 def test_correlation_of_known_values():
     # Anscombe's first quartet; its r is 0.81642.
     x = [10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5]
     y = [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]
-    r, low, high = estimates.correlation(x, y)
+    r, low, high = stats.correlation(x, y)
     assert r == pytest.approx(0.81642, abs=1e-5)
     assert (low, high) == pytest.approx((0.4244, 0.9507), abs=1e-4)
-    assert estimates.correlation(y, x) == pytest.approx((r, low, high))
-    assert estimates.correlation(x, [-value for value in y]) == pytest.approx((-r, -high, -low))
-    assert estimates.correlation(x, [100 * value + 3 for value in y]) == pytest.approx((r, low, high))
+    assert stats.correlation(y, x) == pytest.approx((r, low, high))
+    assert stats.correlation(x, [-value for value in y]) == pytest.approx((-r, -high, -low))
+    assert stats.correlation(x, [100 * value + 3 for value in y]) == pytest.approx((r, low, high))
 
 
 def test_correlation_agrees_with_scipy():
@@ -65,11 +65,11 @@ def test_correlation_agrees_with_scipy():
         found = stats.pearsonr(x, y)
         interval = found.confidence_interval(0.95)
         expected = (found.statistic, interval.low, interval.high)
-        assert estimates.correlation(x, y) == pytest.approx(expected, abs=1e-6)
+        assert stats.correlation(x, y) == pytest.approx(expected, abs=1e-6)
 
 
 def test_correlation_that_is_perfect_has_no_width():
-    assert estimates.correlation([1, 2, 3, 4], [2, 4, 6, 8]) == pytest.approx((1, 1, 1))
+    assert stats.correlation([1, 2, 3, 4], [2, 4, 6, 8]) == pytest.approx((1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_correlation_that_is_perfect_has_no_width():
 )
 def test_correlation_refuses_few_or_equal_values(x, y):
     with pytest.raises(ValueError, match="correlation"):
-        estimates.correlation(x, y)
+        stats.correlation(x, y)

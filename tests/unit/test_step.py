@@ -6,16 +6,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from steps import GraphedStep
 from torch import nn
 
 import data
 import ex1
 import models
-import net
-import steps
-from config import Config
 from data import TRAIN, Images, Loader
-from steps import GraphedStep, Step
+from runner import cli, machine
+from runner.config import Config
+from runner.step import TrainStep, initialize_kaiming, learning_rate, make_optimizer
 from tests.helpers.images import make_images
 
 
@@ -38,18 +38,18 @@ def weights(network):
 
 def test_one_cycle_rises_and_falls_and_constant_stays():
     config = Config("Q1_1", schedule="one-cycle", lr=2.0, warmup=0.25)
-    rates = [steps.learning_rate(config, step, 100) for step in range(101)]
+    rates = [learning_rate(config, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.2)
     assert rates[25] == max(rates) == 2.0
     assert rates[100] == 0
     rises, falls = torch.tensor(rates[:26]).diff(), torch.tensor(rates[25:]).diff()
     assert torch.allclose(rises, rises[:1].expand(25), atol=1e-6)
     assert torch.allclose(falls, falls[:1].expand(75), atol=1e-6)
-    assert {steps.learning_rate(Config("Q1_1", lr=0.3), step, 100) for step in range(100)} == {0.3}
+    assert {learning_rate(Config("Q1_1", lr=0.3), step, 100) for step in range(100)} == {0.3}
 
 
 def test_optimiser_is_the_recipes():
-    optimizer = steps.make_optimizer(build(), Config("Q1_1", lr=0.2, momentum=0.7, weight_decay=0.3, nesterov=True))
+    optimizer = make_optimizer(build(), Config("Q1_1", lr=0.2, momentum=0.7, weight_decay=0.3, nesterov=True))
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.2, 0.7, 0.3, True)
 
@@ -58,7 +58,7 @@ def test_optimiser_is_the_recipes():
 def test_fused_step_is_the_plain_one(name):
     settings = Config(name, lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=True)
     network, twin = build(name), build(name).to(memory_format=torch.contiguous_format)
-    optimizer = steps.make_optimizer(network, settings)
+    optimizer = make_optimizer(network, settings)
     assert optimizer.defaults["fused"]
     plain = torch.optim.SGD(
         twin.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=True, foreach=False, fused=False
@@ -66,7 +66,7 @@ def test_fused_step_is_the_plain_one(name):
     network.eval(), twin.eval()  # without dropout, which draws in the order of the memory
     for seed in range(3):
         images, labels = batch(8, seed)
-        Step(network, optimizer)(images, labels)
+        TrainStep(network, optimizer)(images, labels)
         plain.zero_grad()
         F.cross_entropy(twin(images.contiguous()), labels).backward()
         plain.step()
@@ -87,9 +87,9 @@ def test_optimizer_is_not_fused_for_strided_weights():
     torch.manual_seed(0)
     network = Strided()
     before = network.weight.detach().clone()
-    optimizer = steps.make_optimizer(network, Config("Q1_1", lr=0.1, momentum=0.9))
+    optimizer = make_optimizer(network, Config("Q1_1", lr=0.1, momentum=0.9))
     images, labels = batch(4)
-    Step(network, optimizer)(images.contiguous(), labels)
+    TrainStep(network, optimizer)(images.contiguous(), labels)
     expected = before.clone().requires_grad_()
     F.cross_entropy(images.flatten(1) @ expected.T, labels).backward()
     assert torch.allclose(network.weight, before - 0.1 * expected.grad, atol=1e-6)
@@ -99,7 +99,7 @@ def test_label_smoothing_changes_gradient_and_not_shown_loss():
     tallies, changed = [], []
     for smoothing in (0.0, 0.5):
         network = build()
-        step = Step(network, torch.optim.SGD(network.parameters(), lr=1e-3), label_smoothing=smoothing)
+        step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e-3), label_smoothing=smoothing)
         tallies.append(ex1.train_epoch(step, Loader(make_images(20), TRAIN, 20).epoch(1), 20))
         changed.append(weights(network) - weights(build()))
     assert tallies[0].loss == tallies[1].loss
@@ -117,7 +117,7 @@ def test_kaiming_keeps_variance_from_layer_to_layer(name):
     network(images)
     default, relative = spreads.copy(), lambda stds: max(stds) / min(stds)
     spreads.clear()
-    net.initialize_kaiming(network)
+    initialize_kaiming(network)
     network(images)
     assert relative(spreads) < 4
     assert name == "Q2_2" or relative(default) > 4
@@ -181,7 +181,7 @@ def test_device_losses_are_read_once_an_epoch(monkeypatch):
             (pixels.clone(), labels.as_subclass(kind))
             for pixels, labels in Loader(make_images(2100), TRAIN, 100).epoch(1)
         ]
-        tallies.append(ex1.train_epoch(Step(network, torch.optim.SGD(network.parameters(), lr=0.01)), chunks, 100))
+        tallies.append(ex1.train_epoch(TrainStep(network, torch.optim.SGD(network.parameters(), lr=0.01)), chunks, 100))
     assert reads == [1, 1, 1, 0, 3]
     assert tallies[0].loss == pytest.approx(tallies[1].loss, rel=1e-6)
     assert (tallies[0].right, tallies[0].images, tallies[0].steps) == (tallies[1].right, 2100, 21)
@@ -192,27 +192,26 @@ def test_device_losses_are_read_once_an_epoch(monkeypatch):
 
 def test_threads_follow_the_work_of_a_step_and_the_cores(monkeypatch):
     monkeypatch.setattr(steps, "cores", lambda: 8)
-    macs = {name: net.count_macs(build(name)) for name in ("Q1_1", "Q1_19")}
-    assert steps.threads_that_pay(macs["Q1_1"], 4) == 1
-    assert steps.threads_that_pay(macs["Q1_19"], 4) == 7
-    assert steps.threads_that_pay(macs["Q1_1"], 128) == 4
-    assert steps.threads_that_pay(macs["Q1_19"], 128) == 8
+    macs = {name: machine.count_macs(build(name)) for name in ("Q1_1", "Q1_19")}
+    assert machine.threads_that_pay(macs["Q1_1"], 4) == 1
+    assert machine.threads_that_pay(macs["Q1_19"], 4) == 7
+    assert machine.threads_that_pay(macs["Q1_1"], 128) == 4
+    assert machine.threads_that_pay(macs["Q1_19"], 128) == 8
 
 
 def test_threads_are_picked_by_a_run_and_one_in_a_batch(monkeypatch):
-    import commands
 
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     monkeypatch.setattr(steps, "cores", lambda: 3)
     network, cpu = build("Q1_19"), torch.device("cpu")
     for arguments in ("Q1_19", "Q1_19 --threads 2"):
-        config = commands.parse(["--model-name", *arguments.split()]).config()
-        ex1.set_up_machine(config, network, cpu, None)
+        config = cli.parse(["--model-name", *arguments.split()]).config()
+        machine.set_up(config, network, cpu, None)
     for threads in (2, 5, -1, "2"):  # of the run that it goes on with
-        ex1.set_up_machine(Config("Q1_19"), network, cpu, {"machine": {"threads": threads}})
-    for run in commands.parse(["--model-name", "Q1_19", "--seeds", "0-1"]).runs():
-        ex1.set_up_machine(run.config(), network, cpu, None)
+        machine.set_up(Config("Q1_19"), network, cpu, {"machine": {"threads": threads}})
+    for run in cli.parse(["--model-name", "Q1_19", "--seeds", "0-1"]).runs():
+        machine.set_up(run.config(), network, cpu, None)
     assert used == [3, 2, 2, 3, 3, 3, 1, 1]
 
 
@@ -229,7 +228,7 @@ def test_bf16_is_used_where_it_measures_clearly_faster(monkeypatch, speedup, exp
     monkeypatch.setattr(steps, "autocast", autocast)
     monkeypatch.setattr(steps.time, "perf_counter", lambda: now)
     before = torch.get_rng_state()
-    assert steps.fastest_precision(torch.device("cpu")) == expected
+    assert machine.fastest_precision(torch.device("cpu")) == expected
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -238,9 +237,9 @@ def test_precision_is_measured_once_and_then_kept():
     config = Config("Q1_1", precision="auto", threads=1)
     for precision in ("bf16", "fp32"):
         saved = {"machine": {"threads": 1, "precision": precision}}
-        assert ex1.set_up_machine(config, network, cpu, saved) == precision
+        assert machine.set_up(config, network, cpu, saved) == precision
         fixed = Config("Q1_1", precision=precision, threads=1)
-        assert ex1.set_up_machine(fixed, network, cpu, {"machine": {"precision": "other"}}) == precision
+        assert machine.set_up(fixed, network, cpu, {"machine": {"precision": "other"}}) == precision
 
 
 def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
@@ -248,7 +247,7 @@ def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
     logits, changed = [], []
     for precision in ("fp32", "bf16"):
         network = build("Q1_19")
-        step = Step(network, steps.make_optimizer(network, Config("Q1_19", lr=0.1)), precision)
+        step = TrainStep(network, make_optimizer(network, Config("Q1_19", lr=0.1)), precision)
         logits.append(step(images, labels))
         changed.append(weights(network) - weights(build("Q1_19")))
         assert weights(network).dtype == logits[-1].dtype == torch.float32
@@ -270,8 +269,8 @@ def test_compile_that_fails_is_gone_without(monkeypatch):
     monkeypatch.setattr(torch, "compile", no_compiler)
     said = []
     network, twin = build(), build()
-    step = Step(network, steps.make_optimizer(network, Config("Q1_1")), compiled=True, warn=said.append)
-    plain = Step(twin, steps.make_optimizer(twin, Config("Q1_1")))
+    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True, warn=said.append)
+    plain = TrainStep(twin, make_optimizer(twin, Config("Q1_1")))
     for seed in range(3):
         assert torch.equal(step(*batch(4, seed)), plain(*batch(4, seed)))
     assert torch.equal(weights(network), weights(twin))
@@ -282,7 +281,7 @@ def test_compiled_network_is_stepped_with(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda network: lambda images: (calls.append(1), network(images))[1])
     network = build()
-    step = Step(network, steps.make_optimizer(network, Config("Q1_1")), compiled=True, warn=pytest.fail)
+    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True, warn=pytest.fail)
     step(*batch(4))
     assert calls == [1]
 
@@ -325,8 +324,8 @@ def graphs(monkeypatch):
 
 def graphed_and_plain(warn):
     network, twin = build(), build()
-    graphed = GraphedStep(network, steps.make_optimizer(network, Config("Q1_1")), warn=warn, batch_size=4)
-    return graphed, Step(twin, steps.make_optimizer(twin, Config("Q1_1")))
+    graphed = GraphedStep(network, make_optimizer(network, Config("Q1_1")), warn=warn, batch_size=4)
+    return graphed, TrainStep(twin, make_optimizer(twin, Config("Q1_1")))
 
 
 def test_graph_takes_the_same_steps(graphs, monkeypatch):

@@ -2,20 +2,20 @@
 
 import re
 
-import batch
-import commands
+from experiments import sweep
+from runner import cli
 
 
 def test_sweep_begins_with_longest_runs():
-    order = [job.config.model_name for job in batch.plan(commands.parse(["--model-name", "all"]))]
+    order = [job.config.model_name for job in sweep.plan(cli.parse(["--model-name", "all"]))]
     assert set(order[:4]) == {"Q1_19", "Q1_23", "Q1_24", "Q1_25"}
     assert order.index("Q2_2") < order.index("Q1_1")
 
 
 def test_display_reckons_time_left_from_logs(tmp_path):
-    jobs = batch.plan(commands.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
+    jobs = sweep.plan(cli.parse(["--model-name", "Q1_1", "--seeds", "0-3", "--epochs", "10"]))
     said = []
-    with batch.Display(jobs, said.append, quiet=True) as display:
+    with sweep.Display(jobs, said.append, quiet=True) as display:
         for job in jobs[:2]:
             job.log = tmp_path / f"{job.config.seed}.log"
             job.log.write_text(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import data
-import synthetic
+from datasets import synthetic
+from runner import rng
 
 
 def make(strengths, n=2000, seed=0):
@@ -19,7 +19,7 @@ def make(strengths, n=2000, seed=0):
 
 @cache
 def made(strengths, n, seed):
-    return synthetic.make_images(n, data.generator("test", seed), dict(strengths))
+    return synthetic.make_images(n, rng.generator("test", seed), dict(strengths))
 
 
 def pixels(images):

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import data
 import models
-import steps
-from config import Config
-from net import initialize_kaiming
+from runner.config import Config
+from runner.step import TrainStep, initialize_kaiming, make_optimizer
+from tests.helpers import reference
 from tests.helpers.theory import first_linear, p_value, reorder_map
 
 ROUNDING = 1e-10
@@ -150,7 +149,7 @@ def test_circular_layer_convolves_with_flipped_kernel():
 
 def trajectory(network, optimizer, batches):
     """The losses of the steps, and the parameters after each."""
-    step = steps.Step(network, optimizer)
+    step = TrainStep(network, optimizer)
     losses, parameters = [], []
     for images, labels in batches:
         losses.append(F.cross_entropy(step(images, labels), labels))
@@ -159,8 +158,8 @@ def trajectory(network, optimizer, batches):
 
 
 OPTIMIZERS = {
-    "momentum": lambda network: steps.make_optimizer(network, Config("Q1_1", lr=0.05)),
-    "nesterov and decay": lambda network: steps.make_optimizer(
+    "momentum": lambda network: make_optimizer(network, Config("Q1_1", lr=0.05)),
+    "nesterov and decay": lambda network: make_optimizer(
         network, Config("Q1_1", lr=0.05, nesterov=True, weight_decay=0.01)
     ),
     "adam": lambda network: torch.optim.Adam(network.parameters(), 0.003, eps=1e-6),
@@ -251,7 +250,7 @@ def test_reordered_input_is_undone_by_no_kernel():
         return ((patches @ best)[:, 0] - wanted).var() / wanted.var()
 
     assert unexplained(images) < ROUNDING
-    assert unexplained(data.permute_pixels(images, data.fixed_permutation(0))) > 0.9
+    assert unexplained(reference.permute_pixels(images, reference.fixed_permutation(0))) > 0.9
 
 
 # Question 3: ReLU and pooling
