@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models import IMAGE_SHAPE
-from net import count_parameters
+from models import IMAGE_SHAPE, count_parameters
 from runner.errors import RunnerError
 from runner.files import write_file
 from utils import new_figure, save_figure
