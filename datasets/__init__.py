@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from data import Dataset, check_sizes
-from datasets import cifar10, image_folder, synthetic
+from datasets import cifar10, download, image_folder, synthetic
 from datasets.cache import lock
-from datasets.download import DownloadError, download
 from runner.config import Config, cue_strengths
 from runner.errors import DataError
 from runner.files import dataset_kind
@@ -29,7 +28,7 @@ def load(config: Config) -> Dataset:
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url)
-        except DownloadError as error:
+        except download.DownloadError as error:
             if config.dataset == "cifar10":
                 raise
             log.warning(f"CIFAR-10 is not in {config.data_dir} and could not be downloaded: {error}")
@@ -47,7 +46,7 @@ def _load_cifar10(data_dir: Path, url: str) -> Dataset:
     with lock(data_dir.parent if data_dir.is_file() else data_dir):
         kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
         if not kind:
-            download(path, url)
+            download.download(path, url)
         return image_folder.load(path) if kind == "folder" else cifar10.load_archive(path)
 
 

@@ -51,6 +51,8 @@ def cached(
         if cache["fingerprint"].item() == fingerprint:
             train, test = (as_images(cache[f"{split}_pixels"], cache[f"{split}_labels"]) for split in ("train", "test"))
             return train, test
+
+    # Under a temporary name first, so that no half of it is ever read.
     train, test = decode()
     temporary = path.with_name(f"{path.name}.part")
     try:

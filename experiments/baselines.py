@@ -30,14 +30,13 @@ import torch
 import data
 import datasets
 from data import Dataset, Images
-from runner import console
+from runner import console, files, machine
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError, one_line
-from runner.files import BASELINES, make_folder, write_json
-from runner.machine import Machine, describe
 from utils import EvalMetrics, count_confusion
 
 if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
     from sklearn.model_selection import GridSearchCV
 
 log = logging.getLogger("ex1")
@@ -56,27 +55,22 @@ ABOUT = {
     PIXELS: "multinomial logistic regression on the 3,072 values that the networks get: affine, without hidden layers",
 }
 # The settings that each baseline is chosen from, as its file shows them.
+COLOUR_SETTINGS = ("classifier", "features", "bins per channel", "iterations", "C")
+# fmt: off
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     CHANCE: [{}],
-    COLOUR: [
-        *(
-            {"classifier": "logistic regression", "features": "histogram", "bins per channel": bins, "iterations": 50}
-            | {"C": c}
-            for bins, c in ((4, 1.0), (6, 1.0), (8, 1.0), (8, 0.1))
-        ),
-        *(
-            {"classifier": "gradient boosting", "features": features, "bins per channel": 4, "iterations": iterations}
-            for features, iterations in (
-                ("histogram", 100),
-                ("histogram and statistics", 100),
-                ("histogram and statistics", 250),
-            )
-        ),
-    ],
-    PIXELS: [
-        {"C": c, "iterations": iterations} for c, iterations in ((1e-4, 100), (1e-3, 50), (1e-3, 100), (1e-2, 50))
-    ],
+    COLOUR: [dict(zip(COLOUR_SETTINGS, values)) for values in (
+        ("logistic regression", "histogram",                4,  50, 1.0),
+        ("logistic regression", "histogram",                6,  50, 1.0),
+        ("logistic regression", "histogram",                8,  50, 1.0),
+        ("logistic regression", "histogram",                8,  50, 0.1),
+        ("gradient boosting",   "histogram",                4, 100),
+        ("gradient boosting",   "histogram and statistics", 4, 100),
+        ("gradient boosting",   "histogram and statistics", 4, 250),
+    )],
+    PIXELS: [{"C": c, "iterations": n} for c, n in ((1e-4, 100), (1e-3, 50), (1e-3, 100), (1e-2, 50))],
 }
+# fmt: on
 
 
 # ---- features --------------------------------------------------------------------------------------------------------
@@ -154,49 +148,51 @@ def _chunks(pixels: np.ndarray) -> Iterator[np.ndarray]:
 # ---- training and testing --------------------------------------------------------------------------------------------
 
 
-def pipeline_steps(settings: dict[str, Any]) -> dict[str, Any]:
-    """Make the features and the untrained classifier of a candidate, as steps of a pipeline."""
+def build_classifier(settings: dict[str, Any]) -> ClassifierMixin:
+    """Build an untrained candidate, which takes pixels uint8 (N, 3, 32, 32)."""
     from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
     if not settings:
-        return {"features": "passthrough", "classifier": DummyClassifier(strategy="prior")}
+        return DummyClassifier(strategy="prior")
+
+    # what it sees
     features = FunctionTransformer(normalized_pixels)
     if "features" in settings:
-        see = {"histogram": colour_histogram, "histogram and statistics": histogram_and_statistics}
-        features = FunctionTransformer(see[settings["features"]], kw_args={"bins": settings["bins per channel"]})
+        function = {"histogram": colour_histogram, "histogram and statistics": histogram_and_statistics}
+        features = FunctionTransformer(function[settings["features"]], kw_args={"bins": settings["bins per channel"]})
+
+    # what learns from that
     if "C" in settings:
-        return {
-            "features": features,
-            "classifier": LogisticRegression(C=settings["C"], max_iter=settings["iterations"]),
-        }
+        return make_pipeline(features, LogisticRegression(C=settings["C"], max_iter=settings["iterations"]))
     boosting = HistGradientBoostingClassifier(
         max_iter=settings["iterations"],
         max_features=0.2,
         early_stopping=False,  # it would hold out images of its own
         random_state=SEED,
     )
-    return {"features": features, "classifier": boosting}
+    return make_pipeline(features, boosting)
 
 
-def search(candidates: list[dict[str, Any]], train: Images) -> GridSearchCV:
-    """Train each candidate but for the images held out, and the best on those, the earlier of equals, on all."""
+def choose(candidates: list[dict[str, Any]], train: Images, holdout: int) -> GridSearchCV:
+    """Compare the candidates on ``holdout`` images, and train the best, the earlier of equals, on all of ``train``."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GridSearchCV, PredefinedSplit
     from sklearn.pipeline import Pipeline
 
-    # the images that --val holdout keeps from the models, too
-    fold = np.full(len(train), -1)  # -1: to train on
-    fold[data.balanced_subset(train.labels, min(HOLDOUT, len(train) // 10), "holdout")] = 0
-    steps = [pipeline_steps(settings) for settings in candidates]
-    grid = [{name: [step] for name, step in one.items()} for one in steps]
-    found = GridSearchCV(Pipeline(list(steps[0].items())), grid, cv=PredefinedSplit(fold), error_score="raise")
+    # the images that --val holdout holds out, too; -1 is to train on
+    fold = np.full(len(train), -1)
+    fold[data.balanced_subset(train.labels, holdout, "holdout")] = 0
+    classifiers = [build_classifier(settings) for settings in candidates]
+    pipeline, grid = Pipeline([("candidate", classifiers[0])]), {"candidate": classifiers}
+    search = GridSearchCV(pipeline, grid, cv=PredefinedSplit(fold), refit=True, error_score="raise")
     with warnings.catch_warnings():
         # The number of iterations is one of the settings that are chosen: fewer of them regularise, too.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return found.fit(train.pixels.numpy(), train.labels.numpy())
+        return search.fit(train.pixels.numpy(), train.labels.numpy())
 
 
 def evaluate(classifier: GridSearchCV, dataset: Dataset) -> EvalMetrics:
@@ -211,6 +207,33 @@ def evaluate(classifier: GridSearchCV, dataset: Dataset) -> EvalMetrics:
     )
 
 
+def measure_one(name: str, dataset: Dataset) -> dict:
+    """Choose, train and test one baseline, and make its entry of ``baselines.json``."""
+    say = console.stdout_log(dataset.name)
+    say.info(f"{name}: {ABOUT[name]}")
+    began = time.perf_counter()
+    candidates, holdout = CANDIDATES[name], min(HOLDOUT, len(dataset.train) // 10)
+    search = choose(candidates, dataset.train, holdout)
+
+    # what each candidate came to; a single one had no other to be compared with
+    compared = []
+    table = search.cv_results_
+    rows = zip(candidates, table["mean_test_score"], table["mean_fit_time"] + table["mean_score_time"])
+    for settings, accuracy, seconds in rows if len(candidates) > 1 else ():
+        compared.append({**settings, "holdout_accuracy": float(accuracy), "seconds": round(float(seconds), 1)})
+        in_words = ", ".join(f"{key} {value}" for key, value in settings.items())
+        say.info(f"{100 * accuracy:.1f} % of {holdout:,} held out: {in_words} ({seconds:.0f} s)")
+
+    # the best meets the test images
+    return {
+        "about": ABOUT[name],
+        "settings": candidates[search.best_index_],
+        "candidates": compared,
+        **evaluate(search, dataset).as_dict(dataset.classes),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
 def measure(dataset: Dataset) -> dict:
     """Choose, train and test all baselines, and make the content of ``baselines.json``.
 
@@ -219,37 +242,12 @@ def measure(dataset: Dataset) -> dict:
     """
     if len(dataset.train) < MIN_IMAGES or len(dataset.train.labels.unique()) < len(dataset.classes):
         raise RunnerError(f"baselines need {MIN_IMAGES} training images or more, some of each class")
-    say = console.stdout_log(dataset.name)
-    machine = describe(Machine(torch.device("cpu"), "fp32", torch.get_num_threads()))  # first: it says when this began
-    results = {}
-    for name, candidates in CANDIDATES.items():
-        say.info(f"{name}: {ABOUT[name]}")
-        began = time.perf_counter()
-        best = search(candidates, dataset.train)
-
-        # what each candidate came to; a single one was not compared
-        tried = []
-        for number, settings in enumerate(candidates if len(candidates) > 1 else ()):
-            accuracy = float(best.cv_results_["mean_test_score"][number])
-            seconds = float(sum(best.cv_results_[f"mean_{part}_time"][number] for part in ("fit", "score")))
-            tried.append({**settings, "holdout_accuracy": accuracy, "seconds": round(seconds, 1)})
-            held_out = min(HOLDOUT, len(dataset.train) // 10)
-            in_words = ", ".join(f"{key} {value}" for key, value in settings.items())
-            say.info(f"{100 * accuracy:.1f} % of {held_out:,} held out: {in_words} ({seconds:.0f} s)")
-
-        results[name] = {
-            "about": ABOUT[name],
-            "settings": candidates[best.best_index_],
-            "candidates": tried,
-            **evaluate(best, dataset).as_dict(dataset.classes),
-            "seconds": round(time.perf_counter() - began, 1),
-        }
     return {
         "data": dataset.facts,
-        "machine": machine,
+        "machine": machine.describe(machine.Machine(torch.device("cpu"), "fp32", torch.get_num_threads())),
         "sklearn": importlib.metadata.version("scikit-learn"),
         "seed": SEED,
-        "baselines": results,
+        "baselines": {name: measure_one(name, dataset) for name in CANDIDATES},
     }
 
 
@@ -295,10 +293,10 @@ def run(options: argparse.Namespace) -> None:
     content = measure(replace(dataset, train=train, test=test))
 
     # the file, and a table of the test accuracies
-    folder, name = Path(options.results_dir) / dataset.slug, Path(BASELINES)
+    folder, name = Path(options.results_dir) / dataset.slug, Path(files.BASELINES)
     path = folder / (name.with_stem(f"{name.stem}__limit-{options.limit}") if options.limit else name)
-    make_folder(folder)
-    write_json(path, content)
+    files.make_folder(folder)
+    files.write_json(path, content)
     width = max(map(len, CANDIDATES))
     table = [
         f"{name:<{width}}  {100 * result['accuracy']:5.1f} % of {result['images']:,} test images  "
