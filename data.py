@@ -84,7 +84,7 @@ def digest(train: Images, test: Images) -> str:
     """Hash the pixels and labels of both splits: SHA-256, hexadecimal."""
     total = hashlib.sha256()
     for tensor in (train.pixels, train.labels, test.pixels, test.labels):
-        total.update(tensor.numpy())
+        total.update(tensor.numpy().data)
     return total.hexdigest()
 
 

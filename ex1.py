@@ -215,7 +215,7 @@ def train(config: Config, resumed: str = "") -> Path:
         step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
         state = TrainState(step, device)
         if run.saved:
-            restore(state, run)
+            restore(state, run.saved, run)
 
         with StopSignal() as stop:
             val = None
@@ -275,20 +275,20 @@ def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
     return header
 
 
-def restore(state: TrainState, run: Run) -> None:
-    """Put ``state`` back to the checkpoint that ``run`` goes on from, and say so.
+def restore(state: TrainState, saved: dict, run: Run) -> None:
+    """Put ``state`` back to ``saved``, the checkpoint that ``run`` goes on from, and say so.
 
     Raises CheckpointError if it is the checkpoint of another model.
     """
     origin = run.continues or run.folder
     try:
-        state.load_state_dict(run.saved)
+        state.load_state_dict(saved)
     except Exception as error:
         why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
         raise CheckpointError(f"{origin} can't be resumed: {why}") from error
     say = console.stdout_log(run.dataset["name"])
-    say.info(f"going on from {origin}, {checkpoint.position(run.saved)}")
-    resume.warn_of_other_machine(run.saved["machine"], run.machine)
+    say.info(f"going on from {origin}, {checkpoint.position(saved)}")
+    resume.warn_of_other_machine(saved["machine"], run.machine)
 
 
 def train_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> None:

@@ -241,6 +241,7 @@ def load_file(path: str | Path) -> None:
         raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader  # of a file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -274,7 +275,7 @@ def select(names: str) -> list[ModelSpec]:
 
     Raises UnknownModel if no row has a name of the list.
     """
-    chosen = {}
+    chosen: dict[str, ModelSpec] = {}
     for name in names.split(","):
         pattern = "*" if _key(name) == "all" else _key(name)
         keys = fnmatch.filter(REGISTRY, pattern) if set(pattern) & set("*?[") else [_key(find(name).name)]
@@ -293,7 +294,7 @@ def listing(width: int | None = None) -> str:
     """
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
-    rows = [("model", "parameters", "known", "features | head", "what it changes, and why")]
+    rows: list[tuple[str, ...]] = [("model", "parameters", "known", "features | head", "what it changes, and why")]
     for spec in REGISTRY.values():
         count = "" if spec.parameters is None else f"{spec.parameters:,}"
         structure = f"{spec.features} | {spec.head}" if spec.head else spec.features

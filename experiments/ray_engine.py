@@ -8,6 +8,7 @@ On any other node a run is trained in a temporary folder, and its files are sent
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -79,7 +80,7 @@ class RayTasks:
         try:
             if address:
                 connect(address)
-            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level="error")
+            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"

@@ -116,8 +116,10 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
     Raises:
         Stopped: a signal came; every run is saved.
     """
-    waiting, failed, busy = deque(todo), [], []
+    waiting = deque(todo)
     running: list[Job] = []
+    failed: list[Job] = []
+    busy: list[Job] = []
     stop = StopSignal()
     with stop, display:
         while running or (waiting and not stop.requested):

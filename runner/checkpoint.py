@@ -22,8 +22,9 @@ log = logging.getLogger("ex1")
 VERSION = 2  # of the content below; files of version 1 have no entry "version"
 
 # What a checkpoint holds, and of what type it is; then the same for parts of it.
-CONTENT = {"config": dict, "machine": dict, "dataset": dict}  # what was trained, where, on what
-CONTENT |= {"model": dict, "optimizer": dict, "rng": dict, "history": list, "metrics": dict}  # the training state
+RUN: dict[str, type] = {"config": dict, "machine": dict, "dataset": dict}  # what is trained, where, and on what
+STATE: dict[str, type] = {"model": dict, "optimizer": dict, "rng": dict, "history": list, "metrics": dict}
+CONTENT = RUN | STATE
 MACHINE = {"versions": dict}
 METRICS = {"images": int, "loss_sum": float, "correct": int, "logits": list, "steps": int, "seconds": float}
 ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}

@@ -13,6 +13,7 @@ import re
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runner.config import (
     AUTO,
@@ -50,7 +51,7 @@ class Arguments:
     """
 
     action: str
-    given: dict[str, object]
+    given: dict[str, Any]
     models: str = ""
     shuffles: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -62,7 +63,7 @@ class Arguments:
     quiet: bool = False
     debug: bool = False
 
-    def runs(self, names: Sequence[str]) -> list[dict[str, object]]:
+    def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """List the given settings of every run, by seed, shuffle and model.
 
         Args:
@@ -72,7 +73,7 @@ class Arguments:
         several = {name: values for name, values in several.items() if values}
         return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
 
-    def is_sweep(self, runs: Sequence[dict[str, object]]) -> bool:
+    def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
         """Tell whether ``runs`` are to be trained in processes of their own.
 
         Raises:
@@ -166,7 +167,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if setting.type == "bool":
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options |= {"type": TYPES[setting.type], "metavar": metadata["metavar"]}
+            options |= {"type": TYPES[str(setting.type)], "metavar": metadata["metavar"]}
             options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
         groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
 

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from runner.errors import UsageError
 
@@ -190,16 +191,16 @@ class Config:
         cue_strengths(self.cues)
 
     @classmethod
-    def from_given(cls, given: Mapping[str, object]) -> Config:
+    def from_given(cls, given: Mapping[str, Any]) -> Config:
         """Make the settings of a new run from those that were given; the others are the recipe's and the defaults.
 
         Raises:
             UsageError: a value out of its limits.
         """
-        return cls(**(RECIPES.get(str(given.get("recipe")), {}) | given))
+        return cls(**{**RECIPES.get(str(given.get("recipe")), {}), **given})
 
     @classmethod
-    def from_saved(cls, settings: Mapping[str, object]) -> Config:
+    def from_saved(cls, settings: Mapping[str, Any]) -> Config:
         """Make the settings of a saved run from those in its files, which an earlier version may have written.
 
         Raises:
@@ -244,7 +245,7 @@ def check(name: str, value: object) -> None:
         UsageError: it has another type than the setting, or is out of its limits.
     """
     flag, kind, limits = flag_of(name), FIELDS[name].type, FIELDS[name].metadata
-    if type(value) is not TYPES[kind] and not (kind == "float" and type(value) is int):
+    if type(value) is not TYPES[str(kind)] and not (kind == "float" and type(value) is int):
         raise UsageError(f"{flag} {value!r}: must be of type {kind}")
     if limits["choices"] and value not in limits["choices"]:
         raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")

@@ -12,8 +12,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from runner.errors import RunnerError, one_line
 
@@ -109,12 +110,12 @@ def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
 
 
-def has_fields(content: object, types: dict[str, type | tuple[type, ...]]) -> bool:
+def has_fields(content: Any, types: Mapping[str, Any]) -> bool:
     """Tell whether ``content`` is a dictionary with entries of these types; it may have others."""
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
 
 
-def is_dataset(content: object) -> bool:
+def is_dataset(content: Any) -> bool:
     """Tell whether ``content`` is what a file says of a data set."""
     return has_fields(content, DATASET_FIELDS) and all(isinstance(name, str) for name in content["classes"])
 
@@ -165,7 +166,8 @@ def read_metrics(run: Path) -> dict:
         RunnerError: it can't be read, or is not the result of a run.
     """
     content = read_json(run / METRICS)
-    test, number = content.get("test"), (int, float)
+    test: Any = content.get("test")
+    number = (int, float)
     fields = {"images": int, "loss": number, "accuracy": number, "per_class_accuracy": dict}
     if not (
         isinstance(content.get("epochs"), int)

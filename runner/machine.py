@@ -125,7 +125,7 @@ def fastest_precision(device: torch.device) -> str:
         return time.perf_counter() - began
 
     with torch.random.fork_rng(devices=[]):
-        layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)
+        layer = nn.Conv2d(64, 64, 3, padding=1).to(device).to(memory_format=torch.channels_last)
         images = torch.zeros(32, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
         try:
             pairs = [(seconds("fp32"), seconds("bf16")) for _ in range(10)][3:]  # the first ones warm up
