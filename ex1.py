@@ -41,18 +41,12 @@ from utils import EvalMetrics, RunningMetrics
 
 @dataclass
 class TrainState:
-    """All that training changes; ``state_dict()`` is what a checkpoint holds of it.
+    """All that training changes; ``state_dict()`` is what a checkpoint holds of it."""
 
-    Attributes:
-        step: what trains its model on a batch with its optimizer.
-        history: a row for each epoch that is done.
-        metrics: what the epoch after those has added up to so far.
-    """
-
-    step: TrainStep
+    step: TrainStep  # what trains its model on a batch with its optimizer
     device: torch.device
-    history: list[dict] = field(default_factory=list)
-    metrics: RunningMetrics = field(default_factory=RunningMetrics)
+    history: list[dict] = field(default_factory=list)  # a row for each epoch that is done
+    metrics: RunningMetrics = field(default_factory=RunningMetrics)  # what the epoch after those has added up to so far
 
     def state_dict(self) -> dict:
         """Copy the state, with that of the random generators.

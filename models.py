@@ -82,25 +82,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A row of the registry.
+    """A row of the registry."""
 
-    Attributes:
-        name: e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for.
-        features: convolutions and pools, in the notation above.
-        head: hidden fully connected layers and dropout, in the notation above.
-        parameters: the exact count of trainable parameters, checked whenever the model is built; None where it is not
-            known beforehand.
-        known_from: ``STATED``, ``REBUILT`` or ``OWN``.
-        change: what it changes, and why.
-        module: the class of an own ``nn.Module``, in place of ``features`` and ``head``.
-    """
-
-    name: str
-    features: str
-    head: str
+    name: str  # e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for
+    features: str  # convolutions and pools, in the notation above
+    head: str  # hidden fully connected layers and dropout, in the notation above
+    # The exact count of trainable parameters, checked whenever the model is built; None where it is not known
+    # beforehand.
     parameters: int | None
-    known_from: str = OWN
-    change: str = ""
+    known_from: str = OWN  # ``STATED``, ``REBUILT`` or ``OWN``
+    change: str = ""  # what it changes, and why
+    # The class of an own ``nn.Module``, in place of ``features`` and ``head``.
     module: Callable[[], nn.Module] | None = None
 
     @property

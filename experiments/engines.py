@@ -29,20 +29,13 @@ PRELOADED += ["torch.optim", "matplotlib.figure", "torchsummary"]
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """A run of a sweep.
-
-    Attributes:
-        log: the file that gets what it says.
-        attempts: how often it was started.
-        log_start: where in the log what was said since the last start begins, in bytes.
-        started: when it was, in seconds of ``time.monotonic``.
-    """
+    """A run of a sweep."""
 
     config: Config
-    log: Path = Path()
-    attempts: int = 0
-    log_start: int = 0
-    started: float = 0.0
+    log: Path = Path()  # the file that gets what it says
+    attempts: int = 0  # how often it was started
+    log_start: int = 0  # where in the log what was said since the last start begins, in bytes
+    started: float = 0.0  # when it was, in seconds of ``time.monotonic``
 
     @property
     def name(self) -> str:

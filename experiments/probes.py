@@ -25,19 +25,13 @@ Validate = Callable[..., EvalMetrics]  # ex1.validate
 
 @dataclass
 class LoadedRun:
-    """A saved run.
-
-    Attributes:
-        model: with the saved weights, in evaluation mode, on the device.
-        saved: the checkpoint.
-        weights: which it is, ``last`` or ``best``.
-    """
+    """A saved run."""
 
     folder: Path
     config: Config
-    model: nn.Module
-    saved: dict
-    weights: str
+    model: nn.Module  # with the saved weights, in evaluation mode, on the device
+    saved: dict  # the checkpoint
+    weights: str  # which it is, ``last`` or ``best``
     machine: machine.Machine
 
     @property

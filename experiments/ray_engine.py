@@ -36,23 +36,14 @@ NOT_CARRIED = ("/data", "/results", "/docs", "/tests", "/.venv", "/.git", "**/__
 
 @dataclass(frozen=True)
 class DriverPaths:
-    """Where the driver of the sweep works.
+    """Where the driver of the sweep works."""
 
-    Attributes:
-        folder: its working directory.
-        results: its results folder, absolute.
-        token: the name of a file in there that shows a node that it is the same folder.
-        data: its data folder, absolute.
-        dataset: the kind of data that the runs must be trained on, for ``--dataset``.
-        command: its command line, which the runs' files repeat.
-    """
-
-    folder: str
-    results: str
-    token: str
-    data: str
-    dataset: str
-    command: tuple[str, ...]
+    folder: str  # its working directory
+    results: str  # its results folder, absolute
+    token: str  # the name of a file in there that shows a node that it is the same folder
+    data: str  # its data folder, absolute
+    dataset: str  # the kind of data that the runs must be trained on, for ``--dataset``
+    command: tuple[str, ...]  # its command line, which the runs' files repeat
 
 
 class RayTasks:

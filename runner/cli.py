@@ -37,29 +37,18 @@ ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a command line asks for.
+    """What a command line asks for."""
 
-    Attributes:
-        action: ``train``, ``list`` or one of ``PROBES``.
-        given: the settings that were given, by name, but those of which several may be given.
-        models, shuffles, seeds: those: names and patterns of models, values of --shuffle, values of --seeds.
-        run: the saved run of a probe.
-        images: the files of --predict.
-        weights: which weights of a saved run, ``last`` or ``best``.
-        resume: empty, ``auto`` or the folder of a run.
-        engine: where a sweep trains its runs; None: nothing was said of it.
-    """
-
-    action: str
-    given: dict[str, Any]
-    models: str = ""
+    action: str  # ``train``, ``list`` or one of ``PROBES``
+    given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
+    models: str = ""  # those: names and patterns of models, values of --shuffle, values of --seeds
     shuffles: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    run: str = ""
-    images: tuple[str, ...] = ()
-    weights: str = "last"
-    resume: str = ""
-    engine: EngineConfig | None = None
+    run: str = ""  # the saved run of a probe
+    images: tuple[str, ...] = ()  # the files of --predict
+    weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
+    resume: str = ""  # empty, ``auto`` or the folder of a run
+    engine: EngineConfig | None = None  # where a sweep trains its runs; None: nothing was said of it
     quiet: bool = False
     debug: bool = False
 

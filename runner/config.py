@@ -301,20 +301,15 @@ def flag_of(name: str) -> str:
 class EngineConfig:
     """Where the runs of a sweep are trained.
 
-    Attributes:
-        engine: ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster.
-        jobs: local processes at a time; 0: the cores divided by the threads of a run.
-        ray_address: of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
-        gpus_per_run: GPUs that Ray gives to a run; None: none.
-
     Raises:
         UsageError: at construction, for options that don't go together.
     """
 
-    engine: str = "local"
-    jobs: int = 0
+    engine: str = "local"  # ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster
+    jobs: int = 0  # local processes at a time; 0: the cores divided by the threads of a run
+    # Of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
     ray_address: str = ""
-    gpus_per_run: float | None = None
+    gpus_per_run: float | None = None  # GPUs that Ray gives to a run; None: none
 
     def __post_init__(self):
         on_ray = self.engine == "ray"

@@ -29,29 +29,18 @@ log = logging.getLogger("ex1")
 
 @dataclass
 class Run:
-    """The folder of one run, which no other process trains in.
-
-    Attributes:
-        dataset: the description of its data, for its files.
-        saved: the checkpoint that it goes on from, None at its beginning.
-        continues: the shorter run whose checkpoint that is, if it is another one's.
-        finished: whether there is nothing left to train.
-        machine: the description of the machine, for its files.
-        stage: what is being done, for the message if it fails.
-        last_is_damaged: whether ``last.pt`` is not to be kept as the previous checkpoint.
-        saved_once: whether a checkpoint has been written, and so could be.
-    """
+    """The folder of one run, which no other process trains in."""
 
     folder: Path
     config: Config
-    dataset: dict
-    saved: dict | None = None
-    continues: Path | None = None
-    finished: bool = False
-    machine: dict = field(default_factory=dict)
-    stage: str = "at its start"
-    last_is_damaged: bool = False
-    saved_once: bool = False
+    dataset: dict  # the description of its data, for its files
+    saved: dict | None = None  # the checkpoint that it goes on from, None at its beginning
+    continues: Path | None = None  # the shorter run whose checkpoint that is, if it is another one's
+    finished: bool = False  # whether there is nothing left to train
+    machine: dict = field(default_factory=dict)  # the description of the machine, for its files
+    stage: str = "at its start"  # what is being done, for the message if it fails
+    last_is_damaged: bool = False  # whether ``last.pt`` is not to be kept as the previous checkpoint
+    saved_once: bool = False  # whether a checkpoint has been written, and so could be
 
     def save(self, state: dict, best: bool = False) -> None:
         """Write ``last.pt``, and keep the one before as ``previous.pt``.
