@@ -10,7 +10,7 @@ from pathlib import Path
 
 import models
 from report import claims, gallery, plots, shuffles
-from report.confidence import CLIMB_NATS, overconfidence_text
+from report.confidence import CLIMB_NATS, is_climbing, overconfidence_text
 from report.page import Block, Code, Figure, Heading, Link, Table, Text, write_page
 from report.results import SeedGroup, Study, find_frontier, read_study
 from report.tensorboard import write_events
@@ -171,7 +171,7 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
 
 def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
-    climbing = [group for group in study.models if group.min_loss_epoch < group.epochs and group.loss_climb.mean > 0]
+    climbing = [group for group in study.models if is_climbing(group)]
     climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
     if not climbing:
         return []
