@@ -52,5 +52,5 @@ for run in "$results"/cifar10*/Q2_*/*/; do
 done
 for study in "$results"/cifar10*/; do
     [ -e "$study/baselines.json" ] || "$python" baselines.py --results-dir "$results"
-    "$python" report.py "$study"
+    "$python" -m report "$study"
 done

@@ -1,7 +1,7 @@
 """The published claims, and the rules by which the runs decide them.
 
 A claim is a list of statements; it holds if all of them do, and does not hold if one of them does not. What the runs
-are too few for, or their intervals too wide, is not decided. Every threshold is a constant here.
+are too few for, or their intervals too wide, is not decided. The thresholds are the constants below.
 """
 
 from __future__ import annotations
