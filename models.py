@@ -233,7 +233,8 @@ def load_file(path: str | Path) -> None:
         raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader  # of a file that ends in .py
+    assert spec is not None  # of a file that ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

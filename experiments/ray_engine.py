@@ -49,8 +49,7 @@ class DriverPaths:
 class RayTasks:
     """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``engines.Engine``.
 
-    Raises:
-        UsageError: Ray is not installed, or the cluster can't be reached.
+    Raises UsageError if Ray is not installed, or the cluster can't be reached.
     """
 
     def __init__(self, options: EngineConfig, config: Config, facts: dict, train: Train):
@@ -131,24 +130,16 @@ class RayTasks:
 
 
 def connect(address: str) -> None:
-    """Check that something listens at HOST:PORT; Ray itself may wait for it without end.
-
-    Raises:
-        OSError: nothing does.
-    """
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself may wait for it without end."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def train_on_node(train: Train, config: Config, log: str, paths: DriverPaths) -> tuple[int, dict[str, bytes]]:
-    """Train one run as a Ray task.
+    """Train one run as a Ray task, with what it says in the file ``log``, and return the exit code.
 
-    Args:
-        log: the file that gets what the run says, absolute.
-
-    Returns:
-        The exit code, and the files for the results folder by their path in there, if this node does not see it.
+    If this node does not see the results folder, the files for it are returned, too, by their path in there.
     """
     sys.argv = list(paths.command)
     if (Path(paths.results) / paths.token).exists():

@@ -41,7 +41,7 @@ class Arguments:
 
     action: str  # ``train``, ``list`` or one of ``PROBES``
     given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
-    models: str = ""  # those: names and patterns of models, values of --shuffle, values of --seeds
+    models: str = ""  # of these, names and patterns
     shuffles: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     run: str = ""  # the saved run of a probe
@@ -53,20 +53,15 @@ class Arguments:
     debug: bool = False
 
     def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """List the given settings of every run, by seed, shuffle and model.
-
-        Args:
-            names: the names that ``models`` stands for; empty if it is.
-        """
+        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``."""
         several = {"seed": self.seeds, "shuffle": self.shuffles, "model_name": tuple(names)}
         several = {name: values for name, values in several.items() if values}
         return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
-        """Tell whether ``runs`` are to be trained in processes of their own.
+        """Tell whether ``runs`` are a sweep.
 
-        Raises:
-            UsageError: they are, and something else that was given does not go with that.
+        Raises UsageError if they are, and what was given does not go with that.
         """
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
@@ -213,11 +208,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _arguments(options: dict) -> Arguments:
-    """Check parsed options and make the arguments of them.
-
-    Raises:
-        UsageError: a value is out of its limits, or options don't go together.
-    """
+    """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
     # argparse makes an empty list of an option such as "--lr=--".
     for name, value in options.items():
         if value == []:
