@@ -143,7 +143,7 @@ def reason(job: Job, code: int) -> str:
 
 
 class Display:
-    """What the screen shows of a batch: a line for each run that ends, and in a terminal a bar below."""
+    """What the screen shows of a sweep: a line for each run that ends, and in a terminal a bar below."""
 
     def __init__(self, todo: list[Job], dataset: str):
         self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0

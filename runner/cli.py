@@ -66,7 +66,7 @@ class Arguments:
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
-            raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
+            raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
         if not self.models:
             raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
         return True
@@ -158,8 +158,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "batch of runs (several models, shuffles or seeds)",
-        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped batch.",
+        "sweep (several models, shuffles or seeds)",
+        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped sweep.",
     )
     group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")

@@ -205,7 +205,7 @@ def batch(bench: Bench) -> list[Block]:
         "validation, figures and the report. The textbook loop's time is that of its steps alone, "
         f"{TEXTBOOK_STEPS} of each model before and as many after, for as many as an epoch has."
     )
-    return [Heading("A batch of runs"), Text(about), Table(("what", "s", "time / ours"), rows)]
+    return [Heading("A sweep"), Text(about), Table(("what", "s", "time / ours"), rows)]
 
 
 FAST_COLUMNS = (
