@@ -112,7 +112,7 @@ def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
     test = run.measure(images, validate)
     where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs} epochs"
     console.stdout_log(dataset.name).info(f"{run.folder}: {where}")
-    lines = utils.result_lines(test, dataset.classes)
+    lines = utils.result_lines(test.as_dict(dataset.classes))
     console.print_result(run.config, dataset.name, run.folder, test.accuracy, lines)
     return test
 
