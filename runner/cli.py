@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     """Add what to do, one thing at a time, and what goes with it."""
+    # What to do: argparse refuses two of these at once.
     group = parser.add_argument_group("what to do (default: train a network)")
     actions = group.add_mutually_exclusive_group()
     actions.add_argument(
@@ -130,6 +131,8 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "class templates, as pictures, into the run's folder",
     )
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+
+    # What goes with it.
     group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
     group.add_argument(
         "--weights",
@@ -212,7 +215,7 @@ def _arguments(options: dict) -> Arguments:
     # argparse makes an empty list of an option such as "--lr=--".
     for name, value in options.items():
         if value == []:
-            raise UsageError(f"{flag_of(name).removesuffix('-run')}: its value is missing")
+            raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
 
     # Each setting by itself.
     given = {name: options[name] for name in FIELDS if name in options}

@@ -179,6 +179,7 @@ class Lightning:
         import lightning
 
         self.name = f"Lightning, num_workers={num_workers}"
+        # The same network and loader as the textbook's, in the shape that the Trainer takes.
         textbook = Textbook(model, root, num_workers)
         self.threads, self.loader = textbook.threads, textbook.trainloader
 
