@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import CIFAR10
 
 import report
@@ -54,6 +55,20 @@ def real():
 def small_synthetic(monkeypatch):
     """A synthetic set that is made and trained on in a moment."""
     internals.shrink_synthetic(200, 100, monkeypatch.setattr)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder of PNG images, two of each class for training and one for testing."""
+    draws = np.random.default_rng(1)
+    names = ["airplane", "Automobile", *sources.CLASSES[2:]]
+    for split, n in (("train", 2), ("test", 1)):
+        for name in names:
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(n):
+                image = Image.fromarray(draws.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                image.save(tmp_path / "images" / split / name / f"any name {9 - i}.PNG")
+    return tmp_path / "images"
 
 
 @pytest.fixture(scope="session")
