@@ -25,6 +25,22 @@ from tests.helpers.paths import PROJECT
 
 torch.set_num_threads(1)
 
+# Modules whose tests don't run beside each other, or share what takes long to make: all on one worker.
+ON_ONE_WORKER = ("slow/test_browser.py", "slow/test_ray.py", "slow/test_theory.py", "unit/test_affine.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Every other test goes to the worker that is free. The mark xdist_group has no effect in pytest 9.2, xdist 3.8."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = nodeid.split("::")[0]
+            return module if module.endswith(ON_ONE_WORKER) else nodeid
+
+    return Scheduling(config, log)
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

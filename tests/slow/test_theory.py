@@ -3,7 +3,6 @@
 import math
 from functools import cache
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
@@ -13,8 +12,6 @@ import synthetic
 from models import Model
 from net import Net
 from tests.helpers.theory import p_value, reorder_map
-
-pytestmark = pytest.mark.xdist_group("theory")  # they share the networks that are trained
 
 SMALL = Model("Small", "P 4k5 P", "16", None)
 
