@@ -152,8 +152,8 @@ def collapse(run: LoadedRun) -> None:
         logits.append(matrix.logits(pixels.cpu()))
         labels.append(targets.cpu())
 
-    facts = affine.facts(matrix, run.model) | {"images": len(images), "largest_difference": difference}
-    facts["scores"] = affine.scores(torch.cat(logits), torch.cat(labels))
+    facts = affine.describe(matrix, run.model) | {"images": len(images), "largest_difference": difference}
+    facts["scores"] = affine.score(torch.cat(logits), torch.cat(labels))
     affine.save(folder / files.MATRIX, matrix)
     affine.plot_templates(folder / files.TEMPLATES, run.config.title(dataset.name), matrix, dataset.classes)
     files.write_json(folder / files.MATRIX_FACTS, facts)
