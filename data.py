@@ -223,31 +223,22 @@ class Loader:
     On the CPU a thread prepares the next chunk while the model is at work on one; or, where the model has all cores,
     they prepare it between its steps. On any other device the images are there, and all is done there.
 
-    Args:
-        images: the split.
-        split: ``TRAIN``, ``TEST`` or ``HOLDOUT``, which per-image permutations differ by.
-        batch_size: images in a batch; chunks hold whole batches.
-        shuffle: a value of ``--shuffle``.
-        shuffle_seed: the seed of the permutations.
-        order_seed: the seed of the images' order; None keeps the order they have.
-        memory_format: how a chunk lies in memory; convolutions are faster on ``torch.channels_last``.
-        flip: mirror half of the images in odd epochs and the other half in even ones, which is better than drawing
-            anew in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
-        threads: 0: one thread prepares a chunk ahead; else so many do while the model waits.
+    Flipping mirrors half of the images in odd epochs and the other half in even ones, which is better than drawing anew
+    in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     """
 
     def __init__(
         self,
         images: Images,
-        split: int,
-        batch_size: int,
-        shuffle: str = "none",
-        shuffle_seed: int = 0,
-        order_seed: int | None = None,
+        split: int,  # TRAIN, TEST or HOLDOUT, which per-image permutations differ by
+        batch_size: int,  # chunks hold whole batches
+        shuffle: str = "none",  # a value of --shuffle
+        shuffle_seed: int = 0,  # of the permutations
+        order_seed: int | None = None,  # of the images' order; None keeps the order they have
         device: torch.device | str = "cpu",
-        memory_format: torch.memory_format = torch.channels_last,
+        memory_format: torch.memory_format = torch.channels_last,  # of a chunk
         flip: bool = False,
-        threads: int = 0,
+        threads: int = 0,  # 0: one thread prepares a chunk ahead; else so many do while the model waits
     ):
         self.device = torch.device(device)
         self.labels = images.labels.to(device)
