@@ -116,10 +116,7 @@ def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
 
 
 def check_sizes(config: Config, images: int) -> None:
-    """Check the settings that need a number of training images against ``images``.
-
-    Raises UsageError if too few images are left to train on.
-    """
+    """Check ``config`` against a number of training images. Raises UsageError if too few are left to train on."""
     if config.val == "holdout":
         if config.holdout >= images:
             raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
@@ -175,17 +172,12 @@ def grey(pixels: Tensor) -> Tensor:
 
 
 def per_image_keys(n: int, *draw: int) -> np.ndarray:
-    """Draw a uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers.
+    """Draw a uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers, uint32 (n, 1024).
 
     Each position gets 22 random bits and is sorted by them; where two positions of an image get the same ones, all of
-    the image's are drawn again, so that no order is likelier than another. Numbers of 32 bits sort more than twice
-    as fast as the 64 that would make this rare.
-
-    Args:
-        draw: which ones: shuffle seed, split, epoch, chunk and part of the chunk.
-
-    Returns:
-        uint32 (n, 1024).
+    the image's are drawn again, so that no order is likelier than another. Numbers of 32 bits sort more than twice as
+    fast as the 64 that would make this rare. ``draw`` says which ones: shuffle seed, split, epoch, chunk, part of the
+    chunk.
     """
     draws = generator("per-image permutations", *draw)
 
@@ -310,10 +302,9 @@ class Loader:
     def _prepare(
         self, images: Tensor, epoch: int, chunk: int, buffer: Tensor, map: Callable = map
     ) -> tuple[Tensor, Tensor]:
-        """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk number ``chunk``.
+        """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk ``chunk``.
 
-        Args:
-            map: may do parts of it at the same time.
+        ``map`` may do parts at the same time.
         """
         rows = images + len(self) * (self.flipped[images] == epoch % 2) if self.flip else images
         if self.per_image:
@@ -368,11 +359,8 @@ def make_loader(
 def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:
     """Pick the first image of each class, before and after the shuffle, exactly as the model gets it.
 
-    Args:
-        loader: that of ``original``, whose order it keeps.
-
-    Returns:
-        Images uint8 (classes, 3, 32, 32) by what a row shows, and their labels.
+    ``loader`` is that of ``original``, and keeps its order. Returns uint8 (classes, 3, 32, 32) by what a row shows, and
+    the labels.
     """
     labels = original.labels.tolist()
     chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
