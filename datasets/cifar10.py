@@ -36,7 +36,7 @@ TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
 
 
 def find(data_dir: Path) -> tuple[str, Path] | None:
-    """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and its path."""
+    """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and path."""
     for path in (data_dir / BATCH_FOLDER, data_dir):
         if any((path / name).exists() for name in TRAIN_BATCHES):
             return "batches", path

@@ -66,7 +66,7 @@ def download(target: Path, url: str = "") -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether the same request would fail again: no such host, page or scheme, no listener, or a full disk."""
+    """Tell whether the same request would fail again: no such host, page or scheme, no listener, or our disk."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
