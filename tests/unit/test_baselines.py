@@ -59,9 +59,9 @@ def test_colour_features_survive_permutations(features):
 
 def test_many_images_have_the_features_that_they_have_alone(monkeypatch):
     images = synthetic.make_images(25, generator("test of chunks"), synthetic.STRENGTHS)
-    whole = baselines.histogram_and_statistics(images.pixels.numpy(), 4)
+    whole = baselines.colour_features(images.pixels.numpy(), 4)
     monkeypatch.setattr(baselines, "CHUNK", 10)
-    assert np.array_equal(baselines.histogram_and_statistics(images.pixels.numpy(), 4), whole)
+    assert np.array_equal(baselines.colour_features(images.pixels.numpy(), 4), whole)
 
 
 def test_raw_pixels_are_scaled_as_for_networks():
