@@ -64,17 +64,17 @@ def test_usage_and_the_list_of_models_need_no_torch(arguments):
 
 def test_report_help_comes_without_torch():
     code = (
-        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
-        f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
+        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report', '-h'], None\n"
+        "runpy.run_module('report', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--compare" in done.stdout
 
 
 def test_report_from_command_line(studied, tmp_path):
     folder = shutil.copytree(studied, tmp_path / "cifar10")
-    done = subprocess.run([sys.executable, PROJECT / "report.py", folder], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "report", folder], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report on ")
 
@@ -85,8 +85,9 @@ def test_reading_needs_no_scikit_learn(tmp_path):
     found["baselines"]["chance"]["per_class_accuracy"] = {"cat": 0.25, "dog": None}
     (tmp_path / "baselines.json").write_text(json.dumps(found))
     code = (
-        "import sys, pathlib; sys.modules['sklearn'] = None; import baselines; "
-        f"print(baselines.per_class(baselines.read(pathlib.Path({str(tmp_path)!r})), baselines.CHANCE))"
+        "import sys, pathlib; sys.modules['sklearn'] = None; from report import results; "
+        f"found = results.read_baselines(pathlib.Path({str(tmp_path)!r})); "
+        "print(found['baselines'][results.CHANCE]['per_class_accuracy'])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert run.stdout == "{'cat': 0.25, 'dog': None}\n"

@@ -6,11 +6,13 @@ import signal
 
 import pytest
 
+import datasets
 import ex1
-import utils
 from experiments import sweep
-from runner import cli
-from tests.helpers.cli import execute, start
+from experiments.engines import Job
+from runner import console
+from runner.config import EngineConfig
+from tests.helpers.cli import configs, execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.waiting import WaitingModels
 
@@ -47,7 +49,7 @@ def test_ray_after_node_death_is_bitwise_equal(two_nodes, command_line, tmp_path
     assert execute(command_line(*arguments, results="local")) == 0
     assert len(outcomes_in(tmp_path / "local")) == 4
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
-    assert not list((tmp_path / "results").glob(".batch-*"))
+    assert not list((tmp_path / "results").glob(".sweep-*"))
 
 
 def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path, registry):
@@ -69,13 +71,14 @@ def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path,
 
 def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
-    command = cli.parse(command_line(*arguments, "--engine", "ray", "--ray-address", two_nodes[0].address))
-    jobs = sweep.plan(command)
-    described = utils.describe_dataset(ex1.load_data(jobs[0].config, quiet=True))
-    engine = sweep.make_engine(command, described)
+    jobs = [Job(config) for config in configs(command_line(*arguments, "--threads", "1"))]
+    console.set_up_logging(quiet=True)
+    facts = datasets.load(jobs[0].config).facts
+    options = EngineConfig("ray", ray_address=two_nodes[0].address)
+    engine = sweep.make_engine(options, jobs[0].config, facts, ex1.train)
     with contextlib.closing(engine):
         engine.token.unlink()
-        assert sweep.train_all(jobs, engine, described, sweep.Display(jobs, print, quiet=True)) == ([], [])
+        assert sweep.train_all(jobs, engine, facts, sweep.Display(jobs, facts["name"])) == ([], [])
     assert all(" epoch 2/2 " in job.log.read_text() for job in jobs)
     assert execute(command_line(*arguments, results="local")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))

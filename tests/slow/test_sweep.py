@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import datasets
 import ex1
-import utils
 from experiments import engines, sweep
-from runner import cli, run
-from tests.helpers.cli import execute, start
+from runner import console, run
+from tests.helpers.cli import configs, execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.paths import PROJECT
 from tests.helpers.waiting import WaitingModels
@@ -39,13 +39,14 @@ def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, cap
 
 
 def test_sweep_works_with_spawned_processes(command_line, tmp_path):
-    command = cli.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
-    [job] = sweep.plan(command)
-    described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
-    engine = engines.LocalProcesses(1)
+    [config] = configs(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
+    console.set_up_logging(quiet=True)
+    facts = datasets.load(config).facts
+    job = engines.Job(config)
+    engine = engines.LocalProcesses(1, ex1.train)
     engine.context = multiprocessing.get_context("spawn")
     with contextlib.closing(engine):
-        assert sweep.train_all([job], engine, described, sweep.Display([job], print, quiet=True)) == ([], [])
+        assert sweep.train_all([job], engine, facts, sweep.Display([job], facts["name"])) == ([], [])
     assert len(outcomes_in(tmp_path / "results")) == 1
 
 
