@@ -48,25 +48,16 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split, and what they are.
+    """A training and a test split, and what they are."""
 
-    Attributes:
-        name: what plots, logs and files call it, e.g. ``CIFAR-10``.
-        slug: the folder its results go to; data with other content has another slug.
-        source: where it came from, for people.
-        classes: the ten names, in the order of the labels.
-        digest: SHA-256 of pixels and labels, hexadecimal.
-        seed: the seed of generated data, None for images that were read.
-    """
-
-    name: str
-    slug: str
-    source: str
-    classes: tuple[str, ...]
+    name: str  # what plots, logs and files call it, e.g. ``CIFAR-10``
+    slug: str  # the folder its results go to; data with other content has another slug
+    source: str  # where it came from, for people
+    classes: tuple[str, ...]  # the ten names, in the order of the labels
     train: Images
     test: Images
-    digest: str
-    seed: int | None = None
+    digest: str  # SHA-256 of pixels and labels, hexadecimal
+    seed: int | None = None  # the seed of generated data, None for images that were read
 
     @property
     def is_cifar10(self) -> bool:
@@ -84,7 +75,7 @@ def digest(train: Images, test: Images) -> str:
     """Hash the pixels and labels of both splits: SHA-256, hexadecimal."""
     total = hashlib.sha256()
     for tensor in (train.pixels, train.labels, test.pixels, test.labels):
-        total.update(tensor.numpy())
+        total.update(tensor.numpy().data)
     return total.hexdigest()
 
 

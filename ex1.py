@@ -41,18 +41,12 @@ from utils import EvalMetrics, RunningMetrics
 
 @dataclass
 class TrainState:
-    """All that training changes; ``state_dict()`` is what a checkpoint holds of it.
+    """All that training changes; ``state_dict()`` is what a checkpoint holds of it."""
 
-    Attributes:
-        step: what trains its model on a batch with its optimizer.
-        history: a row for each epoch that is done.
-        metrics: what the epoch after those has added up to so far.
-    """
-
-    step: TrainStep
+    step: TrainStep  # what trains its model on a batch with its optimizer
     device: torch.device
-    history: list[dict] = field(default_factory=list)
-    metrics: RunningMetrics = field(default_factory=RunningMetrics)
+    history: list[dict] = field(default_factory=list)  # a row for each epoch that is done
+    metrics: RunningMetrics = field(default_factory=RunningMetrics)  # what the epoch after those has added up to so far
 
     def state_dict(self) -> dict:
         """Copy the state, with that of the random generators.
@@ -215,7 +209,7 @@ def train(config: Config, resumed: str = "") -> Path:
         step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
         state = TrainState(step, device)
         if run.saved:
-            restore(state, run)
+            restore(state, run.saved, run)
 
         with StopSignal() as stop:
             val = None
@@ -275,20 +269,20 @@ def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
     return header
 
 
-def restore(state: TrainState, run: Run) -> None:
-    """Put ``state`` back to the checkpoint that ``run`` goes on from, and say so.
+def restore(state: TrainState, saved: dict, run: Run) -> None:
+    """Put ``state`` back to ``saved``, the checkpoint that ``run`` goes on from, and say so.
 
     Raises CheckpointError if it is the checkpoint of another model.
     """
     origin = run.continues or run.folder
     try:
-        state.load_state_dict(run.saved)
+        state.load_state_dict(saved)
     except Exception as error:
         why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
         raise CheckpointError(f"{origin} can't be resumed: {why}") from error
     say = console.stdout_log(run.dataset["name"])
-    say.info(f"going on from {origin}, {checkpoint.position(run.saved)}")
-    resume.warn_of_other_machine(run.saved["machine"], run.machine)
+    say.info(f"going on from {origin}, {checkpoint.position(saved)}")
+    resume.warn_of_other_machine(saved["machine"], run.machine)
 
 
 def train_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> None:

@@ -82,25 +82,17 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A row of the registry.
+    """A row of the registry."""
 
-    Attributes:
-        name: e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for.
-        features: convolutions and pools, in the notation above.
-        head: hidden fully connected layers and dropout, in the notation above.
-        parameters: the exact count of trainable parameters, checked whenever the model is built; None where it is not
-            known beforehand.
-        known_from: ``STATED``, ``REBUILT`` or ``OWN``.
-        change: what it changes, and why.
-        module: the class of an own ``nn.Module``, in place of ``features`` and ``head``.
-    """
-
-    name: str
-    features: str
-    head: str
+    name: str  # e.g. ``Q1_19``; ``Q1`` and ``Q2`` are the question the network was made for
+    features: str  # convolutions and pools, in the notation above
+    head: str  # hidden fully connected layers and dropout, in the notation above
+    # The exact count of trainable parameters, checked whenever the model is built; None where it is not known
+    # beforehand.
     parameters: int | None
-    known_from: str = OWN
-    change: str = ""
+    known_from: str = OWN  # ``STATED``, ``REBUILT`` or ``OWN``
+    change: str = ""  # what it changes, and why
+    # The class of an own ``nn.Module``, in place of ``features`` and ``head``.
     module: Callable[[], nn.Module] | None = None
 
     @property
@@ -241,6 +233,8 @@ def load_file(path: str | Path) -> None:
         raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # of a file that ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -274,7 +268,7 @@ def select(names: str) -> list[ModelSpec]:
 
     Raises UnknownModel if no row has a name of the list.
     """
-    chosen = {}
+    chosen: dict[str, ModelSpec] = {}
     for name in names.split(","):
         pattern = "*" if _key(name) == "all" else _key(name)
         keys = fnmatch.filter(REGISTRY, pattern) if set(pattern) & set("*?[") else [_key(find(name).name)]
@@ -293,7 +287,7 @@ def listing(width: int | None = None) -> str:
     """
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
-    rows = [("model", "parameters", "known", "features | head", "what it changes, and why")]
+    rows: list[tuple[str, ...]] = [("model", "parameters", "known", "features | head", "what it changes, and why")]
     for spec in REGISTRY.values():
         count = "" if spec.parameters is None else f"{spec.parameters:,}"
         structure = f"{spec.features} | {spec.head}" if spec.head else spec.features

@@ -30,17 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalMetrics:
-    """How a model does on some images.
+    """How a model does on some images."""
 
-    Attributes:
-        loss: mean cross-entropy in nats.
-        confusion: images counted by true class (row) and predicted class (column), int64 (C, C).
-        confidence: mean probability (softmax) that is given to the predicted class. What it exceeds the accuracy by is
-            over-confidence; see Guo et al., 2017, "On Calibration of Modern Neural Networks".
-    """
-
-    loss: float
-    confusion: Tensor
+    loss: float  # mean cross-entropy in nats
+    confusion: Tensor  # images counted by true class (row) and predicted class (column), int64 (C, C)
+    # Mean probability (softmax) that is given to the predicted class. What it exceeds the accuracy by is over-
+    # confidence; see Guo et al., 2017, "On Calibration of Modern Neural Networks".
     confidence: float
 
     @property
@@ -74,23 +69,15 @@ class EvalMetrics:
 
 @dataclass
 class RunningMetrics:
-    """What an epoch of training has added up to so far: enough to go on in its middle.
+    """What an epoch of training has added up to so far: enough to go on in its middle."""
 
-    Attributes:
-        images: trained on, in the chunks that are done.
-        loss_sum: their losses, in nats, each from before its own step.
-        correct: how many of them were classified correctly.
-        logits: those of the steps that are done in the chunk at work, float32 (B, C) each.
-        steps: done in this epoch.
-        seconds: of training.
-    """
-
-    images: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
+    images: int = 0  # trained on, in the chunks that are done
+    loss_sum: float = 0.0  # their losses, in nats, each from before its own step
+    correct: int = 0  # how many of them were classified correctly
+    # Those of the steps that are done in the chunk at work, float32 (B, C) each.
     logits: list[Tensor] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
+    steps: int = 0  # done in this epoch
+    seconds: float = 0.0  # of training
 
     @property
     def loss(self) -> float:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import models
 from runner import console, signals
@@ -23,26 +23,19 @@ from runner.run import runs_folder
 Train = Callable[[Config, str], object]  # ex1.train
 
 # What the fork server imports once, so that no run has to.
-PRELOADED = ("datasets", "utils", "experiments.engines", "runner.step", "runner.run")
-PRELOADED += ("torch.optim", "matplotlib.figure", "torchsummary")
+PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
+PRELOADED += ["torch.optim", "matplotlib.figure", "torchsummary"]
 
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """A run of a sweep.
-
-    Attributes:
-        log: the file that gets what it says.
-        attempts: how often it was started.
-        log_start: where in the log what was said since the last start begins, in bytes.
-        started: when it was, in seconds of ``time.monotonic``.
-    """
+    """A run of a sweep."""
 
     config: Config
-    log: Path = Path()
-    attempts: int = 0
-    log_start: int = 0
-    started: float = 0.0
+    log: Path = Path()  # the file that gets what it says
+    attempts: int = 0  # how often it was started
+    log_start: int = 0  # where in the log what was said since the last start begins, in bytes
+    started: float = 0.0  # when it was, in seconds of ``time.monotonic``
 
     @property
     def name(self) -> str:
@@ -110,9 +103,9 @@ class LocalProcesses:
         self.name = f"this machine, {jobs} at a time"
         self.processes: dict[Job, multiprocessing.process.BaseProcess] = {}
         # A fork server imports torch once for all runs; macOS forks no process safely that has loaded its libraries.
-        self.context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            self.context.set_forkserver_preload(list(PRELOADED))
+            self.context.set_forkserver_preload(PRELOADED)
 
     def has_room(self) -> bool:
         return len(self.processes) < self.jobs

@@ -8,6 +8,7 @@ On any other node a run is trained in a temporary folder, and its files are sent
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -35,30 +36,20 @@ NOT_CARRIED = ("/data", "/results", "/docs", "/tests", "/.venv", "/.git", "**/__
 
 @dataclass(frozen=True)
 class DriverPaths:
-    """Where the driver of the sweep works.
+    """Where the driver of the sweep works."""
 
-    Attributes:
-        folder: its working directory.
-        results: its results folder, absolute.
-        token: the name of a file in there that shows a node that it is the same folder.
-        data: its data folder, absolute.
-        dataset: the kind of data that the runs must be trained on, for ``--dataset``.
-        command: its command line, which the runs' files repeat.
-    """
-
-    folder: str
-    results: str
-    token: str
-    data: str
-    dataset: str
-    command: tuple[str, ...]
+    folder: str  # its working directory
+    results: str  # its results folder, absolute
+    token: str  # the name of a file in there that shows a node that it is the same folder
+    data: str  # its data folder, absolute
+    dataset: str  # the kind of data that the runs must be trained on, for ``--dataset``
+    command: tuple[str, ...]  # its command line, which the runs' files repeat
 
 
 class RayTasks:
     """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``engines.Engine``.
 
-    Raises:
-        UsageError: Ray is not installed, or the cluster can't be reached.
+    Raises UsageError if Ray is not installed, or the cluster can't be reached.
     """
 
     def __init__(self, options: EngineConfig, config: Config, facts: dict, train: Train):
@@ -79,7 +70,7 @@ class RayTasks:
         try:
             if address:
                 connect(address)
-            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level="error")
+            ray.init(**where, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"
@@ -139,24 +130,16 @@ class RayTasks:
 
 
 def connect(address: str) -> None:
-    """Check that something listens at HOST:PORT; Ray itself may wait for it without end.
-
-    Raises:
-        OSError: nothing does.
-    """
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself may wait for it without end."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def train_on_node(train: Train, config: Config, log: str, paths: DriverPaths) -> tuple[int, dict[str, bytes]]:
-    """Train one run as a Ray task.
+    """Train one run as a Ray task, with what it says in the file ``log``, and return the exit code.
 
-    Args:
-        log: the file that gets what the run says, absolute.
-
-    Returns:
-        The exit code, and the files for the results folder by their path in there, if this node does not see it.
+    If this node does not see the results folder, the files for it are returned, too, by their path in there.
     """
     sys.argv = list(paths.command)
     if (Path(paths.results) / paths.token).exists():

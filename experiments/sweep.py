@@ -33,16 +33,10 @@ ATTEMPTS = 2  # of a run that fails
 
 
 def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
-    """Train what is not finished of ``configs``, and report on all results of their data set.
+    """Train what is not finished of ``configs``, runs on one data set, by ``train``, and report on all results there.
 
-    Args:
-        configs: settings of runs on one data set; one that leaves the threads open gets one, as each has a core.
-        train: trains one run, see ``ex1.train``.
-
-    Raises:
-        RunnerError: settings or data that don't work out, or runs that failed.
-        BusyError: other processes train what is left.
-        Stopped: a signal came; every run is saved.
+    Raises RunnerError if settings or data don't work out, or runs failed; BusyError if other processes train what is
+    left; Stopped if a signal came, with every run saved.
     """
     # The longest first, so that none of them is begun when all others have ended.
     configs = [replace(config, threads=config.threads or 1) for config in configs]
@@ -81,15 +75,7 @@ def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
 
 
 def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train: Train) -> Engine:
-    """Make the engine that the command line asks for.
-
-    Args:
-        config: the settings of one of the runs.
-        facts: the description of their data.
-
-    Raises:
-        UsageError: it is not there.
-    """
+    """Make the engine for runs like ``config`` on the data described. Raises UsageError if it is not there."""
     if engine_config.engine == "ray":
         from experiments.ray_engine import RayTasks
 
@@ -110,14 +96,12 @@ def accuracy_of(job: Job, facts: dict) -> float | None:
 def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
     """Train the runs of ``todo``, each that fails once more when all others are done.
 
-    Returns:
-        The runs that failed, and those that other processes were at.
-
-    Raises:
-        Stopped: a signal came; every run is saved.
+    Returns those that failed, and those that other processes were at. Raises Stopped if a signal came, with all saved.
     """
-    waiting, failed, busy = deque(todo), [], []
+    waiting = deque(todo)
     running: list[Job] = []
+    failed: list[Job] = []
+    busy: list[Job] = []
     stop = StopSignal()
     with stop, display:
         while running or (waiting and not stop.requested):

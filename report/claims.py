@@ -1,7 +1,7 @@
 """The published claims, and the rules by which the runs decide them.
 
 A claim is a list of statements; it holds if all of them do, and does not hold if one of them does not. What the runs
-are too few for, or their intervals too wide, is not decided. Every threshold is a constant here.
+are too few for, or their intervals too wide, is not decided. The thresholds are the constants below.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from scipy.stats import spearmanr
+
 import models
 from report import stats
 from report.confidence import overconfidence_text
 from report.results import SeedGroup, Study
 from report.stats import Estimate
-from report.text import FAILS, HOLDS, UNDECIDED, combine, decide, format_nats, format_percent, format_points
+from report.text import FAILS, HOLDS, UNDECIDED, combine, decide, nats_text, percent_text, points_text
 
 MIN_RUNS = 3  # of what a claim is about; what it is compared with needs one run
 MIN_EPOCHS = 10  # to say what becomes of a network that is trained on: the published runs have 10 or 15
@@ -111,7 +113,7 @@ def check_percentage(group: SeedGroup, published: float) -> Statement:
     accuracies = {epoch: group.mean("val_accuracy", epoch) for epoch in dict.fromkeys([*early, group.epochs])}
     met = [epoch for epoch, accuracy in accuracies.items() if abs(accuracy.mean - published) <= FIGURE_POINTS]
     is_far = all(abs(each.mean - published) - each.half_width > FIGURE_POINTS for each in accuracies.values())
-    reason = ", ".join(f"{format_percent(accuracy)} after {epoch}" for epoch, accuracy in accuracies.items())
+    reason = ", ".join(f"{percent_text(accuracy)} after {epoch}" for epoch, accuracy in accuracies.items())
     reason += " epochs"
     if met and met[0] != group.epochs:
         epochs = " and ".join(map(str, met))
@@ -128,8 +130,8 @@ def check_underfit(study: Study, model: str) -> Statement:
     verdict = combine([decide(higher), decide(excess, UNDERFIT_NATS, above=False)])
     last_epoch = group.change("train_loss", max(1, group.epochs - 1))
     reason = (
-        f"Training loss ends at {group.mean('train_loss').mean:.2f} nats, {format_nats(higher)} against Q1_1; the "
-        f"validation loss is {format_nats(excess)} from it. Training still gains {-last_epoch.mean:.3f} nats in the "
+        f"Training loss ends at {group.mean('train_loss').mean:.2f} nats, {nats_text(higher)} against Q1_1; the "
+        f"validation loss is {nats_text(excess)} from it. Training still gains {-last_epoch.mean:.3f} nats in the "
         f"last epoch, so “however many epochs” is beyond {group.epochs} epochs."
     )
     return Statement(f"{model} underfits", verdict, reason)
@@ -143,7 +145,7 @@ def check_overfit(study: Study, model: str) -> Statement:
     verdict = combine([decide(climb), decide(falls, above=False) if epoch < group.epochs else FAILS])
     reason = (
         f"Validation loss is lowest after epoch {epoch} ({group.mean('val_loss', epoch).mean:.2f} nats) and changes by "
-        f"{format_nats(climb)} until epoch {group.epochs}, while training loss changes by {format_nats(falls)}."
+        f"{nats_text(climb)} until epoch {group.epochs}, while training loss changes by {nats_text(falls)}."
     )
     return Statement(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
 
@@ -154,7 +156,7 @@ def check_best(study: Study, model: str, others: list[str]) -> Statement:
     lead = {other: study.difference(group, require_group(study, other, runs=1)) for other in others}
     nearest = min(lead, key=lambda other: lead[other].mean)
     reason = (
-        f"{format_percent(group.mean('val_accuracy'))} after {group.epochs} epochs, {format_points(lead[nearest])} "
+        f"{percent_text(group.mean('val_accuracy'))} after {group.epochs} epochs, {points_text(lead[nearest])} "
         f"against {nearest}, the next."
     )
     statement = f"{model} has the best test accuracy of {others[0]} to {model}"
@@ -205,9 +207,7 @@ def show_by_class(group: SeedGroup) -> str:
 
 def show_final(*groups: SeedGroup) -> str:
     """Show the last accuracies with their 95 % intervals, e.g. ``Q1_19: 74.1 (73.6 … 74.6) %, 3 seeds``."""
-    return "\n".join(
-        f"{group.model}: {format_percent(group.mean('val_accuracy'))}, {_seeds(group)}" for group in groups
-    )
+    return "\n".join(f"{group.model}: {percent_text(group.mean('val_accuracy'))}, {_seeds(group)}" for group in groups)
 
 
 def show_losses(*groups: SeedGroup) -> str:
@@ -269,7 +269,7 @@ def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
     off = abs(early.mean - 10)
     verdict = HOLDS if off <= DROP_POINTS else FAILS if off - early.half_width > DROP_POINTS else UNDECIDED
     last = study.difference(plain, fixed)
-    reason = f"{format_points(early)} lost after epoch {epoch}, {format_points(last)} after the last."
+    reason = f"{points_text(early)} lost after epoch {epoch}, {points_text(last)} after the last."
     yield Statement("about 10 points lost", verdict, reason)
 
 
@@ -278,7 +278,7 @@ def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
     group = require_group(study, "Q1_1", "per-image", epochs=1)
     yield check_percentage(group, 25)
     above = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy").values()])
-    yield Statement("far above chance", decide(above), f"{format_points(above)} above {CHANCE_PERCENT:g} %.")
+    yield Statement("far above chance", decide(above), f"{points_text(above)} above {CHANCE_PERCENT:g} %.")
 
 
 @published("C4", "Q1_1, per-image: planes (48 %) and deer (46 %) best, cats (5 %) worst",
@@ -293,7 +293,7 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
         return stats.mean([a - b for a, b in zip(*pair)])
 
     means = [group.mean(f"val_accuracy_of_{name}").mean for name in PER_IMAGE]
-    rank = stats.rank_correlation(list(PER_IMAGE.values()), means)
+    rank = spearmanr(list(PER_IMAGE.values()), means).statistic
     others = [name for name in PER_IMAGE if name not in ("plane", "deer")]
     for statement, pairs in (
         ("planes and deer best", [(one, other) for one in ("plane", "deer") for other in others]),
@@ -303,7 +303,7 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
         better, worse = min(leads, key=lambda pair: leads[pair].mean)
         reason = (
             f"After {group.epochs} epochs {better} less {worse}, the closest call, is "
-            f"{format_points(leads[better, worse])}. Rank correlation of all ten classes with the published figures: "
+            f"{points_text(leads[better, worse])}. Rank correlation of all ten classes with the published figures: "
             f"{rank:+.2f}."
         )
         yield Statement(statement, combine(map(decide, leads.values())), reason)
@@ -359,14 +359,14 @@ def claim_q1_20_to_25_vary_q1_19(study: Study) -> Iterator[Statement]:
 def claim_q2_1_falls_far_below(study: Study) -> Iterator[Statement]:
     affine, original = require_group(study, "Q2_1"), require_group(study, "Q1_1", runs=1)
     lost = study.difference(affine, original)
-    reason = f"{format_points(lost)} against Q1_1 after {affine.epochs} epochs."
+    reason = f"{points_text(lost)} against Q1_1 after {affine.epochs} epochs."
     yield Statement("accuracy far below Q1_1's", decide(lost, -FAR_POINTS, above=False), reason)
     train, val = (affine.change(column, 1) for column in ("train_loss", "val_loss"))
     falls = decide(train, -FALL_NATS, above=False), decide(val, -FALL_NATS, above=False)
     verdict = FAILS if falls == (HOLDS, HOLDS) else HOLDS if falls == (FAILS, FAILS) else UNDECIDED
     reason = (
-        f"From the first epoch to the last, training loss changes by {format_nats(train)}, validation loss by "
-        f"{format_nats(val)}"
+        f"From the first epoch to the last, training loss changes by {nats_text(train)}, validation loss by "
+        f"{nats_text(val)}"
     )
     if verdict == UNDECIDED:
         reason += "; the claim does not say which of the two it means"
@@ -378,7 +378,7 @@ def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
     gain = study.difference(require_group(study, "Q2_2"), require_group(study, "Q2_1"))
     verdict = decide(gain, HELP_POINTS, above=False)
     reason = (
-        f"{format_points(gain)} for {_parameters('Q2_2') / _parameters('Q2_1'):.1f} times the parameters; an "
+        f"{points_text(gain)} for {_parameters('Q2_2') / _parameters('Q2_1'):.1f} times the parameters; an "
         f"improvement counts from {HELP_POINTS:g} point."
     )
     yield Statement("widening an affine network does not help", verdict, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from report.results import SeedGroup
-from report.text import format_points
+from report.text import points_text
 
 CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
 KEPT_POINTS = 1.0  # an accuracy that falls by less has held
@@ -26,7 +26,7 @@ def overconfidence_text(group: SeedGroup) -> str:
     )
     course = (
         f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
-        f"its accuracy changes by {format_points(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
+        f"its accuracy changes by {points_text(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
         "points beyond its accuracy"
     )
     if accuracy.mean < -KEPT_POINTS:

@@ -9,7 +9,7 @@ from statistics import fmean
 import models
 from report import plots
 from report.claims import CHANCE_PERCENT
-from report.page import Block, Figure, Heading, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text
 from report.results import NoRuns, Study, finite_float, read_run_json, read_study
 from report.text import (
     Cell,
@@ -17,10 +17,10 @@ from report.text import (
     count_cell,
     decide,
     diff_cell,
-    format_percent,
-    format_points,
-    format_settings,
     number_cell,
+    percent_text,
+    points_text,
+    settings_text,
 )
 from runner import files
 from runner.config import CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, cue_strengths
@@ -47,9 +47,8 @@ def read_studies(root: Path) -> dict[Cues, Study]:
         except NoRuns:
             continue
         config = study.runs[0].config
-        labels = [
-            cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in cue_strengths(config.cues).items()
-        ]
+        strengths = cue_strengths(config.cues)
+        labels = [cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in strengths.items()]
         if labels and config.data_seed:
             labels.append(f"data seed {config.data_seed}")
         if labels:
@@ -69,22 +68,20 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
     path = folder / "cues.png"
     plots.plot_cues(path, studies, names)
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for cues, study in studies.items():
         for name in names:
             groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
-            if any(groups):
+            if counts := [len(group.runs) for group in groups if group]:
                 cells = [accuracy_cell(group.values("val_accuracy").values()) if group else "" for group in groups]
-                rows.append(
-                    [" + ".join(cues), name, count_cell(max(len(group.runs) for group in groups if group)), *cells]
-                )
+                rows.append([" + ".join(cues), name, count_cell(max(counts)), *cells])
     return [
         Heading("Calibration: images whose answer is known"),
         Text(
             "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
             "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
-            f"here is what the shuffle takes away. Settings: {settings_text(studies)}. Accuracy is that on the test "
-            "images; chance is 10 %."
+            f"here is what the shuffle takes away. Settings: {all_settings_text(studies)}. Accuracy is that on the "
+            "test images; chance is 10 %."
         ),
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
@@ -95,26 +92,26 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     ]
 
 
-def settings_text(studies: dict[Cues, Study]) -> str:
+def all_settings_text(studies: dict[Cues, Study]) -> str:
     """Name the settings of all studies, with the cues that each are of where they are not all the same."""
     cues_of: dict[str, list[str]] = {}
     for cues, study in studies.items():
-        cues_of.setdefault(format_settings(study.settings), []).append(" + ".join(cues))
+        cues_of.setdefault(settings_text(study.settings), []).append(" + ".join(cues))
     if len(cues_of) == 1:
         return next(iter(cues_of))
     return "; ".join(f"{settings} ({', '.join(cues)})" for settings, cues in cues_of.items())
 
 
-def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator[list[str | Cell]]:
+def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator[Row]:
     """Make a row for each expectation of a cue alone and each model: in words, verdict, the figures it rests on."""
-    rules = (
-        ("colour", "colour survives a per-image shuffle", "per-image", -MARGIN, True),
-        ("position", "position survives a fixed shuffle", "fixed", -MARGIN, True),
-        ("position", "position falls to chance in a per-image shuffle", "per-image", None, False),
-        ("texture", TEXTURE_FALLS, "fixed", -MARGIN, False),
-        ("texture", "texture falls to chance in a per-image shuffle", "per-image", None, False),
+    rules = (  # cue, what is expected, shuffle, whether it is compared with chance, whether it stays above the limit
+        ("colour", "colour survives a per-image shuffle", "per-image", False, True),
+        ("position", "position survives a fixed shuffle", "fixed", False, True),
+        ("position", "position falls to chance in a per-image shuffle", "per-image", True, False),
+        ("texture", TEXTURE_FALLS, "fixed", False, False),
+        ("texture", "texture falls to chance in a per-image shuffle", "per-image", True, False),
     )
-    for cue, statement, shuffle, limit, above in rules:
+    for cue, statement, shuffle, to_chance, above in rules:
         study = studies.get((cue,))
         if not study:
             continue
@@ -122,13 +119,12 @@ def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator
             plain, group = study.group(name), study.group(name, shuffle)
             if not plain or not group or (statement == TEXTURE_FALLS and not is_convolutional(name)):
                 continue
-            if limit is None:
-                estimate, what = study.difference_from_constant(group, CHANCE_PERCENT), "from chance"
-                verdict = decide(estimate, MARGIN, above)
+            if to_chance:
+                estimate, limit, what = study.difference_from_constant(group, CHANCE_PERCENT), MARGIN, "from chance"
             else:
-                estimate, what = study.difference(group, plain), "from no shuffle"
-                verdict = decide(estimate, limit, above)
-            reason = f"{format_percent(group.mean('val_accuracy'))}, {format_points(estimate)} {what}"
+                estimate, limit, what = study.difference(group, plain), -MARGIN, "from no shuffle"
+            verdict = decide(estimate, limit, above)
+            reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} {what}"
             yield [statement, name, verdict, reason]
 
 
@@ -140,7 +136,7 @@ def is_convolutional(name: str) -> bool:
 
 def partial_shuffle_blocks(studies: dict[Cues, Study]) -> list[Block]:
     """Show what the shuffles between the extremes leave of cues."""
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for cues, study in studies.items():
         for group in (group for group in study.groups.values() if group.shuffle in PARTIAL_SHUFFLES):
             plain = study.group(group.model)
@@ -157,7 +153,7 @@ def partial_shuffle_blocks(studies: dict[Cues, Study]) -> list[Block]:
 
 def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]:
     """Show what the templates of affine networks have learnt of cues: means over the seeds."""
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for cues, study in studies.items():
         for group in study.groups.values():
             facts = [read_run_json(run, files.MATRIX_FACTS, template_facts, notes) for run in group.runs.values()]
@@ -179,11 +175,6 @@ def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]
 def template_facts(facts: dict) -> list[float]:
     """Return the numbers of ``TEMPLATE_COLUMNS`` from a ``matrix.json``."""
     scores = facts["scores"]
-    return [
-        100 * finite_float(facts["uniform_share"]),
-        finite_float(scores["own_mean"]),
-        finite_float(scores["own_sd"]),
-        finite_float(scores["others_sd"]),
-        100 * finite_float(scores["own_highest"]),
-        100 * finite_float(scores["own_lowest"]),
-    ]
+    learnt = [finite_float(scores[key]) for key in ("own_mean", "own_sd", "others_sd")]
+    shares = [100 * finite_float(scores[key]) for key in ("own_highest", "own_lowest")]
+    return [100 * finite_float(facts["uniform_share"]), *learnt, *shares]

@@ -13,20 +13,9 @@ from statistics import fmean
 import models
 from report import claims, plots, stats
 from report.cues import cue_section
-from report.page import Block, Figure, Heading, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text
 from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
-from report.text import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Cell,
-    accuracy_cell,
-    count_cell,
-    decide,
-    diff_cell,
-    format_points,
-    number_cell,
-)
+from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, PARTIAL_SHUFFLES, SHUFFLES
 from runner.errors import RunnerError
@@ -63,9 +52,9 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
     plots.plot_neighbourhoods(path, study, names, histogram)
     shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for shuffle in shuffles:
-        row: list[str | Cell] = [shuffle]
+        row: Row = [shuffle]
         for name in names:
             group, plain = study.group(name, shuffle), study.group(name)
             row += [accuracy_cell(group.values("val_accuracy").values()) if group else ""]
@@ -95,7 +84,7 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
         return ""
     cost = study.difference(fixed, plain)
     if (verdict := decide(cost, above=False)) != HOLDS:
-        return f"{name}: that a fixed shuffle takes anything: {verdict}, {format_points(cost)}."
+        return f"{name}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
     below, above = fixed.values("val_accuracy"), plain.values("val_accuracy")
     middle = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
     if not middle:
@@ -105,7 +94,7 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
         if decide(beyond) == HOLDS:
             return (
                 f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
-                f"what a fixed shuffle takes: {format_points(beyond)} from the middle."
+                f"what a fixed shuffle takes: {points_text(beyond)} from the middle."
             )
     largest = max(blocks)
     return f"{name}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
@@ -151,7 +140,7 @@ def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[B
     if not baselines:
         return []
     histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
-    rows: list[list[str | Cell]] = [
+    rows: list[Row] = [
         [f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""]
         for name, result in baselines.items()
     ]
@@ -163,7 +152,7 @@ def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[B
         rows.append([f"{group.model}, per-image", accuracy_cell(accuracies), diff_cell(lead)])
         verdicts.append(
             f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
-            f"{decide(lead)}, {format_points(lead)}."
+            f"{decide(lead)}, {points_text(lead)}."
         )
     return [
         Heading("Is it the colours?"),
@@ -191,7 +180,7 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     plots.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", network, colours)
 
     # The table: a row for each class.
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for name in names:
         shuffled, unshuffled = (
             [accuracy_cell(each.values(f"val_accuracy_of_{name}").values())] if each else [] for each in (group, plain)
@@ -244,7 +233,7 @@ def correlation_text(when: str, network: list[float], colours: list[float]) -> s
 
 def affine_section(study: Study, baselines: dict | None) -> list[Block]:
     """Show the networks that were collapsed into one matrix beside a logistic regression that was trained as one."""
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     pictures = []
     groups = [*study.groups.values(), *study.others]
     for run in (run for group in groups for run in group.runs.values()):
@@ -272,11 +261,10 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
     ]
 
 
-def matrix_cells(facts: dict) -> list[Cell]:
+def matrix_cells(facts: dict) -> Row:
     """Return what the table says of a ``matrix.json``."""
-    difference = finite_float(facts["largest_difference"])
     return [
         count_cell(int(facts["network_parameters"])),
-        Cell(f"{difference:.1e}", difference),
+        number_cell(finite_float(facts["largest_difference"]), 1, "e"),
         number_cell(finite_float(facts["effective_rank"]), 1),
     ]

@@ -10,21 +10,11 @@ from pathlib import Path
 
 import models
 from report import claims, gallery, plots, shuffles
-from report.confidence import CLIMB_NATS, overconfidence_text
-from report.page import Block, Code, Figure, Heading, Link, Table, Text, write_page
+from report.confidence import CLIMB_NATS, is_climbing, overconfidence_text
+from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, write_page
 from report.results import SeedGroup, Study, find_frontier, read_study
 from report.tensorboard import write_events
-from report.text import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Cell,
-    accuracy_cell,
-    count_cell,
-    format_settings,
-    mean_cell,
-    number_cell,
-)
+from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, mean_cell, number_cell, settings_text
 from runner import files
 from runner.errors import UsageError
 
@@ -73,7 +63,7 @@ def head_blocks(study: Study, command: str) -> list[Block]:
 def claim_blocks(study: Study) -> list[Block]:
     checked = claims.check_claims(study)
     counts = Counter(claim.verdict for claim in checked)
-    rows = []
+    rows: list[Row] = []
     for claim in checked:
         is_named = len(claim.statements) > 1  # a single statement is the claim itself
         why = "\n".join(
@@ -93,7 +83,7 @@ def claim_blocks(study: Study) -> list[Block]:
     ]
 
 
-def model_row(group: SeedGroup, held_out: bool = False) -> list[str | Cell]:
+def model_row(group: SeedGroup, held_out: bool = False) -> Row:
     """Make a row of the table of models; with ``held_out`` the test accuracy stands beside the validation's."""
     train_loss, train_accuracy, val_loss, val_accuracy = (
         list(group.values(column).values()) for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -171,7 +161,7 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
 
 def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
-    climbing = [group for group in study.models if group.min_loss_epoch < group.epochs and group.loss_climb.mean > 0]
+    climbing = [group for group in study.models if is_climbing(group)]
     climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
     if not climbing:
         return []
@@ -196,8 +186,7 @@ def rest_blocks(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if study.others:
         rows = [
-            [group.model, group.shuffle, format_settings(group.settings), *model_row(group)[3:]]
-            for group in study.others
+            [group.model, group.shuffle, settings_text(group.settings), *model_row(group)[3:]] for group in study.others
         ]
         columns = ("model", "shuffle", "settings", *MODEL_COLUMNS[3:])
         blocks += [Heading("Runs of other settings"), Table(columns, rows)]

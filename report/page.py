@@ -35,12 +35,15 @@ class Code:
     text: str
 
 
+Row = list[str | Cell]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table; one that is not ``sortable`` is of sentences, and on a narrow screen a list of them."""
 
     columns: tuple[str, ...]
-    rows: Sequence[Sequence[str | Cell]]
+    rows: Sequence[Row]
     sortable: bool = True
 
     @property

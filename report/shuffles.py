@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from report import plots
-from report.page import Block, Figure, Heading, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text
 from report.results import SeedGroup, Study
-from report.text import Cell, accuracy_cell, diff_cell
+from report.text import accuracy_cell, diff_cell
 from runner import files
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import one_line
@@ -49,10 +49,7 @@ def sample_blocks(study: Study, path: Path) -> list[Block]:
             study.notes.append(f"the runs' {files.SAMPLES} can't be shown: {one_line(error)}")
     if not path.exists():
         return []
-    return [
-        Heading("What the network sees", 3),
-        Figure(path, "An image of each class before and after the shuffles"),
-    ]
+    return [Heading("What the network sees", 3), Figure(path, "An image of each class before and after the shuffles")]
 
 
 def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
@@ -60,9 +57,9 @@ def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
     shuffled = [group for group in groups if plain and group is not plain]
     columns = [f"{group.shuffle} (n = {len(group.runs)})" for group in groups]
     columns += [f"{group.shuffle} less none" for group in shuffled]
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for name in ("all classes", *study.data["classes"]):
         column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
-        row: list[str | Cell] = [name, *(accuracy_cell(group.values(column).values()) for group in groups)]
+        row: Row = [name, *(accuracy_cell(group.values(column).values()) for group in groups)]
         rows.append(row + [diff_cell(study.difference(group, plain, column)) for group in shuffled if plain])
     return Table(("accuracy (%)", *columns), rows)

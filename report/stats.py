@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scipy.stats import norm, pearsonr, spearmanr, t
+from scipy.stats import norm, pearsonr, t
 
 QUANTILE = 0.975  # where a two-sided 95 % interval ends
 
@@ -47,12 +47,11 @@ class PooledSd(NamedTuple):
 
 def mean(values: Sequence[float], method: str = "") -> Estimate:
     """Estimate the mean of one value per seed; it is NaN, without an interval, where one of them is."""
-    n = len(values)
-    if n < 2 or any(map(math.isnan, values)):
-        return Estimate(statistics.fmean(values), n, method=method)
+    average, n = statistics.fmean(values), len(values)
+    if n < 2 or math.isnan(average):
+        return Estimate(average, n, method=method)
     sd = statistics.stdev(values)
-    half_width = float(t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n)
-    return Estimate(statistics.fmean(values), n, sd, half_width, method)
+    return Estimate(average, n, sd, float(t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n), method)
 
 
 def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
@@ -97,7 +96,7 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
     """Compute Pearson's r and the ends of its 95 % interval: Fisher's, for independent pairs of normal values.
 
     Raises:
-        ValueError: the lists differ in length, have fewer than four values, or all values of one are equal.
+        ValueError: there is none: too few values for an interval, or all values of a list are equal.
     """
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"{len(x)} and {len(y)} values: a correlation with an interval takes two lists of at least 4")
@@ -106,8 +105,3 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
     r = pearsonr(x, y)
     interval = r.confidence_interval(0.95)
     return float(r.statistic), float(interval.low), float(interval.high)
-
-
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Compute Spearman's rank correlation of two lists of the same length."""
-    return float(spearmanr(x, y).statistic)

@@ -32,22 +32,22 @@ def _with_interval(estimate: Estimate, form: str, separator: str = " ") -> str:
     return f"{estimate.mean:{form}}{interval}"
 
 
-def format_percent(estimate: Estimate) -> str:
-    """Format a percentage with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
+def percent_text(estimate: Estimate) -> str:
+    """Show a percentage with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
     return f"{_with_interval(estimate, '.1f')} %"
 
 
-def format_points(estimate: Estimate) -> str:
-    """Format a difference of percentages with its interval, e.g. ``-2.1 (-3.0 … -1.2) points``."""
+def points_text(estimate: Estimate) -> str:
+    """Show a difference of percentages with its interval, e.g. ``-2.1 (-3.0 … -1.2) points``."""
     return f"{_with_interval(estimate, '+.1f')} points"
 
 
-def format_nats(estimate: Estimate) -> str:
-    """Format a difference of losses with its interval, e.g. ``+0.12 (+0.10 … +0.14) nats``."""
+def nats_text(estimate: Estimate) -> str:
+    """Show a difference of losses with its interval, e.g. ``+0.12 (+0.10 … +0.14) nats``."""
     return f"{_with_interval(estimate, '+.2f')} nats"
 
 
-def format_settings(settings: Iterable[tuple[str, object]]) -> str:
+def settings_text(settings: Iterable[tuple[str, object]]) -> str:
     """Name the settings that differ from the defaults, e.g. ``recipe fast, epochs 2``."""
     return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
 
@@ -87,5 +87,5 @@ def count_cell(n: int) -> Cell:
     return Cell(f"{n:,}", n)
 
 
-def number_cell(value: float, digits: int) -> Cell:
-    return Cell(f"{value:.{digits}f}", value)
+def number_cell(value: float, digits: int, kind: str = "f") -> Cell:
+    return Cell(f"{value:.{digits}{kind}}", value)

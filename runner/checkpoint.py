@@ -22,8 +22,9 @@ log = logging.getLogger("ex1")
 VERSION = 2  # of the content below; files of version 1 have no entry "version"
 
 # What a checkpoint holds, and of what type it is; then the same for parts of it.
-CONTENT = {"config": dict, "machine": dict, "dataset": dict}  # what was trained, where, on what
-CONTENT |= {"model": dict, "optimizer": dict, "rng": dict, "history": list, "metrics": dict}  # the training state
+RUN: dict[str, type] = {"config": dict, "machine": dict, "dataset": dict}  # what is trained, where, and on what
+STATE: dict[str, type] = {"model": dict, "optimizer": dict, "rng": dict, "history": list, "metrics": dict}
+CONTENT = RUN | STATE
 MACHINE = {"versions": dict}
 METRICS = {"images": int, "loss_sum": float, "correct": int, "logits": list, "steps": int, "seconds": float}
 ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
@@ -43,15 +44,10 @@ def _is_whole(content: bytes) -> bool:
 
 
 def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all; what was at ``path`` gets the name ``previous``.
 
-    Args:
-        previous: the name that the checkpoint that was at ``path`` gets.
-        check: make sure first that it can be read again, which the state of an own model may prevent.
-
-    Raises:
-        OSError: it can't be written.
-        CheckpointError: it could not be read again.
+    With ``check`` it makes sure first that it can be read again, which the state of an own model may prevent, and
+    raises CheckpointError otherwise.
     """
     buffer = io.BytesIO()
     torch.save({"version": VERSION} | content, buffer)
@@ -67,10 +63,8 @@ def save(path: Path, content: dict, previous: Path | None = None, check: bool = 
 def load(run: str | Path, weights: str = "last") -> dict:
     """Read the checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, onto the CPU.
 
-    It runs no code from the file. Where the last checkpoint is damaged, it reads the one before, with a warning.
-
-    Raises:
-        CheckpointError: there is none, or none can be read.
+    It runs no code from the file. Where the last checkpoint is damaged, it reads the one before, with a warning. Raises
+    CheckpointError if there is none, or none can be read.
     """
     run = Path(run)
     if weights == "last":

@@ -13,6 +13,7 @@ import re
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runner.config import (
     AUTO,
@@ -36,47 +37,31 @@ ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a command line asks for.
+    """What a command line asks for."""
 
-    Attributes:
-        action: ``train``, ``list`` or one of ``PROBES``.
-        given: the settings that were given, by name, but those of which several may be given.
-        models, shuffles, seeds: those: names and patterns of models, values of --shuffle, values of --seeds.
-        run: the saved run of a probe.
-        images: the files of --predict.
-        weights: which weights of a saved run, ``last`` or ``best``.
-        resume: empty, ``auto`` or the folder of a run.
-        engine: where a sweep trains its runs; None: nothing was said of it.
-    """
-
-    action: str
-    given: dict[str, object]
-    models: str = ""
+    action: str  # ``train``, ``list`` or one of ``PROBES``
+    given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
+    models: str = ""  # of these, names and patterns
     shuffles: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    run: str = ""
-    images: tuple[str, ...] = ()
-    weights: str = "last"
-    resume: str = ""
-    engine: EngineConfig | None = None
+    run: str = ""  # the saved run of a probe
+    images: tuple[str, ...] = ()  # the files of --predict
+    weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
+    resume: str = ""  # empty, ``auto`` or the folder of a run
+    engine: EngineConfig | None = None  # where a sweep trains its runs; None: nothing was said of it
     quiet: bool = False
     debug: bool = False
 
-    def runs(self, names: Sequence[str]) -> list[dict[str, object]]:
-        """List the given settings of every run, by seed, shuffle and model.
-
-        Args:
-            names: the names that ``models`` stands for; empty if it is.
-        """
+    def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``."""
         several = {"seed": self.seeds, "shuffle": self.shuffles, "model_name": tuple(names)}
         several = {name: values for name, values in several.items() if values}
         return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
 
-    def is_sweep(self, runs: Sequence[dict[str, object]]) -> bool:
-        """Tell whether ``runs`` are to be trained in processes of their own.
+    def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
+        """Tell whether ``runs`` are a sweep.
 
-        Raises:
-            UsageError: they are, and something else that was given does not go with that.
+        Raises UsageError if they are, and what was given does not go with that.
         """
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
@@ -166,7 +151,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if setting.type == "bool":
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options |= {"type": TYPES[setting.type], "metavar": metadata["metavar"]}
+            options |= {"type": TYPES[str(setting.type)], "metavar": metadata["metavar"]}
             options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
         groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
 
@@ -223,11 +208,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _arguments(options: dict) -> Arguments:
-    """Check parsed options and make the arguments of them.
-
-    Raises:
-        UsageError: a value is out of its limits, or options don't go together.
-    """
+    """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
     # argparse makes an empty list of an option such as "--lr=--".
     for name, value in options.items():
         if value == []:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from runner.errors import UsageError
 
@@ -54,13 +55,9 @@ CUES = ("colour", "position", "texture")  # what carries the class in the synthe
 
 def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
             several=False):  # fmt: skip
-    """Make a field of ``Config``.
+    """Make a field of ``Config``, in [low, high] or, with ``low_open``, above ``low``.
 
-    Args:
-        low: the least value; with ``low_open`` the value must be above it.
-        high: the greatest value.
-        names_run: whether the run folder's name says it.
-        several: whether a sweep takes several values of it.
+    ``names_run``: the run folder's name says it. ``several``: a sweep takes several values of it.
     """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
     metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, several=several, **limits)
@@ -74,11 +71,7 @@ def _recipe_option(name, help, **metadata):
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one run; the defaults are the classic recipe.
-
-    Raises:
-        UsageError: at construction, for a value out of its limits.
-    """
+    """The settings of one run; the defaults are the classic recipe. Raises UsageError for a value out of its limits."""
 
     # fmt: off
     model_name: str = _option("", "model",
@@ -190,22 +183,13 @@ class Config:
         cue_strengths(self.cues)
 
     @classmethod
-    def from_given(cls, given: Mapping[str, object]) -> Config:
-        """Make the settings of a new run from those that were given; the others are the recipe's and the defaults.
-
-        Raises:
-            UsageError: a value out of its limits.
-        """
-        return cls(**(RECIPES.get(str(given.get("recipe")), {}) | given))
+    def from_given(cls, given: Mapping[str, Any]) -> Config:
+        """Make the settings of a new run from the given ones; the others are the recipe's and the defaults."""
+        return cls(**{**RECIPES.get(str(given.get("recipe")), {}), **given})
 
     @classmethod
-    def from_saved(cls, settings: Mapping[str, object]) -> Config:
-        """Make the settings of a saved run from those in its files, which an earlier version may have written.
-
-        Raises:
-            TypeError: a setting that this version does not know.
-            UsageError: a value out of its limits.
-        """
+    def from_saved(cls, settings: Mapping[str, Any]) -> Config:
+        """Make the settings of a saved run from those in its files. Raises TypeError for one that is not known."""
         return cls(**{name: value for name, value in settings.items() if name not in RETIRED_SETTINGS})
 
     @property
@@ -238,13 +222,9 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def check(name: str, value: object) -> None:
-    """Check one setting by itself.
-
-    Raises:
-        UsageError: it has another type than the setting, or is out of its limits.
-    """
+    """Check one setting by itself. Raises UsageError if it is of another type, or out of its limits."""
     flag, kind, limits = flag_of(name), FIELDS[name].type, FIELDS[name].metadata
-    if type(value) is not TYPES[kind] and not (kind == "float" and type(value) is int):
+    if type(value) is not TYPES[str(kind)] and not (kind == "float" and type(value) is int):
         raise UsageError(f"{flag} {value!r}: must be of type {kind}")
     if limits["choices"] and value not in limits["choices"]:
         raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
@@ -258,11 +238,7 @@ def check(name: str, value: object) -> None:
 
 
 def cue_strengths(cues: str) -> dict[str, float]:
-    """Parse ``--cues`` into how reliably each cue shows the class, in (0, 1]; empty where nothing is given.
-
-    Raises:
-        UsageError: a part is not a cue with a strength.
-    """
+    """Parse ``--cues`` into how reliably each cue shows the class, in (0, 1]. Raises UsageError if it can't."""
     strengths: dict[str, float] = {}
     for part in cues.split(",") if cues else ():
         name, _, strength = part.partition(":")
@@ -298,22 +274,13 @@ def flag_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where the runs of a sweep are trained.
+    """Where the runs of a sweep are trained. Raises UsageError for options that don't go together."""
 
-    Attributes:
-        engine: ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster.
-        jobs: local processes at a time; 0: the cores divided by the threads of a run.
-        ray_address: of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
-        gpus_per_run: GPUs that Ray gives to a run; None: none.
-
-    Raises:
-        UsageError: at construction, for options that don't go together.
-    """
-
-    engine: str = "local"
-    jobs: int = 0
+    engine: str = "local"  # ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster
+    jobs: int = 0  # local processes at a time; 0: the cores divided by the threads of a run
+    # Of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
     ray_address: str = ""
-    gpus_per_run: float | None = None
+    gpus_per_run: float | None = None  # GPUs that Ray gives to a run; None: none
 
     def __post_init__(self):
         on_ray = self.engine == "ray"

@@ -44,7 +44,7 @@ def set_up_logging(quiet: bool = False) -> None:
 
 class _DatasetAdapter(logging.LoggerAdapter):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, kwargs | {"extra": self.extra}
+        return msg, {**kwargs, "extra": self.extra}
 
 
 def stdout_log(dataset: str) -> logging.LoggerAdapter:
@@ -66,9 +66,10 @@ def _write(stream: TextIO | None, text: str) -> None:
             _write(sys.stderr, f"standard output can't be written ({error.strerror}): nothing more is said there")
 
 
-def _silence(stream: TextIO) -> None:
+def _silence(stream: TextIO | None) -> None:
     # What print() could not deliver is still in the stream's buffer, and would be an error again at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_text(text: str) -> None:
@@ -97,11 +98,7 @@ def exit_code_of(action: Callable[[], object], program: str = "ex1.py", debug: b
 
 
 def print_result(config: Config, dataset: str, run: str | Path, accuracy: float, lines: list[str]) -> None:
-    """Print a run's result as published, with ``lines`` below its title; with --quiet, on one line.
-
-    Args:
-        accuracy: on the test images, in [0, 1].
-    """
+    """Print a run's result as published, with ``lines`` below its title; with --quiet its accuracy in [0, 1] alone."""
     say = stdout_log(dataset)
     if log.isEnabledFor(logging.INFO):
         say.info("\n".join([config.title(dataset).replace("\n", ", "), *lines]))
