@@ -114,7 +114,8 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
 
         # A chunk's losses at once; a GPU has to be waited for whenever a figure is read back, so there once an epoch.
         waiting.append(labels)
-        if labels.device.type == "cpu":
+        # Logits that are left to skip are of further chunks: a run that was on a GPU goes on here.
+        if labels.device.type == "cpu" and not skip:
             add_losses(state, waiting, config.batch_size)
     if waiting:
         add_losses(state, waiting, config.batch_size)

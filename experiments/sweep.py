@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,21 +38,20 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     Raises RunnerError if settings or data don't work out, or runs failed; BusyError if other processes train what is
     left; Stopped if a signal came, with every run saved.
     """
-    # The longest first, so that none of them is begun when all others have ended.
-    configs = [replace(config, threads=config.threads or 1) for config in configs]
-    jobs = sorted(map(Job, configs), key=lambda job: -job.cost)
-    dataset = datasets.load(configs[0])
-    data.split(dataset, configs[0])  # raises now what every run would
+    jobs = plan(configs)
+    config = jobs[0].config  # what is asked of it here, they have in common
+    dataset = datasets.load(config)
+    data.split(dataset, config)  # raises now what every run would
     facts = dataset.facts
     del dataset
     say = console.stdout_log(facts["name"])
 
-    with contextlib.closing(make_engine(engine_config, configs[0], facts, train)) as engine:
+    with contextlib.closing(make_engine(engine_config, config, facts, train)) as engine:
         todo = [job for job in jobs if accuracy_of(job, facts) is None]
         say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
 
-    report_on(Path(configs[0].results_dir) / facts["slug"], say)
+    report_on(Path(config.results_dir) / facts["slug"], say)
     say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {len(jobs)} runs are finished")
     for job in busy:
         log.warning(f"{job.name}: another process trains it")
@@ -62,6 +61,15 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
         raise RunnerError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again")
     if busy:
         raise BusyError(f"{len(busy)} of {len(jobs)} runs are left to other processes")
+
+
+def plan(configs: Iterable[Config]) -> list[Job]:
+    """Make the jobs of a sweep, the longest first, so that none of them is begun when all others have ended.
+
+    A run whose settings leave the threads open gets one, as each has a core.
+    """
+    jobs = [Job(replace(config, threads=config.threads or 1)) for config in configs]
+    return sorted(jobs, key=lambda job: -job.cost)
 
 
 def report_on(folder: Path, say: logging.LoggerAdapter) -> None:

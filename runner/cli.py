@@ -212,7 +212,7 @@ def _arguments(options: dict) -> Arguments:
     # argparse makes an empty list of an option such as "--lr=--".
     for name, value in options.items():
         if value == []:
-            raise UsageError(f"{flag_of(name).removesuffix('-run')}: its value is missing")
+            raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
 
     # Each setting by itself.
     given = {name: options[name] for name in FIELDS if name in options}

@@ -1,13 +1,10 @@
 """Fixtures that several layers use."""
 
+import logging
 import os
 import shutil
 import tarfile
 from hashlib import md5
-
-from datasets import cifar10
-from report import overview
-from tests.helpers.images import load_images
 
 os.environ.pop("CIFAR10_URL", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
@@ -17,10 +14,12 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
+from datasets import cifar10
+from report import overview
 from tests.helpers import internals, processes
 from tests.helpers.cli import execute
 from tests.helpers.fake_runs import fake_study
-from tests.helpers.images import write_image_folder
+from tests.helpers.images import load_images, write_image_folder
 from tests.helpers.official import python2_pickle
 from tests.helpers.paths import PROJECT
 
@@ -32,6 +31,9 @@ def one_thread():
     """Undoes what a run in this process sets."""
     yield
     torch.set_num_threads(1)
+    log = logging.getLogger("ex1")
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
