@@ -259,7 +259,7 @@ def use_checkpoint(folder: Path):
             step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1))
             state = ex1.TrainState(step, torch.device("cpu"))
             if run.saved:
-                ex1.restore(state, run)
+                ex1.restore(state, run.saved, run)
             assert all([str(state.metrics), str(state.history), run.last_checkpoint_text, run.resume_command])
 
 

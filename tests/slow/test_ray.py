@@ -9,7 +9,6 @@ import pytest
 import datasets
 import ex1
 from experiments import sweep
-from experiments.engines import Job
 from runner import console
 from runner.config import EngineConfig
 from tests.helpers.cli import configs, execute, start
@@ -71,7 +70,7 @@ def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path,
 
 def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line, tmp_path):
     arguments = ["--model-name", "Q1_1,Q1_4", "--epochs", "2"]
-    jobs = [Job(config) for config in configs(command_line(*arguments, "--threads", "1"))]
+    jobs = sweep.plan(configs(command_line(*arguments)))
     console.set_up_logging(quiet=True)
     facts = datasets.load(jobs[0].config).facts
     options = EngineConfig("ray", ray_address=two_nodes[0].address)

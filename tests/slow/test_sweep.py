@@ -39,10 +39,9 @@ def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, cap
 
 
 def test_sweep_works_with_spawned_processes(command_line, tmp_path):
-    [config] = configs(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
+    [job] = sweep.plan(configs(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0")))
     console.set_up_logging(quiet=True)
-    facts = datasets.load(config).facts
-    job = engines.Job(config)
+    facts = datasets.load(job.config).facts
     engine = engines.LocalProcesses(1, ex1.train)
     engine.context = multiprocessing.get_context("spawn")
     with contextlib.closing(engine):
