@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,10 @@ from runner import console
 from runner.config import EngineConfig
 from tests.helpers.cli import configs, execute, start
 from tests.helpers.compare import outcomes_in, same
+from tests.helpers.paths import PROJECT
 from tests.helpers.waiting import WaitingModels
+
+PACKAGES = [path.parent for path in PROJECT.glob("*/__init__.py") if path.parent.name != "tests"]
 
 pytestmark = pytest.mark.xdist_group("ray")  # a cluster at a time
 
@@ -81,6 +85,35 @@ def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line,
     assert all(" epoch 2/2 " in job.log.read_text() for job in jobs)
     assert execute(command_line(*arguments, results="local")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
+
+
+def test_ray_carries_the_code_and_nothing_else(command_line, tmp_path):
+    """On a node that does not see the project's folder, every module has to come from what Ray brought there."""
+    pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-optional.txt")
+    code = [path for package in PACKAGES for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    carried = {str(path.relative_to(PROJECT)) for path in [*PROJECT.glob("*.py"), *code]}
+    modules = [name.removesuffix(".py").replace("/", ".") for name in sorted(carried) if name.endswith(".py")]
+    modules = [name.removesuffix(".__init__") for name in modules if not name.endswith(".__main__")]
+    assert {"ex1", "runner", "datasets.cifar10", "experiments.benchmarks.sections", "report.overview"} <= {*modules}
+
+    def look(project):  # in a process of the node; only what is defined inside goes there
+        import importlib
+        import sys
+        from pathlib import Path
+
+        sys.path = [path for path in sys.path if Path(path).resolve() != Path(project)]
+        brought = Path.cwd()
+        files = [path for path in brought.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        names = {str(path.relative_to(brought)) for path in files}
+        return str(brought), names, {importlib.import_module(name).__file__ for name in modules}
+
+    [config] = configs(command_line("--model-name", "Q1_1", "--threads", "1"))
+    engine = sweep.make_engine(EngineConfig("ray"), config, datasets.load(config).facts, ex1.train)
+    with contextlib.closing(engine):
+        brought, names, origins = engine.ray.get(engine.ray.remote(look).remote(str(PROJECT)))
+    assert names == carried
+    assert brought != str(PROJECT)
+    assert all(origin.startswith(brought) for origin in origins)
 
 
 def test_ray_names_cluster_that_is_not_there(command_line, capfd):
