@@ -99,7 +99,6 @@ def test_ray_carries_the_code_and_nothing_else(command_line, tmp_path):
     def look(project):  # in a process of the node; only what is defined inside goes there
         import importlib
         import sys
-        from pathlib import Path
 
         sys.path = [path for path in sys.path if Path(path).resolve() != Path(project)]
         brought = Path.cwd()
