@@ -24,9 +24,9 @@ from runner.run import runs_folder
 
 Train = Callable[[Config, str], object]  # ex1.train
 
-# What the fork server imports once, so that no run has to.
+# What the fork server imports once, so that no run has to; torch._dynamo takes a second of the first optimiser's.
 PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
-PRELOADED += ["torch.optim", "matplotlib.figure", "torchsummary"]
+PRELOADED += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
 
 
 @dataclasses.dataclass(eq=False)
