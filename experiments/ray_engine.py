@@ -58,6 +58,8 @@ class RayTasks:
             raise UsageError("--engine ray needs a package that is not installed: pip install ray") from None
         self.ray, self.train, self.stopping = ray, train, False
         self.tasks: dict[Any, Job] = {}
+
+        # The cluster; the code and the commit that it is of go to its nodes.
         address = options.ray_address or os.environ.get("RAY_ADDRESS")
         environment = {
             "working_dir": str(PROJECT),
@@ -72,6 +74,8 @@ class RayTasks:
         except Exception as error:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"
+
+        # The results folder gets a file by which a node sees whether it shares the folder.
         results = Path(config.results_dir).resolve()
         self.token = results / f".sweep-{uuid.uuid4().hex}"
         files.make_folder(results)
@@ -84,9 +88,9 @@ class RayTasks:
             dataset=files.dataset_kind(facts),
             command=tuple(sys.argv),
         )
-        self.task = ray.remote(
-            num_cpus=config.threads, num_gpus=options.gpus_per_run or 0, max_retries=RETRIES, max_calls=1
-        )(train_on_node)
+        gpus = options.gpus_per_run or 0
+        remote = ray.remote(num_cpus=config.threads, num_gpus=gpus, max_retries=RETRIES, max_calls=1)
+        self.task = remote(train_on_node)
 
     def has_room(self) -> bool:
         return True

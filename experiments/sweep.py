@@ -113,6 +113,7 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
     stop = StopSignal()
     with stop, display:
         while running or (waiting and not stop.requested):
+            # Start what there is room for; after a signal nothing more, and all that runs is asked to stop.
             while waiting and engine.has_room() and not stop.requested:
                 job = waiting.popleft()
                 job.begin(facts)
@@ -121,6 +122,8 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
             display.show(running, waiting, failed)
             if stop.requested:
                 engine.stop()
+
+            # What has ended is done if it left a result, whatever its exit code; else it may be tried again.
             for job, code in engine.wait(POLL_SECONDS):
                 running.remove(job)
                 accuracy = accuracy_of(job, facts)
@@ -151,7 +154,7 @@ def reason(job: Job, code: int) -> str:
 
 
 class Display:
-    """What the screen shows of a batch: a line for each run that ends, and in a terminal a bar below."""
+    """What the screen shows of a sweep: a line for each run that ends, and in a terminal a bar below."""
 
     def __init__(self, todo: list[Job], dataset: str):
         self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0

@@ -66,7 +66,7 @@ class Arguments:
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
-            raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
+            raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
         if not self.models:
             raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
         return True
@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     """Add what to do, one thing at a time, and what goes with it."""
+    # What to do: argparse refuses two of these at once.
     group = parser.add_argument_group("what to do (default: train a network)")
     actions = group.add_mutually_exclusive_group()
     actions.add_argument(
@@ -130,6 +131,8 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "class templates, as pictures, into the run's folder",
     )
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+
+    # What goes with it.
     group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
     group.add_argument(
         "--weights",
@@ -158,8 +161,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "batch of runs (several models, shuffles or seeds)",
-        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped batch.",
+        "sweep (several models, shuffles or seeds)",
+        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped sweep.",
     )
     group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")

@@ -76,7 +76,7 @@ class Config:
     # fmt: off
     model_name: str = _option("", "model",
         "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all). Several are "
-        "a batch: all, Q1_19,Q2_1 or 'Q1_1?'",
+        "a sweep: all, Q1_19,Q2_1 or 'Q1_1?'",
         metavar="NAME")
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
@@ -117,7 +117,7 @@ class Config:
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
         "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
-        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
+        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a sweep",
         choices=SHUFFLES, several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
@@ -153,7 +153,7 @@ class Config:
     device: str = _option("auto", "machine",
         "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "machine",
-        "CPU threads; 0: as many as pay for the model and the batch size, one for each run of a batch. Results repeat "
+        "CPU threads; 0: as many as pay for the model and the batch size, one for each run of a sweep. Results repeat "
         "bit for bit at the same number",
         low=0, high=1024, metavar="N")
     compile: bool = _option(False, "machine",

@@ -19,8 +19,6 @@ from tests.helpers.waiting import WaitingModels
 
 PACKAGES = [path.parent for path in PROJECT.glob("*/__init__.py") if path.parent.name != "tests"]
 
-pytestmark = pytest.mark.xdist_group("ray")  # a cluster at a time
-
 
 @pytest.fixture
 def two_nodes(monkeypatch):

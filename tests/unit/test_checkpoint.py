@@ -1,10 +1,13 @@
 """Checkpoints: their checksum and their random numbers."""
 
+import io
 import random
 
+import pytest
 import torch
 
 from runner import checkpoint, rng
+from runner.errors import CheckpointError
 
 
 def test_checkpoint_notices_every_flipped_bit(tmp_path):
@@ -18,6 +21,19 @@ def test_checkpoint_notices_every_flipped_bit(tmp_path):
             damaged = bytearray(content)
             damaged[position] ^= 1 << bit
             assert not checkpoint._is_whole(bytes(damaged))
+
+
+@pytest.mark.parametrize(("written", "named"), [({}, 1), ({"version": 1}, 1), ({"version": 3}, 3)])
+def test_checkpoint_of_another_version_is_refused_in_a_line(tmp_path, written, named):
+    before = {"config": {}, "machine": {}, "dataset": {}, "model": {}, "optimizer": {}, "random": {}, "tally": {}}
+    buffer = io.BytesIO()
+    torch.save(before | written, buffer)
+    (tmp_path / "last.pt").write_bytes(checkpoint._add_checksum(buffer.getvalue()))
+    with pytest.raises(CheckpointError) as refused:
+        checkpoint._read(tmp_path / "last.pt")
+    [line] = str(refused.value).splitlines()
+    assert line.startswith(f"{tmp_path / 'last.pt'} is of another version of this program")
+    assert f"(its checkpoints have version {named}, this one's {checkpoint.VERSION})" in line
 
 
 def test_generators_of_own_models_are_restored_too():

@@ -57,3 +57,12 @@ def test_settings_that_change_a_result_change_the_name(field):
 def test_settings_are_checked_however_they_are_made(settings):
     with pytest.raises(UsageError):
         Config(**{"model_name": "Q1_1"} | settings)
+
+
+def test_from_saved_leaves_out_settings_that_are_retired():
+    saved = vars(Config("Q1_1", lr=0.3))
+    assert Config.from_saved(saved | {"cuda_graph": True}) == Config("Q1_1", lr=0.3)
+    with pytest.raises(TypeError, match="unheard_of"):
+        Config.from_saved(saved | {"unheard_of": 1})
+    with pytest.raises(UsageError, match="--epochs 0"):
+        Config.from_saved(saved | {"epochs": 0})

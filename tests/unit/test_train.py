@@ -1,5 +1,6 @@
 """An epoch of training, and a measurement."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ import models
 from data import TRAIN, Images, Loader
 from datasets import synthetic
 from runner import rng
+from runner.config import Config
 from runner.errors import RunnerError
-from runner.step import TrainStep
+from runner.step import TrainStep, make_optimizer
+from tests.helpers.compare import same
 from tests.helpers.images import make_images
 from tests.helpers.textbook import our_losses, textbook_losses
 from tests.helpers.training import train_epoch
@@ -62,6 +65,41 @@ def test_train_epoch_switches_dropout_on_and_validate_off():
     train_epoch(TrainStep(network, optimizer), loader, 2, 20)
     assert modes == [True, True, False, False, True, True]
     assert first.loss == second.loss
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_train_state_goes_on_in_the_middle_of_an_epoch(kind):
+    """Off the CPU the losses wait for the end of the epoch: then the state holds the logits of several chunks."""
+    config, device = Config("Q1_1", batch_size=100, lr=0.01), torch.device("cpu")
+
+    class OnDevice(torch.Tensor):
+        device = property(lambda self: torch.device(kind))
+
+    class DeviceLoader(Loader):
+        def epoch(self, *which, **part):
+            return ((pixels, labels.as_subclass(OnDevice)) for pixels, labels in super().epoch(*which, **part))
+
+    def new_state(seed):
+        torch.manual_seed(seed)
+        network = models.build("Q1_1")
+        return ex1.TrainState(TrainStep(network, make_optimizer(network, config)), device)
+
+    images = make_images(3300)
+    straight = new_state(1)
+    assert sum(ex1.train_epoch(straight, Loader(images, TRAIN, 100, order_seed=0), 1, config)) == 3300
+    for steps in (20, 25, 33):
+        stopped, resumed = new_state(1), new_state(2)
+        epoch = ex1.train_epoch(stopped, DeviceLoader(images, TRAIN, 100, order_seed=0), 1, config)
+        for _ in range(steps):
+            next(epoch)
+        resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
+        images_left = sum(ex1.train_epoch(resumed, Loader(images, TRAIN, 100, order_seed=0), 1, config))
+        assert images_left == 3300 - 100 * steps
+        ours, theirs = resumed.state_dict(), straight.state_dict()
+        assert same(ours["model"], theirs["model"])
+        assert (ours["metrics"]["images"], ours["metrics"]["correct"]) == (3300, theirs["metrics"]["correct"])
+        assert ours["metrics"]["loss_sum"] == pytest.approx(theirs["metrics"]["loss_sum"])
+        assert ours["metrics"]["logits"] == []
 
 
 def test_validate_measures_loss_accuracy_and_confusion():
