@@ -168,6 +168,7 @@ def train(config: Config, resumed: str = "") -> Path:
     train_images, val_images, test_images = data.split(dataset, config)
     has_holdout = val_images is not test_images
     facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
+    del dataset  # of which the parts may be copies
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
@@ -189,7 +190,7 @@ def train(config: Config, resumed: str = "") -> Path:
         test_loader = data.make_loader(test_images, data.TEST, config, *placement)
         val_loader = data.make_loader(val_images, data.HOLDOUT, config, *placement) if has_holdout else test_loader
         write_samples(run, val_images, val_loader)
-        del dataset, train_images, val_images, test_images
+        del train_images, val_images, test_images
 
         # The state that training changes: new, or that of the checkpoint.
         optimizer = make_optimizer(model.to(device), config)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import re
 import sys
@@ -18,13 +19,14 @@ import models
 from runner import console, signals
 from runner.config import AUTO, Config
 from runner.files import make_folder
+from runner.machine import PROJECT
 from runner.run import runs_folder
 
 Train = Callable[[Config, str], object]  # ex1.train
 
-# What the fork server imports once, so that no run has to.
+# What the fork server imports once, so that no run has to; torch._dynamo takes a second of the first optimiser's.
 PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
-PRELOADED += ["torch.optim", "matplotlib.figure", "torchsummary"]
+PRELOADED += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
 
 
 @dataclasses.dataclass(eq=False)
@@ -106,6 +108,7 @@ class LocalProcesses:
         self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
             self.context.set_forkserver_preload(PRELOADED)
+            start_fork_server()
 
     def has_room(self) -> bool:
         return len(self.processes) < self.jobs
@@ -130,6 +133,19 @@ class LocalProcesses:
     def close(self) -> None:
         for process in self.processes.values():
             process.terminate()
+
+
+def start_fork_server() -> None:
+    """Start the process that runs are forked from in the project's folder.
+
+    It looks for modules in its working directory first, where others may have the names of ours, such as ``utils``.
+    """
+    folder = os.getcwd()
+    os.chdir(PROJECT)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.chdir(folder)
 
 
 def train_alone(train: Train, config: Config, log: str) -> None:

@@ -30,8 +30,6 @@ RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.
 BUSY_SECONDS, BUSY_TRIES = 2, 60
 CONNECT_SECONDS = 10
-# What Ray does not carry to the nodes: all that is no code, and may be large.
-NOT_CARRIED = ("/data", "/results", "/docs", "/tests", "/.venv", "/.git", "**/__pycache__", "*.pt", "*.log")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class RayTasks:
         address = options.ray_address or os.environ.get("RAY_ADDRESS")
         environment = {
             "working_dir": str(PROJECT),
-            "excludes": list(NOT_CARRIED),
+            "excludes": not_carried(PROJECT),
             "env_vars": {COMMIT_VARIABLE: git_commit() or ""},
         }
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
@@ -131,6 +129,13 @@ class RayTasks:
     def close(self) -> None:
         self.ray.shutdown()
         self.token.unlink(missing_ok=True)
+
+
+def not_carried(project: Path) -> list[str]:
+    """List what Ray leaves here, as patterns of .gitignore: all but modules and packages, as it may be large."""
+    code = {path.name for path in project.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    other = {path.name for path in project.iterdir()} - (code - {"tests"})
+    return [f"/{name}" for name in sorted(other)] + ["__pycache__"]
 
 
 def connect(address: str) -> None:

@@ -24,10 +24,6 @@ import zipfile
 from hashlib import md5
 from pathlib import Path
 
-from datasets import cifar10, image_folder
-from runner import checkpoint, cli, config, resume, rng, run
-from tests.helpers.images import load_images
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.pop("CIFAR10_URL", None)
 
@@ -40,9 +36,15 @@ from torchvision.datasets import CIFAR10
 
 import ex1
 import models
-from runner.cli import Arguments
+import utils
+from datasets import cifar10, image_folder
+from experiments import probes
+from runner import checkpoint, cli, config, files, machine, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
+from runner.run import open_run
+from runner.step import TrainStep
+from tests.helpers.images import listening, load_images
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -129,9 +131,9 @@ def fuzz_archive(folder: Path):
         content = gzip.compress(mutate(tiny_tar(), changes), 1) if inside else mutate(compressed, changes)
         path.write_bytes(content)
         with known_md5(content), refused_or_read():
-            load_images("cifar10", folder, notice=silent, warn=silent)
+            load_images("cifar10", folder)
         with refused_or_read():
-            load_images("cifar10", folder, notice=silent, warn=silent)
+            load_images("cifar10", folder)
         (folder / ".cache-archive.npz").unlink(missing_ok=True)
 
     return target
@@ -144,7 +146,7 @@ def fuzz_batch(folder: Path):
     def target(changes):
         content = mutate(batch, changes)
         with refused_or_read():
-            images = cifar10._read_batch("data_batch_1", content, md5(content, usedforsecurity=False).hexdigest())
+            images = cifar10._unpickle("data_batch_1", content, md5(content, usedforsecurity=False).hexdigest())
             assert images.pixels.shape == (len(images), 3, 32, 32)
             assert set(images.labels.tolist()) <= set(range(10))
 
@@ -165,7 +167,7 @@ def fuzz_image(folder: Path):
     def target(changes, kind):
         path.write_bytes(mutate(encoded[kind], changes))
         with refused_or_read():
-            assert image_folder._decode_image(path).shape == (3, 32, 32)
+            assert image_folder._decode_file(str(path)).shape == (3, 32, 32)
         with refused_or_read():
             assert image_folder.read_any_image(path).shape == (3, 32, 32)
 
@@ -176,7 +178,7 @@ def fuzz_folder(folder: Path):
     names = [*cifar10.CLASSES, "airplane", "automobile", "cow", ".hidden", "CAT", "ship ", "é\udcff"]
     png = folder / "image"
     Image.new("RGB", (32, 32)).save(png, "PNG")
-    files = {
+    kinds = {
         "good": lambda path: path.write_bytes(png.read_bytes()),
         "empty": lambda path: path.write_bytes(b""),
         "text": lambda path: path.write_text("text"),
@@ -191,7 +193,7 @@ def fuzz_folder(folder: Path):
         st.sampled_from(["train", "test"]),
         st.sampled_from(names),
         st.sampled_from(["a.png", "b.jpg", "c.PNG", ".d.png", "notes.txt", "\n.png"]),
-        st.sampled_from(sorted(files)),
+        st.sampled_from(sorted(kinds)),
     )
     number = iter(range(10**9))
 
@@ -201,14 +203,14 @@ def fuzz_folder(folder: Path):
             for split in ("train", "test"):
                 for name in cifar10.CLASSES if whole else ():
                     (Path(place) / split / name).mkdir(parents=True)
-                    files["good"](Path(place) / split / name / "z.png")
+                    kinds["good"](Path(place) / split / name / "z.png")
             for split, name, file, kind in entries:
                 path = Path(place) / split / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if not path.is_symlink() and not path.exists():
-                    files[kind](path)
+                    kinds[kind](path)
             with refused_or_read():
-                load_images("cifar10", place, "http://127.0.0.1:9/x", notice=silent, warn=silent)
+                load_images("cifar10", place, "http://127.0.0.1:9/x")
 
     return target
 
@@ -216,23 +218,29 @@ def fuzz_folder(folder: Path):
 @functools.cache
 def a_checkpoint() -> dict:
     rng.seed_everything(0)
-    network = models.build("Q1_4")
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    network(torch.zeros(2, 3, 32, 32)).sum().backward()
+    model = models.build("Q1_4")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.zeros(2, 3, 32, 32)).sum().backward()
     optimizer.step()
     row = dict.fromkeys(checkpoint.ROW, 0.5) | {"epoch": 1}
-    tally = {"images": 8, "loss_sum": 1.0, "right": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
+    metrics = {"images": 8, "loss_sum": 1.0, "correct": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
     dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(cifar10.CLASSES)}
     return {
+        "version": checkpoint.VERSION,
         "config": vars(Config("Q1_4", epochs=2, device="cpu")).copy(),
         "machine": {"threads": 1, "precision": "fp32", "versions": {}},
         "dataset": dataset,
-        "model": network.state_dict(),
+        "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "random": rng.rng_state(torch.device("cpu")),
+        "rng": rng.rng_state(torch.device("cpu")),
         "history": [row],
-        "tally": tally,
+        "metrics": metrics,
     }
+
+
+@functools.cache
+def this_machine() -> dict:
+    return machine.describe(machine.Machine(torch.device("cpu"), "fp32", 1))
 
 
 def use_checkpoint(folder: Path):
@@ -240,15 +248,19 @@ def use_checkpoint(folder: Path):
     with refused_or_read():
         resume.describe(folder)
     with refused_or_read():
-        _, network, saved, *_ = ex1.restore(Arguments("evaluate", {}, run=str(folder)))
-        network(torch.zeros(1, 3, 32, 32))
-        checkpoint.position(saved)
-    with refused_or_read():
-        setting = resume.resumed_config(Arguments("train", {}, resume=str(folder)))
-        with run.open_run(setting, a_checkpoint()["dataset"], str(folder), silent, silent) as run:
-            network = models.build("Q1_4")
-            run.restore(network, torch.optim.SGD(network.parameters(), lr=0.1), torch.device("cpu"))
-            assert all([str(run.tally), str(run.history), run.last_good, run.resume_command])
+        loaded = probes.load_run(str(folder), "last", {})
+        loaded.model(torch.zeros(1, 3, 32, 32))
+        checkpoint.position(loaded.saved)
+    with refused_or_read(), listening():
+        setting = resume.resumed_config(str(folder), {})
+        with open_run(setting, a_checkpoint()["dataset"], str(folder)) as run:
+            run.machine = this_machine()
+            model = models.build("Q1_4")
+            step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1))
+            state = ex1.TrainState(step, torch.device("cpu"))
+            if run.saved:
+                ex1.restore(state, run.saved, run)
+            assert all([str(state.metrics), str(state.history), run.last_checkpoint_text, run.resume_command])
 
 
 def fuzz_checkpoint(folder: Path):
@@ -325,16 +337,20 @@ def fuzz_content(folder: Path):
 
 def fuzz_json(folder: Path):
     settings = {"settings": a_checkpoint()["config"], "data": a_checkpoint()["dataset"]}
-    metrics = {"test": {"loss": 1.0, "confidence": 0.5, "confusion": np.eye(10, dtype=int).tolist()}}
+    settings |= {"machine": a_checkpoint()["machine"], "parameters": 1, "macs": 1}
+    test = utils.EvalMetrics(1.0, torch.eye(10, dtype=torch.int64), 0.5)
+    metrics = {"epochs": 1, "test": test.as_dict(cifar10.CLASSES)}
 
     @drawn(changes=mutations)
     def target(changes):
-        (folder / "config.json").write_bytes(mutate(json.dumps(settings, indent=1).encode(), changes))
+        (folder / files.CONFIG).write_bytes(mutate(json.dumps(settings, indent=1).encode(), changes))
         with refused_or_read():
-            resume.resumed_config(Arguments("train", {}, resume=str(folder)))
-        (folder / "metrics.json").write_bytes(mutate(json.dumps(metrics, indent=1).encode(), changes))
+            resume.resumed_config(str(folder), {})
+        (folder / files.METRICS).write_bytes(mutate(json.dumps(metrics, indent=1).encode(), changes))
         with refused_or_read():
-            assert 0 <= ex1.saved_result(folder, 10).accuracy <= 1
+            result = files.read_metrics(folder)["test"]
+            assert 0 <= result["accuracy"] <= 1
+            assert all(utils.result_lines(result))
 
     return target
 
@@ -375,10 +391,6 @@ TARGETS = {
 }
 
 # ---- running them ----
-
-
-def silent(text: str) -> None:
-    pass
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ import sys
 import time
 
 import ex1
+import models
 from runner import cli
+from runner.config import Config
 from tests.helpers.paths import PROJECT
 
 
@@ -44,3 +46,9 @@ def run_folder(place):
 def accuracies(output):
     """The lines of what is said that tell an accuracy."""
     return [line for line in output.splitlines() if "Accuracy of" in line]
+
+
+def configs(arguments):
+    """The settings of the runs that a command line asks for."""
+    parsed = cli.parse(arguments)
+    return [Config.from_given(run) for run in parsed.runs([spec.name for spec in models.select(parsed.models)])]

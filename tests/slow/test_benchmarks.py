@@ -41,7 +41,7 @@ def test_textbook_loop_and_ours_train_alike(dataset, batches):
     images, labels = torch.stack([image for image, _ in shown]), torch.tensor([label for _, label in shown])
     theirs = list(textbook.losses(zip(images.split(4), labels.split(4))))
     logits = []
-    ours.network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
+    ours.model.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
     ours(100)
     losses = [F.cross_entropy(output, label).item() for output, label in zip(logits, labels.split(4), strict=True)]
     assert losses == pytest.approx(theirs, abs=1e-5)
@@ -49,12 +49,12 @@ def test_textbook_loop_and_ours_train_alike(dataset, batches):
 
 def test_every_contender_takes_the_steps_it_is_asked_for(dataset, batches):
     ours = ThisRepo("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image")
-    entries = {ours.network: ours, (limit := NoDataLoop(ours)).network: limit}
+    entries = {ours.model: ours, (limit := NoDataLoop(ours)).model: limit}
     textbook = Textbook("Q1_1", batches, 0)
     entries[textbook.net] = textbook
-    for network, entry in entries.items():
+    for model, entry in entries.items():
         seen = []
-        network.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(inputs[0].shape))
+        model.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(inputs[0].shape))
         assert entry(30) > 0
         untimed = contenders.UNTIMED if entry is textbook else 0
         assert seen == [(4, 3, 32, 32)] * (30 + untimed)
@@ -75,11 +75,11 @@ def test_contenders_take_turns_and_first_does_not_count():
 def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
     def write(results, model, accuracies, seconds, **settings):
         folder = fake_run(results, model, slug="x", epochs=len(accuracies), **settings)
-        with open(folder / "history.csv", newline="") as file:
+        with open(folder / files.HISTORY, newline="") as file:
             rows = list(csv.DictReader(file))
         for row, accuracy in zip(rows, accuracies, strict=True):
             row |= {"val_accuracy": accuracy, "seconds": seconds}
-        files.write_history(folder / "history.csv", "X", rows)
+        files.write_history(folder, "X", rows)
 
     def run(bench, results, *options):
         write(results, options[1], (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5, recipe="fast")

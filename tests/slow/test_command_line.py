@@ -52,29 +52,44 @@ def test_list_of_models_may_be_cut_short_by_its_reader():
         assert process.wait() == 0
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["--list-models"], ["--model-name", "Q1_99"]])
-def test_usage_and_the_list_of_models_need_no_torch(arguments):
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-h"], 0, "Q1_19"),
+        (["--model-name", "Q1_19", "--epochs", "ten"], 2, "--epochs: invalid int value: 'ten'"),
+        (["--model-name", "Q1_19", "--epochs", "0"], 2, "--epochs 0: must be at least 1"),
+        (["--epochs", "1"], 2, "--model-name is needed, e.g. --model-name Q1_19"),
+    ],
+)
+def test_usage_and_mistaken_options_need_no_torch(arguments, code, said):
     """The imports of torch and matplotlib take seconds; the real script is run with both made impossible."""
     script = "import runpy, sys; sys.modules.update(torch=None, matplotlib=None, numpy=None); sys.argv[0] = 'ex1.py'; "
     script += "runpy.run_path('ex1.py', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == (2 if "Q1_99" in arguments else 0), done.stderr
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--list-models"], 0), (["--model-name", "Q1_99"], 2)])
+def test_models_are_listed_and_nearest_ones_are_named(arguments, code):
+    done = subprocess.run([sys.executable, "ex1.py", *arguments], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
     assert "Q1_19" in done.stdout + done.stderr
 
 
 def test_report_help_comes_without_torch():
     code = (
-        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report.py', '-h'], None\n"
-        f"runpy.run_path({str(PROJECT / 'report.py')!r}, run_name='__main__')"
+        "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report', '-h'], None\n"
+        "runpy.run_module('report', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--compare" in done.stdout
 
 
 def test_report_from_command_line(studied, tmp_path):
     folder = shutil.copytree(studied, tmp_path / "cifar10")
-    done = subprocess.run([sys.executable, PROJECT / "report.py", folder], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "report", folder], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report on ")
 
@@ -85,8 +100,9 @@ def test_reading_needs_no_scikit_learn(tmp_path):
     found["baselines"]["chance"]["per_class_accuracy"] = {"cat": 0.25, "dog": None}
     (tmp_path / "baselines.json").write_text(json.dumps(found))
     code = (
-        "import sys, pathlib; sys.modules['sklearn'] = None; import baselines; "
-        f"print(baselines.per_class(baselines.read(pathlib.Path({str(tmp_path)!r})), baselines.CHANCE))"
+        "import sys, pathlib; sys.modules['sklearn'] = None; from report import results; "
+        f"found = results.read_baselines(pathlib.Path({str(tmp_path)!r})); "
+        "print(found['baselines'][results.CHANCE]['per_class_accuracy'])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert run.stdout == "{'cat': 0.25, 'dog': None}\n"

@@ -19,7 +19,7 @@ def test_mutated_input_is_read_or_refused(target):
 
 def test_fuzzer_sees_what_is_wrong(tmp_path, monkeypatch):
     """An error that is not the program's own, damage that is not noticed, an input that hangs."""
-    monkeypatch.setattr(fuzz.checkpoints, "_is_whole", lambda content: True)
+    monkeypatch.setattr(fuzz.checkpoint, "_is_whole", lambda content: True)
     with pytest.raises(AssertionError, match="the damage was not noticed"):
         fuzz.fuzz("checkpoint", 200, first_seed=0)
     monkeypatch.setattr(fuzz, "SECONDS_AN_INPUT", 1)

@@ -12,7 +12,8 @@ MEMORY = f"""{PEAK}
 import sys
 import torch
 bare = peak()
-import commands, config, ex1
+import ex1
+from runner import cli
 code = ex1.main(cli.parse(sys.argv[1:]))
 print("MEMORY", code, peak() - bare)
 """

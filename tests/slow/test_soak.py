@@ -12,8 +12,10 @@ from tests.helpers.paths import PROJECT
 SCRIPT = """
 import ctypes, gc, os, sys, tempfile
 import torch
-import commands, config, ex1, models, synthetic
+import ex1, models
+from datasets import synthetic
 from models import Net
+from runner import cli
 
 synthetic.TRAIN_IMAGES, synthetic.TEST_IMAGES = 200, 100
 sys.stdout.flush()

@@ -6,15 +6,17 @@ import os
 import re
 import signal
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import datasets
 import ex1
-import utils
 from experiments import engines, sweep
-from runner import cli, run
-from tests.helpers.cli import execute, start
+from runner import console, run
+from tests.helpers.cli import configs, execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.paths import PROJECT
 from tests.helpers.waiting import WaitingModels
@@ -39,13 +41,13 @@ def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, cap
 
 
 def test_sweep_works_with_spawned_processes(command_line, tmp_path):
-    command = cli.parse(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0"))
-    [job] = sweep.plan(command)
-    described = utils.describe_dataset(ex1.load_data(job.config, quiet=True))
-    engine = engines.LocalProcesses(1)
+    [job] = sweep.plan(configs(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0")))
+    console.set_up_logging(quiet=True)
+    facts = datasets.load(job.config).facts
+    engine = engines.LocalProcesses(1, ex1.train)
     engine.context = multiprocessing.get_context("spawn")
     with contextlib.closing(engine):
-        assert sweep.train_all([job], engine, described, sweep.Display([job], print, quiet=True)) == ([], [])
+        assert sweep.train_all([job], engine, facts, sweep.Display([job], facts["name"])) == ([], [])
     assert len(outcomes_in(tmp_path / "results")) == 1
 
 
@@ -143,6 +145,30 @@ def test_sweep_leaves_run_of_another_process(command_line, tmp_path, capfd):
     assert "once more" not in out
     lock.release()
     assert execute(arguments) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server, which runs have on Linux")
+def test_sweep_imports_once_for_all_runs_from_any_folder(command_line, tmp_path):
+    """Also from a folder that has modules of the same names as the project's."""
+    for name in ("utils.py", "models.py", "datasets/__init__.py", "runner/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('this is another one')")
+    command = command_line("--model-name", "Q1_1", "--epochs", "1", "--seeds", "0,1", "--jobs", "1")
+    done = subprocess.run(
+        [sys.executable, PROJECT / "ex1.py", *command],
+        env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    logs = [path.read_text() for path in (tmp_path / "results").glob("*/*/*.log")]
+    assert len(logs) == 2
+    said = "\n".join([done.stderr, *logs])
+    imports = Counter(re.findall(r"^import time: .*\| +([\w.]+)$", said, re.MULTILINE))
+    # By the sweep itself, and by the server that its runs are forked from; the last by that alone.
+    names = ("torch", "torch.optim", "matplotlib.figure", "utils", "models", "datasets", "runner.run", "torchsummary")
+    assert [imports[name] for name in names] == [2] * 7 + [1]
 
 
 def test_run_all_passes_its_arguments_on(command_line, tmp_path):
