@@ -3,8 +3,6 @@
 python ex1.py --model-name Q1_19 --epochs 15
 """
 
-from __future__ import annotations
-
 from runner import cli, signals
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ ReLU follows every convolution and every hidden fully connected layer, except in
 10 logits ends every head and is not written out.
 """
 
-from __future__ import annotations
-
 import copy
 import difflib
 import fnmatch

@@ -4,8 +4,6 @@ In each round every contender takes its turn, so that whatever else the machine 
 the median of the rounds' own ratios; its spread is their lowest and highest.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 import subprocess
