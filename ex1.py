@@ -114,7 +114,8 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
 
         # A chunk's losses at once; a GPU has to be waited for whenever a figure is read back, so there once an epoch.
         waiting.append(labels)
-        if labels.device.type == "cpu":
+        # Logits that are left to skip are of further chunks: a run that was on a GPU goes on here.
+        if labels.device.type == "cpu" and not skip:
             add_losses(state, waiting, config.batch_size)
     if waiting:
         add_losses(state, waiting, config.batch_size)
@@ -199,9 +200,7 @@ def train(config: Config, resumed: str = "") -> Path:
         train_loader = data.make_loader(train_images, data.TRAIN, config, *placement)
         test_loader = data.make_loader(test_images, data.TEST, config, *placement)
         val_loader = data.make_loader(val_images, data.HOLDOUT, config, *placement) if has_holdout else test_loader
-        rows, labels = data.sample_rows(val_images, val_loader, config.eval_shuffle)
-        names = [facts["classes"][label] for label in labels]
-        utils.plot_samples(run.folder / files.SAMPLES, config.title(facts["name"]), rows, names)
+        write_samples(run, val_images, val_loader)
         del dataset, train_images, val_images, test_images
 
         # The state that training changes: new, or that of the checkpoint.
@@ -267,6 +266,13 @@ def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
     threads = run.machine["threads"]
     say.info(f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}; results go to {run.folder}")
     return header
+
+
+def write_samples(run: Run, images: data.Images, loader: data.Loader) -> None:
+    """Plot the first image of each class, before and after the shuffle."""
+    rows, labels = data.sample_rows(images, loader, run.config.eval_shuffle)
+    names = [run.dataset["classes"][label] for label in labels]
+    utils.plot_samples(run.folder / files.SAMPLES, run.config.title(run.dataset["name"]), rows, names)
 
 
 def restore(state: TrainState, saved: dict, run: Run) -> None:

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runner.errors import UsageError
+from runner.errors import UsageError, one_line
 
 IMAGE_SHAPE = (3, 32, 32)
 CLASSES = 10
@@ -228,12 +228,17 @@ def load_file(path: str | Path) -> None:
 
     Raises UsageError if there is no such file, or it does not run to its end.
     """
-    path = Path(path).resolve()
-    if not path.is_file() or path.suffix != ".py":
+    try:
+        path = Path(path).resolve()
+        is_python_file = path.is_file() and path.suffix == ".py"
+    except OSError as error:  # such as a name that is too long
+        raise UsageError(one_line(error)) from error
+    if not is_python_file:
         raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader  # of a file that ends in .py
+    assert spec is not None  # of a file that ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -242,9 +242,10 @@ def measure(dataset: Dataset) -> dict:
     """
     if len(dataset.train) < MIN_IMAGES or len(dataset.train.labels.unique()) < len(dataset.classes):
         raise RunnerError(f"baselines need {MIN_IMAGES} training images or more, some of each class")
+    on_cpu = machine.describe(machine.Machine(torch.device("cpu"), "fp32", torch.get_num_threads()))
     return {
         "data": dataset.facts,
-        "machine": machine.describe(machine.Machine(torch.device("cpu"), "fp32", torch.get_num_threads())),
+        "machine": on_cpu | {"command": ["python", *sys.orig_argv[1:]]},  # sys.argv has a module's path on this machine
         "sklearn": importlib.metadata.version("scikit-learn"),
         "seed": SEED,
         "baselines": {name: measure_one(name, dataset) for name in CANDIDATES},

@@ -46,11 +46,7 @@ class LoadedRun:
         return data.make_loader(images, data.TEST, config, self.machine.device, memory_format, threads)
 
     def test_images(self) -> tuple[data.Dataset, data.Images]:
-        """Load the data set that the run was trained on, and the test images that the run uses.
-
-        Raises:
-            RunnerError: it is not there, or something else is in its place.
-        """
+        """Load the data set that the run was trained on, and the test images that the run uses."""
         dataset = datasets.reload(self.saved["dataset"], self.config, str(self.folder))
         return dataset, data.subset(dataset.test, limit=self.config.limit)
 
@@ -62,14 +58,9 @@ class LoadedRun:
 
 
 def load_run(folder: str, weights: str, given: dict[str, object]) -> LoadedRun:
-    """Load a saved run.
+    """Load the ``last`` or ``best`` weights of a saved run, with settings ``given`` in place of saved ones.
 
-    Args:
-        weights: ``last`` or ``best``.
-        given: settings in place of the saved ones: where to find things, and how pixels are shuffled.
-
-    Raises:
-        RunnerError: the run can't be read, or is one of another model.
+    Raises RunnerError if the run can't be read, or is one of another model.
     """
     saved = checkpoint.load(folder, weights)
     config = resume.saved_config(folder, saved, given, device="auto")
@@ -97,10 +88,9 @@ def act(action: str, run: LoadedRun, images: Sequence[str], validate: Validate) 
 
 
 def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
-    """Say a saved run's result again, measured on the test images of its data set.
+    """Say a saved run's result again, measured on the test images.
 
-    Raises:
-        RunnerError: its data can't be read, or is not what it was trained on.
+    Raises RunnerError if its data is not there, or another.
     """
     dataset, images = run.test_images()
     test = run.measure(images, validate)
@@ -112,11 +102,7 @@ def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
 
 
 def transfer(run: LoadedRun, validate: Validate) -> None:
-    """Measure a saved run on the test images with each shuffle, and write its accuracies into the run's folder.
-
-    Raises:
-        RunnerError: its data can't be read, or is not what it was trained on.
-    """
+    """Measure a saved run with each shuffle, and write its accuracies into the run's folder. Raises as ``evaluate``."""
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
     accuracies = {}
@@ -131,9 +117,7 @@ def transfer(run: LoadedRun, validate: Validate) -> None:
 def collapse(run: LoadedRun) -> None:
     """Write the matrix that the affine model of a saved run comes to, and its templates, into the run's folder.
 
-    Raises:
-        affine.NotAffine: the model has other logits than the matrix, on the test images.
-        RunnerError: its data can't be read, or is not what it was trained on.
+    Raises NotAffine if the model has other logits than the matrix, on the test images.
     """
     dataset, images = run.test_images()
     name, folder = run.config.model_name, run.folder
@@ -159,11 +143,7 @@ def collapse(run: LoadedRun) -> None:
 
 @torch.no_grad()
 def predict(run: LoadedRun, paths: Sequence[str]) -> None:
-    """Classify image files, and print the three likeliest classes of each.
-
-    Raises:
-        DataError: one of them can't be read.
-    """
+    """Classify image files, and print the three likeliest classes of each. Raises DataError if one can't be read."""
     pixels = torch.stack([read_any_image(path) for path in paths])  # uint8 (n, 3, 32, 32)
     images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
     with machine.autocast(run.machine.device, run.machine.precision):

@@ -49,8 +49,7 @@ class DriverPaths:
 class RayTasks:
     """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``engines.Engine``.
 
-    Raises:
-        UsageError: Ray is not installed, or the cluster can't be reached.
+    Raises UsageError if Ray is not installed, or the cluster can't be reached.
     """
 
     def __init__(self, options: EngineConfig, config: Config, facts: dict, train: Train):
@@ -61,6 +60,8 @@ class RayTasks:
             raise UsageError("--engine ray needs a package that is not installed: pip install ray") from None
         self.ray, self.train, self.stopping = ray, train, False
         self.tasks: dict[Any, Job] = {}
+
+        # The cluster; the code and the commit that it is of go to its nodes.
         address = options.ray_address or os.environ.get("RAY_ADDRESS")
         environment = {
             "working_dir": str(PROJECT),
@@ -75,6 +76,8 @@ class RayTasks:
         except Exception as error:
             raise UsageError(f"--ray-address {address}: {one_line(error)}") from error
         self.name = f"the Ray cluster {address}" if address else "Ray on this machine"
+
+        # The results folder gets a file by which a node sees whether it shares the folder.
         results = Path(config.results_dir).resolve()
         self.token = results / f".sweep-{uuid.uuid4().hex}"
         files.make_folder(results)
@@ -87,9 +90,9 @@ class RayTasks:
             dataset=files.dataset_kind(facts),
             command=tuple(sys.argv),
         )
-        self.task = ray.remote(
-            num_cpus=config.threads, num_gpus=options.gpus_per_run or 0, max_retries=RETRIES, max_calls=1
-        )(train_on_node)
+        gpus = options.gpus_per_run or 0
+        remote = ray.remote(num_cpus=config.threads, num_gpus=gpus, max_retries=RETRIES, max_calls=1)
+        self.task = remote(train_on_node)
 
     def has_room(self) -> bool:
         return True
@@ -131,24 +134,16 @@ class RayTasks:
 
 
 def connect(address: str) -> None:
-    """Check that something listens at HOST:PORT; Ray itself may wait for it without end.
-
-    Raises:
-        OSError: nothing does.
-    """
+    """Raise OSError if nothing listens at HOST:PORT; Ray itself may wait for it without end."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def train_on_node(train: Train, config: Config, log: str, paths: DriverPaths) -> tuple[int, dict[str, bytes]]:
-    """Train one run as a Ray task.
+    """Train one run as a Ray task, with what it says in the file ``log``, and return the exit code.
 
-    Args:
-        log: the file that gets what the run says, absolute.
-
-    Returns:
-        The exit code, and the files for the results folder by their path in there, if this node does not see it.
+    If this node does not see the results folder, the files for it are returned, too, by their path in there.
     """
     sys.argv = list(paths.command)
     if (Path(paths.results) / paths.token).exists():

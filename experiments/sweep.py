@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,32 +33,25 @@ ATTEMPTS = 2  # of a run that fails
 
 
 def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
-    """Train what is not finished of ``configs``, and report on all results of their data set.
+    """Train what is not finished of ``configs``, runs on one data set, by ``train``, and report on all results there.
 
-    Args:
-        configs: settings of runs on one data set; one that leaves the threads open gets one, as each has a core.
-        train: trains one run, see ``ex1.train``.
-
-    Raises:
-        RunnerError: settings or data that don't work out, or runs that failed.
-        BusyError: other processes train what is left.
-        Stopped: a signal came; every run is saved.
+    Raises RunnerError if settings or data don't work out, or runs failed; BusyError if other processes train what is
+    left; Stopped if a signal came, with every run saved.
     """
-    # The longest first, so that none of them is begun when all others have ended.
-    configs = [replace(config, threads=config.threads or 1) for config in configs]
-    jobs = sorted(map(Job, configs), key=lambda job: -job.cost)
-    dataset = datasets.load(configs[0])
-    data.split(dataset, configs[0])  # raises now what every run would
+    jobs = plan(configs)
+    config = jobs[0].config  # what is asked of it here, they have in common
+    dataset = datasets.load(config)
+    data.split(dataset, config)  # raises now what every run would
     facts = dataset.facts
     del dataset
     say = console.stdout_log(facts["name"])
 
-    with contextlib.closing(make_engine(engine_config, configs[0], facts, train)) as engine:
+    with contextlib.closing(make_engine(engine_config, config, facts, train)) as engine:
         todo = [job for job in jobs if accuracy_of(job, facts) is None]
         say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
 
-    report_on(Path(configs[0].results_dir) / facts["slug"], say)
+    report_on(Path(config.results_dir) / facts["slug"], say)
     say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {len(jobs)} runs are finished")
     for job in busy:
         log.warning(f"{job.name}: another process trains it")
@@ -68,6 +61,15 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
         raise RunnerError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again")
     if busy:
         raise BusyError(f"{len(busy)} of {len(jobs)} runs are left to other processes")
+
+
+def plan(configs: Iterable[Config]) -> list[Job]:
+    """Make the jobs of a sweep, the longest first, so that none of them is begun when all others have ended.
+
+    A run whose settings leave the threads open gets one, as each has a core.
+    """
+    jobs = [Job(replace(config, threads=config.threads or 1)) for config in configs]
+    return sorted(jobs, key=lambda job: -job.cost)
 
 
 def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
@@ -81,15 +83,7 @@ def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
 
 
 def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train: Train) -> Engine:
-    """Make the engine that the command line asks for.
-
-    Args:
-        config: the settings of one of the runs.
-        facts: the description of their data.
-
-    Raises:
-        UsageError: it is not there.
-    """
+    """Make the engine for runs like ``config`` on the data described. Raises UsageError if it is not there."""
     if engine_config.engine == "ray":
         from experiments.ray_engine import RayTasks
 
@@ -110,11 +104,7 @@ def accuracy_of(job: Job, facts: dict) -> float | None:
 def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
     """Train the runs of ``todo``, each that fails once more when all others are done.
 
-    Returns:
-        The runs that failed, and those that other processes were at.
-
-    Raises:
-        Stopped: a signal came; every run is saved.
+    Returns those that failed, and those that other processes were at. Raises Stopped if a signal came, with all saved.
     """
     waiting = deque(todo)
     running: list[Job] = []
@@ -123,6 +113,7 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
     stop = StopSignal()
     with stop, display:
         while running or (waiting and not stop.requested):
+            # Start what there is room for; after a signal nothing more, and all that runs is asked to stop.
             while waiting and engine.has_room() and not stop.requested:
                 job = waiting.popleft()
                 job.begin(facts)
@@ -131,6 +122,8 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
             display.show(running, waiting, failed)
             if stop.requested:
                 engine.stop()
+
+            # What has ended is done if it left a result, whatever its exit code; else it may be tried again.
             for job, code in engine.wait(POLL_SECONDS):
                 running.remove(job)
                 accuracy = accuracy_of(job, facts)
@@ -161,7 +154,7 @@ def reason(job: Job, code: int) -> str:
 
 
 class Display:
-    """What the screen shows of a batch: a line for each run that ends, and in a terminal a bar below."""
+    """What the screen shows of a sweep: a line for each run that ends, and in a terminal a bar below."""
 
     def __init__(self, todo: list[Job], dataset: str):
         self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0

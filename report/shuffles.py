@@ -49,10 +49,7 @@ def sample_blocks(study: Study, path: Path) -> list[Block]:
             study.notes.append(f"the runs' {files.SAMPLES} can't be shown: {one_line(error)}")
     if not path.exists():
         return []
-    return [
-        Heading("What the network sees", 3),
-        Figure(path, "An image of each class before and after the shuffles"),
-    ]
+    return [Heading("What the network sees", 3), Figure(path, "An image of each class before and after the shuffles")]
 
 
 def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:

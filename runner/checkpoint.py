@@ -44,15 +44,10 @@ def _is_whole(content: bytes) -> bool:
 
 
 def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all; what was at ``path`` gets the name ``previous``.
 
-    Args:
-        previous: the name that the checkpoint that was at ``path`` gets.
-        check: make sure first that it can be read again, which the state of an own model may prevent.
-
-    Raises:
-        OSError: it can't be written.
-        CheckpointError: it could not be read again.
+    With ``check`` it makes sure first that it can be read again, which the state of an own model may prevent, and
+    raises CheckpointError otherwise.
     """
     buffer = io.BytesIO()
     torch.save({"version": VERSION} | content, buffer)
@@ -68,10 +63,8 @@ def save(path: Path, content: dict, previous: Path | None = None, check: bool = 
 def load(run: str | Path, weights: str = "last") -> dict:
     """Read the checkpoint ``weights`` (``last`` or ``best``) of the run folder ``run``, onto the CPU.
 
-    It runs no code from the file. Where the last checkpoint is damaged, it reads the one before, with a warning.
-
-    Raises:
-        CheckpointError: there is none, or none can be read.
+    It runs no code from the file. Where the last checkpoint is damaged, it reads the one before, with a warning. Raises
+    CheckpointError if there is none, or none can be read.
     """
     run = Path(run)
     if weights == "last":

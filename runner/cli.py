@@ -41,7 +41,7 @@ class Arguments:
 
     action: str  # ``train``, ``list`` or one of ``PROBES``
     given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
-    models: str = ""  # those: names and patterns of models, values of --shuffle, values of --seeds
+    models: str = ""  # of these, names and patterns
     shuffles: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     run: str = ""  # the saved run of a probe
@@ -53,25 +53,20 @@ class Arguments:
     debug: bool = False
 
     def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """List the given settings of every run, by seed, shuffle and model.
-
-        Args:
-            names: the names that ``models`` stands for; empty if it is.
-        """
+        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``."""
         several = {"seed": self.seeds, "shuffle": self.shuffles, "model_name": tuple(names)}
         several = {name: values for name, values in several.items() if values}
         return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
-        """Tell whether ``runs`` are to be trained in processes of their own.
+        """Tell whether ``runs`` are a sweep.
 
-        Raises:
-            UsageError: they are, and something else that was given does not go with that.
+        Raises UsageError if they are, and what was given does not go with that.
         """
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
-            raise UsageError("a batch goes on with its runs by itself: leave out --resume, or say --resume auto")
+            raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
         if not self.models:
             raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
         return True
@@ -110,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_actions(parser: argparse.ArgumentParser) -> None:
     """Add what to do, one thing at a time, and what goes with it."""
+    # What to do: argparse refuses two of these at once.
     group = parser.add_argument_group("what to do (default: train a network)")
     actions = group.add_mutually_exclusive_group()
     actions.add_argument(
@@ -135,6 +131,8 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "class templates, as pictures, into the run's folder",
     )
     actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+
+    # What goes with it.
     group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
     group.add_argument(
         "--weights",
@@ -163,8 +161,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "batch of runs (several models, shuffles or seeds)",
-        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped batch.",
+        "sweep (several models, shuffles or seeds)",
+        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped sweep.",
     )
     group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
@@ -213,15 +211,11 @@ def _seeds(text: str) -> list[int]:
 
 
 def _arguments(options: dict) -> Arguments:
-    """Check parsed options and make the arguments of them.
-
-    Raises:
-        UsageError: a value is out of its limits, or options don't go together.
-    """
+    """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
     # argparse makes an empty list of an option such as "--lr=--".
     for name, value in options.items():
         if value == []:
-            raise UsageError(f"{flag_of(name).removesuffix('-run')}: its value is missing")
+            raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
 
     # Each setting by itself.
     given = {name: options[name] for name in FIELDS if name in options}

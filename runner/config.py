@@ -55,13 +55,9 @@ CUES = ("colour", "position", "texture")  # what carries the class in the synthe
 
 def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
             several=False):  # fmt: skip
-    """Make a field of ``Config``.
+    """Make a field of ``Config``, in [low, high] or, with ``low_open``, above ``low``.
 
-    Args:
-        low: the least value; with ``low_open`` the value must be above it.
-        high: the greatest value.
-        names_run: whether the run folder's name says it.
-        several: whether a sweep takes several values of it.
+    ``names_run``: the run folder's name says it. ``several``: a sweep takes several values of it.
     """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
     metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, several=several, **limits)
@@ -75,16 +71,12 @@ def _recipe_option(name, help, **metadata):
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of one run; the defaults are the classic recipe.
-
-    Raises:
-        UsageError: at construction, for a value out of its limits.
-    """
+    """The settings of one run; the defaults are the classic recipe. Raises UsageError for a value out of its limits."""
 
     # fmt: off
     model_name: str = _option("", "model",
         "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all). Several are "
-        "a batch: all, Q1_19,Q2_1 or 'Q1_1?'",
+        "a sweep: all, Q1_19,Q2_1 or 'Q1_1?'",
         metavar="NAME")
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
@@ -125,7 +117,7 @@ class Config:
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
         "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
-        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a batch",
+        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a sweep",
         choices=SHUFFLES, several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
@@ -161,7 +153,7 @@ class Config:
     device: str = _option("auto", "machine",
         "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "machine",
-        "CPU threads; 0: as many as pay for the model and the batch size, one for each run of a batch. Results repeat "
+        "CPU threads; 0: as many as pay for the model and the batch size, one for each run of a sweep. Results repeat "
         "bit for bit at the same number",
         low=0, high=1024, metavar="N")
     compile: bool = _option(False, "machine",
@@ -192,21 +184,12 @@ class Config:
 
     @classmethod
     def from_given(cls, given: Mapping[str, Any]) -> Config:
-        """Make the settings of a new run from those that were given; the others are the recipe's and the defaults.
-
-        Raises:
-            UsageError: a value out of its limits.
-        """
+        """Make the settings of a new run from the given ones; the others are the recipe's and the defaults."""
         return cls(**{**RECIPES.get(str(given.get("recipe")), {}), **given})
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> Config:
-        """Make the settings of a saved run from those in its files, which an earlier version may have written.
-
-        Raises:
-            TypeError: a setting that this version does not know.
-            UsageError: a value out of its limits.
-        """
+        """Make the settings of a saved run from those in its files. Raises TypeError for one that is not known."""
         return cls(**{name: value for name, value in settings.items() if name not in RETIRED_SETTINGS})
 
     @property
@@ -239,11 +222,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 def check(name: str, value: object) -> None:
-    """Check one setting by itself.
-
-    Raises:
-        UsageError: it has another type than the setting, or is out of its limits.
-    """
+    """Check one setting by itself. Raises UsageError if it is of another type, or out of its limits."""
     flag, kind, limits = flag_of(name), FIELDS[name].type, FIELDS[name].metadata
     if type(value) is not TYPES[str(kind)] and not (kind == "float" and type(value) is int):
         raise UsageError(f"{flag} {value!r}: must be of type {kind}")
@@ -259,11 +238,7 @@ def check(name: str, value: object) -> None:
 
 
 def cue_strengths(cues: str) -> dict[str, float]:
-    """Parse ``--cues`` into how reliably each cue shows the class, in (0, 1]; empty where nothing is given.
-
-    Raises:
-        UsageError: a part is not a cue with a strength.
-    """
+    """Parse ``--cues`` into how reliably each cue shows the class, in (0, 1]. Raises UsageError if it can't."""
     strengths: dict[str, float] = {}
     for part in cues.split(",") if cues else ():
         name, _, strength = part.partition(":")
@@ -299,11 +274,7 @@ def flag_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Where the runs of a sweep are trained.
-
-    Raises:
-        UsageError: at construction, for options that don't go together.
-    """
+    """Where the runs of a sweep are trained. Raises UsageError for options that don't go together."""
 
     engine: str = "local"  # ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster
     jobs: int = 0  # local processes at a time; 0: the cores divided by the threads of a run

@@ -98,11 +98,7 @@ def exit_code_of(action: Callable[[], object], program: str = "ex1.py", debug: b
 
 
 def print_result(config: Config, dataset: str, run: str | Path, accuracy: float, lines: list[str]) -> None:
-    """Print a run's result as published, with ``lines`` below its title; with --quiet, on one line.
-
-    Args:
-        accuracy: on the test images, in [0, 1].
-    """
+    """Print a run's result as published, with ``lines`` below its title; with --quiet its accuracy in [0, 1] alone."""
     say = stdout_log(dataset)
     if log.isEnabledFor(logging.INFO):
         say.info("\n".join([config.title(dataset).replace("\n", ", "), *lines]))

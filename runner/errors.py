@@ -4,14 +4,10 @@ from __future__ import annotations
 
 
 class RunnerError(Exception):
-    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``.
-
-    Attributes:
-        can_go_on: whether a run that it stopped can go on once the cause is mended.
-    """
+    """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``."""
 
     exit_code = 1
-    can_go_on = True
+    can_go_on = True  # whether a run that it stopped can go on once the cause is mended
 
 
 class BusyError(RunnerError):

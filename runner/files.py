@@ -31,7 +31,7 @@ BASELINES = "baselines.json"  # beside the runs of a data set
 
 # What a file says of a data set, and of what type it is.
 DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "seed": (int, type(None))}
-
+# Columns that every history has; accuracies by class follow.
 HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
 
@@ -41,13 +41,8 @@ HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_acc
 def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
     """Write a file whole or not at all: under a temporary name, to the disk, then renamed.
 
-    Only one process at a time may write into the folder. A temporary file that a killed process left is written over.
-
-    Args:
-        previous: the name that the file that was at ``path`` gets.
-
-    Raises:
-        OSError: the disk is full, the folder is gone or not writable; what was at ``path`` is there or at ``previous``.
+    What was at ``path`` gets the name ``previous``. Only one process at a time may write into the folder; a temporary
+    file that a killed one left is written over. Raises OSError, with what was at ``path`` there or at ``previous``.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -77,11 +72,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where there is none yet.
-
-    Raises:
-        RunnerError: it can't be made.
-    """
+    """Make a folder, and those above it, where there is none yet. Raises RunnerError if it can't be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,11 +117,7 @@ def dataset_kind(facts: dict) -> str:
 
 
 def read_json(path: Path) -> dict:
-    """Read the object in a JSON file.
-
-    Raises:
-        RunnerError: it can't be read, or holds something else.
-    """
+    """Read the object in a JSON file. Raises RunnerError if it can't be read, or holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -143,8 +130,7 @@ def read_json(path: Path) -> dict:
 def read_config(run: Path) -> dict:
     """Read ``config.json`` of a run: ``settings``, ``data`` and ``machine``, ``parameters`` and ``macs``, and more.
 
-    Raises:
-        RunnerError: it can't be read, or is not the description of a run.
+    Raises RunnerError if it can't be read, or is not the description of a run.
     """
     content = read_json(run / CONFIG)
     sizes = content.get("parameters"), content.get("macs")
@@ -162,8 +148,7 @@ def read_config(run: Path) -> dict:
 def read_metrics(run: Path) -> dict:
     """Read ``metrics.json`` of a finished run: ``epochs``, ``test`` with ``accuracy`` in [0, 1], and more.
 
-    Raises:
-        RunnerError: it can't be read, or is not the result of a run.
+    Raises RunnerError if it can't be read, or is not the result of a run.
     """
     content = read_json(run / METRICS)
     test: Any = content.get("test")
@@ -183,10 +168,8 @@ def read_metrics(run: Path) -> dict:
 def read_history(run: Path) -> list[dict[str, float]]:
     """Read ``history.csv`` of a run: its numbers, a row an epoch; none for a run that has no such file yet.
 
-    An empty field, as for a class without images, is NaN.
-
-    Raises:
-        RunnerError: it can't be read, or does not hold one epoch after the other.
+    An empty field, as for a class without images, is NaN. Raises RunnerError if it can't be read, or does not hold one
+    epoch after the other.
     """
     path = run / HISTORY
     if not path.exists():

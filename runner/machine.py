@@ -33,30 +33,22 @@ PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "torchsummary")  # wh
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes.
-
-    Attributes:
-        precision: of convolutions and matrix products, ``fp32`` or ``bf16``.
-        threads: of the model, on the CPU.
-        loader_threads: 0: a core is free to prepare images ahead; else so many prepare while the model waits.
-    """
+    """Where and how a run computes."""
 
     device: torch.device
-    precision: str
-    threads: int
+    precision: str  # of convolutions and matrix products, "fp32" or "bf16"
+    threads: int  # of the model, on the CPU
 
     @property
     def loader_threads(self) -> int:
+        """0: a core is free to prepare images ahead; else so many prepare while the model waits."""
         return 0 if cores() > self.threads else self.threads
 
 
 def set_up(config: Config, macs: int, device: torch.device, before: dict | None = None) -> Machine:
-    """Set the number of threads, and choose the precision.
+    """Set the number of threads, and choose the precision; ``macs`` are those of the model for one image.
 
-    Args:
-        macs: multiply-accumulates of the model for one image.
-        before: what the checkpoint that the run goes on from says of its machine; it decides what ``config`` leaves
-            open.
+    ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``config`` leaves open.
     """
     before = before or {}
     threads, precision = config.threads, config.precision
@@ -76,11 +68,7 @@ def cores() -> int:
 
 
 def threads_that_pay(macs: int, batch_size: int) -> int:
-    """Count the CPU threads worth their cost for a step; by a rule, so that the same command gives the same bits.
-
-    Args:
-        macs: multiply-accumulates of the model for one image.
-    """
+    """Count the CPU threads worth their cost for a step; by a rule, so that the same command gives the same bits."""
     return max(1, min(cores(), macs * batch_size // MACS_PER_THREAD))
 
 
@@ -94,11 +82,7 @@ def count_macs(model: nn.Module) -> int:
 
 
 def pick_device(config: Config) -> torch.device:
-    """Choose the device to compute on.
-
-    Raises:
-        UsageError: it is not there.
-    """
+    """Choose the device to compute on. Raises UsageError if it is not there."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
         return torch.device(next(name for name, there in present.items() if there))

@@ -14,11 +14,7 @@ log = logging.getLogger("ex1")
 
 
 def describe(run: str | Path) -> dict:
-    """Read ``config`` and ``dataset`` of a saved run, from its checkpoint, or before the first one from config.json.
-
-    Raises:
-        RunnerError: there is neither, or it can't be read.
-    """
+    """Read ``config`` and ``dataset`` of a saved run, from its checkpoint, or before the first one from config.json."""
     run = Path(run)
     if checkpoint.has_checkpoint(run) or not (run / files.CONFIG).exists():
         return checkpoint.load(run)
@@ -27,18 +23,10 @@ def describe(run: str | Path) -> dict:
 
 
 def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **overrides: object) -> Config:
-    """Make the settings of a saved run, with those that are ``given`` in place of the saved ones.
+    """Make the settings of a saved run; ``given`` ones come before ``overrides``, and those before saved ones.
 
     The saved address of the data and file of own models are not used: a run that somebody else made may not say where
-    to download from or what to open.
-
-    Args:
-        saved: what :func:`describe` or a checkpoint says of it.
-        overrides: other values of saved settings, which ``given`` wins over.
-
-    Raises:
-        RunnerError: the run's settings are not those of this program.
-        UsageError: they contradict those that are given.
+    to download from or what to open. Raises RunnerError if the saved settings are not those of this program.
     """
     settings = saved["config"] | {"data_url": "", "model_file": ""} | overrides
     try:
@@ -49,11 +37,9 @@ def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **ov
 
 
 def resumed_config(run: str, given: Mapping[str, object]) -> Config:
-    """Make the settings of a run that goes on: the saved ones, and those that are ``given`` and may change.
+    """Make the settings of a run that goes on: the saved ones, and those that are ``given``.
 
-    Raises:
-        UsageError: what is given contradicts the run.
-        RunnerError: the run can't be read.
+    Raises UsageError if they contradict each other.
     """
     saved = describe(run)
     config = saved_config(run, saved, given)
@@ -92,11 +78,7 @@ def differences(saved: Mapping[str, object], config: Config, names: Iterable[str
 
 
 def warn_of_other_machine(before: dict, now: dict) -> None:
-    """Say what keeps a run that goes on from being bit for bit what it would have been without a stop.
-
-    Args:
-        before, now: descriptions of machines, see ``runner/machine.py``.
-    """
+    """Warn of what keeps a run that goes on from being bit for bit as without a stop: another machine."""
     compared = {
         "threads": "threads",
         "device": "device",

@@ -43,15 +43,9 @@ class Run:
     saved_once: bool = False  # whether a checkpoint has been written, and so could be
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write ``last.pt``, and keep the one before as ``previous.pt``.
+        """Write a training state to ``last.pt``, what that was to ``previous.pt``, and the ``best`` to ``best.pt``.
 
-        Args:
-            state: the training state, see ``checkpoint.CONTENT``.
-            best: write ``best.pt`` too.
-
-        Raises:
-            OSError: it can't be written; the checkpoints are as they were.
-            CheckpointError: the model's state can't be saved.
+        Raises OSError, with the checkpoints as they were, or CheckpointError if the model's state can't be saved.
         """
         content = {"config": asdict(self.config), "dataset": self.dataset, "machine": self.machine} | state
         check, self.saved_once = not self.saved_once, True
@@ -77,15 +71,7 @@ class Run:
         files.write_json(path, content)
 
     def raise_if_stopped(self, stop: StopSignal, epochs: int, steps: int) -> None:
-        """End the run, which is saved, if a signal asked for it.
-
-        Args:
-            epochs: those that are done.
-            steps: those of the next epoch that are done.
-
-        Raises:
-            Stopped: it did.
-        """
+        """Raise Stopped if a signal asked for it, with the run saved after ``epochs`` and ``steps`` of the next."""
         if stop.requested:
             where = f"in epoch {epochs + 1} of {self.config.epochs}, after {steps:,} steps"
             if epochs == self.config.epochs:
@@ -94,11 +80,7 @@ class Run:
 
     @contextlib.contextmanager
     def reraise_with_context(self) -> Iterator[None]:
-        """Turn an error into one that names the stage, the last checkpoint and, if it helps, how to go on.
-
-        Raises:
-            RunnerError: for any error.
-        """
+        """Turn any error into a RunnerError that names the stage, the last checkpoint and how to go on."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -128,16 +110,10 @@ class Run:
 def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
     """Find or make the folder that a run trains in, and hold its lock inside the block.
 
-    Without ``resume`` it is always a new folder; one whose name is taken gets the ending ``__run-2``, and so on.
-
-    Args:
-        dataset: the description of what it is trained on; runs on other data are passed over.
-        resume: empty, ``auto``, or the folder of a run; see ``--resume``.
-
-    Raises:
-        RunnerError: the run is in another process's hands, its checkpoints are damaged, or there is no folder to be
-            had.
-        UsageError: the folder holds another run than its name says.
+    Without ``resume`` (``auto`` or the folder of a run) it is always a new folder; one whose name is taken gets the
+    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over. Raises BusyError if
+    another process trains the run, CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to
+    be had, and UsageError if the folder holds another run than its name says.
     """
     # The run to go on with; with more epochs it is another run, which starts from this one's checkpoint.
     origin = None if resume in ("", AUTO) else Path(resume)
@@ -178,11 +154,7 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
 
 
 def _lock_first(folders: list[Path]) -> tuple[Path | None, FileLock | None]:
-    """Lock the first folder that is free.
-
-    Raises:
-        BusyError: none is.
-    """
+    """Lock the first folder that is free. Raises BusyError if none is."""
     for folder in folders:
         if lock := _lock(folder):
             return folder, lock

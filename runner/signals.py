@@ -16,13 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """A signal stopped the run after a step; the message says how to go on.
-
-    Like KeyboardInterrupt it is not an ``Exception``.
-
-    Args:
-        number: the number of the signal.
-    """
+    """Signal ``number`` stopped the run after a step; like KeyboardInterrupt it is no ``Exception``."""
 
     def __init__(self, number: int, message: str):
         super().__init__(message)
@@ -51,11 +45,7 @@ def open_standard_streams() -> None:
 
 
 class StopSignal:
-    """While this is entered, a first signal only sets ``requested``, and a second one ends the program.
-
-    Attributes:
-        requested: the number of the signal that came, 0 before.
-    """
+    """While this is entered, a first signal only sets ``requested`` to its number; a second one ends the program."""
 
     def __init__(self):
         self.requested = 0

@@ -50,7 +50,7 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 @torch.no_grad()
 def initialize_kaiming(model: nn.Module) -> None:
-    """Draw the weights of convolutions and linear layers anew, so that the variance is kept from layer to layer.
+    """Draw the weights of convolutions and linear layers anew, so that variance is kept from layer to layer.
 
     He et al., 2015, "Delving Deep into Rectifiers": a normal distribution of variance 2/inputs before ReLU and 1/inputs
     where there is none. Biases are 0.
@@ -64,13 +64,7 @@ def initialize_kaiming(model: nn.Module) -> None:
 
 
 class TrainStep:
-    """One step of training, taken with each call.
-
-    Args:
-        precision: of convolutions and matrix products, ``fp32`` or ``bf16``.
-        label_smoothing: share of each label that is spread over all classes.
-        compiled: compile the model; where that fails, the step is taken without.
-    """
+    """One step of training, taken with each call; where ``compiled`` fails, it is taken without."""
 
     def __init__(
         self,
@@ -90,9 +84,7 @@ class TrainStep:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Change the weights by one batch and return its logits (B, 10), which were computed before.
 
-        Args:
-            images: float32 (B, 3, 32, 32).
-            labels: int64 (B,).
+        Images are float32 (B, 3, 32, 32), labels int64 (B,).
         """
         if self.compiled is not None:
             try:

@@ -1,13 +1,10 @@
 """Fixtures that several layers use."""
 
+import logging
 import os
 import shutil
 import tarfile
 from hashlib import md5
-
-from datasets import cifar10
-from report import overview
-from tests.helpers.images import load_images
 
 os.environ.pop("CIFAR10_URL", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
@@ -15,16 +12,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from datasets import cifar10
+from report import overview
 from tests.helpers import internals, processes
 from tests.helpers.cli import execute
 from tests.helpers.fake_runs import fake_study
-from tests.helpers.images import write_image_folder
+from tests.helpers.images import load_images, write_image_folder
 from tests.helpers.official import python2_pickle
 from tests.helpers.paths import PROJECT
 
 torch.set_num_threads(1)
+
+# Modules whose tests don't run beside each other, or share what takes long to make: all on one worker.
+ON_ONE_WORKER = ("slow/test_browser.py", "slow/test_ray.py", "slow/test_theory.py", "unit/test_affine.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Every other test goes to the worker that is free. The mark xdist_group has no effect in pytest 9.2, xdist 3.8."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = nodeid.split("::")[0]
+            return module if module.endswith(ON_ONE_WORKER) else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +48,9 @@ def one_thread():
     """Undoes what a run in this process sets."""
     yield
     torch.set_num_threads(1)
+    log = logging.getLogger("ex1")
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +75,20 @@ def real():
 def small_synthetic(monkeypatch):
     """A synthetic set that is made and trained on in a moment."""
     internals.shrink_synthetic(200, 100, monkeypatch.setattr)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder of PNG images, two of each class for training and one for testing."""
+    draws = np.random.default_rng(1)
+    names = ["airplane", "Automobile", *cifar10.CLASSES[2:]]
+    for split, n in (("train", 2), ("test", 1)):
+        for name in names:
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(n):
+                image = Image.fromarray(draws.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                image.save(tmp_path / "images" / split / name / f"any name {9 - i}.PNG")
+    return tmp_path / "images"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Time contenders side by side and write a page of tables and figures: ``python -m experiments.benchmarks [SECTION…]``."""
+"""Time contenders side by side and write a page of tables and figures: ``python -m experiments.benchmarks``."""
 
 from __future__ import annotations
 
@@ -25,16 +25,13 @@ log = logging.getLogger("ex1")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
-    parser.add_argument("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
-    parser.add_argument(
-        "--classic",
-        default="results/reproduction",
-        metavar="DIR",
-        help="results of classic runs (default: %(default)s)",
-    )
-    parser.add_argument("--out", default="results/benchmarks/README.md", metavar="FILE", help="(default: %(default)s)")
+    add = parser.add_argument
+    add("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
+    add("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
+    add("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
+    classic = "results/reproduction"
+    add("--classic", default=classic, metavar="DIR", help="results of classic runs (default: %(default)s)")
+    add("--out", default="results/benchmarks/README.md", metavar="FILE", help="(default: %(default)s)")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
@@ -42,20 +39,19 @@ def main() -> None:
     console.set_up_logging()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    # The head of the page says with what, where and how it was measured.
     dataset = datasets.load(Config("Q1_1", dataset="cifar10", data_dir=options.data_dir))
     here = machine.describe(Machine(torch.device("cpu"), "fp32", torch.get_num_threads()))
-    blocks: list[Block] = [
-        Heading("Benchmarks", 1),
-        Text(
-            items=(
-                f"Command: {' '.join(['python -m experiments.benchmarks', *options.sections, f'--rounds {options.rounds}'])}",
-                f"{here['device_name']}, {os.cpu_count()} cores, {platform.system()}, "
-                f"PyTorch {torch.__version__}, {dataset.name}, commit {(here['git_commit'] or 'unknown')[:9]}",
-                "Every contender takes its turn in each round. A ratio is the median of the rounds' ratios; in "
-                "brackets, their lowest and highest.",
-            )
-        ),
-    ]
+    command = " ".join(["python -m experiments.benchmarks", *options.sections, f"--rounds {options.rounds}"])
+    processor = f"{here['device_name']}, {os.cpu_count()} cores, {platform.system()}, PyTorch {torch.__version__}"
+    commit = f"commit {(here['git_commit'] or 'unknown')[:9]}"
+    method = "Every contender takes its turn in each round. A ratio is the median of the rounds' ratios; in brackets, "
+    method += "their lowest and highest."
+    facts = (f"Command: {command}", f"{processor}, {dataset.name}, {commit}", method)
+    blocks: list[Block] = [Heading("Benchmarks", 1), Text(items=facts)]
+
+    # The page is written after each section, as the next may be stopped.
     out = Path(options.out)
     files.make_folder(out.parent)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +60,7 @@ def main() -> None:
         for name in options.sections or SECTIONS:
             log.info(f"{name} …")
             blocks += SECTIONS[name](bench)
-            files.write_file(out, to_markdown(blocks, out.parent))  # now, as the next may be stopped
+            files.write_file(out, to_markdown(blocks, out.parent))
     print(out.read_text(encoding="utf-8"))
 
 

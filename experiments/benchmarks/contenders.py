@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn, optim
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import data
@@ -39,25 +40,32 @@ def build(model: str) -> nn.Module:
     return models.build(model)
 
 
-# ---- ours -----------------------------------------------------------------------------------------------------------
+class Contender(Protocol):
+    """Takes so many steps when called, and returns the seconds that one of them took."""
+
+    name: str
+    threads: int
+
+    def __call__(self, count: int) -> float: ...
+
+
+# ---- ours ------------------------------------------------------------------------------------------------------------
 
 
 class ThisRepo:
-    """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks.
+    """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks."""
 
-    Args:
-        settings: that differ from the recipe's.
-    """
+    name = "ours"
 
-    def __init__(self, model_name: str, dataset: data.Dataset, recipe: str = "classic", **settings: object):
-        self.config = Config.from_given({"model_name": model_name, "recipe": recipe} | settings)
-        self.name = "ours"
+    def __init__(self, model_name: str, dataset: data.Dataset, **settings: object):
+        self.config = Config.from_given({"model_name": model_name, **settings})
         self.model = build(model_name)
         self.machine = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
         if self.config.init == "kaiming":
             initialize_kaiming(self.model)
         optimizer = make_optimizer(self.model, self.config)
         step = TrainStep(self.model, optimizer, self.machine.precision, self.config.label_smoothing)
+        self.threads = self.machine.threads
         self.state = EX1["TrainState"](step, self.machine.device)
         self.images = dataset.train
         self.epoch = 0
@@ -69,7 +77,7 @@ class ThisRepo:
 
     def __call__(self, count: int) -> float:
         loader = self.loader(count * self.config.batch_size)
-        torch.set_num_threads(self.machine.threads)
+        torch.set_num_threads(self.threads)
         self.epoch += 1
         self.state.metrics = metrics = EX1["RunningMetrics"]()
         with console.progress_bar("", len(loader)) as bar:
@@ -83,14 +91,14 @@ class ThisRepo:
 class NoDataLoop:
     """The same network, batch size and optimiser on one batch that is there already: the time without any data."""
 
+    name = "bare limit"
+
     def __init__(self, ours: ThisRepo):
-        self.name = "bare limit"
-        self.threads = ours.machine.threads
+        self.threads = ours.threads
         self.model = build(ours.config.model_name)
         self.optimizer = make_optimizer(self.model, ours.config)
         self.precision = ours.machine.precision
-        chunk, labels = next(iter(ours.loader(ours.config.batch_size).epoch(1)))
-        self.batch, self.labels = chunk, labels
+        self.batch, self.labels = next(iter(ours.loader(ours.config.batch_size).epoch(1)))
 
     def __call__(self, count: int) -> float:
         torch.set_num_threads(self.threads)
@@ -108,7 +116,7 @@ class NoDataLoop:
         return (time.perf_counter() - began) / count
 
 
-# ---- the textbook ---------------------------------------------------------------------------------------------------
+# ---- the textbook ----------------------------------------------------------------------------------------------------
 
 
 def write_batches(dataset: data.Dataset, root: Path) -> None:
@@ -129,12 +137,7 @@ class Cifar10(torchvision.datasets.CIFAR10):
         return True
 
     def _load_meta(self) -> None:
-        self.classes = []
-
-
-def classic_images(root: Path, train: bool = True) -> Cifar10:
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
-    return Cifar10(root, train=train, transform=transform)
+        self.classes: list[str] = []
 
 
 class Textbook:
@@ -143,8 +146,9 @@ class Textbook:
     def __init__(self, model: str, root: Path, num_workers: int, batch_size: int = 4):
         self.name = f"textbook loop, num_workers={num_workers}"
         self.threads = machine.cores()
-        self.trainset = classic_images(root)
-        self.trainloader = DataLoader(self.trainset, batch_size=batch_size, shuffle=True, num_workers=num_workers)
+        classic = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+        trainset: Dataset = Cifar10(root, transform=classic)
+        self.trainloader = DataLoader(trainset, batch_size=batch_size, shuffle=True, num_workers=num_workers)
         self.net = build(model).to(memory_format=torch.contiguous_format)
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = optim.SGD(self.net.parameters(), lr=0.001, momentum=0.9)
@@ -175,6 +179,7 @@ class Lightning:
         import lightning
 
         self.name = f"Lightning, num_workers={num_workers}"
+        # The same network and loader as the textbook's, in the shape that the Trainer takes.
         textbook = Textbook(model, root, num_workers)
         self.threads, self.loader = textbook.threads, textbook.trainloader
 

@@ -20,34 +20,45 @@ from statistics import fmean, median
 import models
 import utils
 from data import Dataset
-from experiments.benchmarks import contenders
-from experiments.benchmarks.contenders import Lightning, NoDataLoop, Textbook, ThisRepo
+from experiments.benchmarks.contenders import UNTIMED, Contender, Lightning, NoDataLoop, Textbook, ThisRepo
 from report import results
-from report.page import Block, Figure, Heading, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text
 from report.plots import COLOURS_PER_FIGURE
 from report.text import Cell, number_cell
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import RunnerError
 from runner.machine import PROJECT, count_macs
 
-SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))
-"""Model, batch size, and the steps of a turn."""
+SIZES = (("Q1_1", 4, 2048), ("Q1_1", 128, 128), ("Q1_19", 4, 256), ("Q1_19", 128, 16))  # model, batch, steps of a turn
+TEXTBOOK_STEPS = 300  # by which an epoch of the textbook loop is reckoned where whole ones would take too long
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a section works with."""
+
+    dataset: Dataset  # real images
+    data_dir: Path  # where they are
+    batches: Path  # a folder with the same images as torchvision reads them
+    rounds: int  # turns of each contender
+    out: Path  # the folder of the page, which figures are written to
+    classic: Path  # results of the classic recipe, whose best epochs the fast one has to reach
 
 
 def alternate(entries: Sequence[Callable[[int], float]], steps: int, rounds: int) -> list[list[float]]:
-    """The seconds of a step of each contender in each round, after one that does not count."""
+    """Measure the seconds of a step of each contender in each round, after a round that does not count."""
     times: list[list[float]] = [[] for _ in entries]
     for turn in range(rounds + 1):
-        for entry, own in zip(entries, times):
+        for entry, own_times in zip(entries, times):
             gc.collect()  # ends the workers of contenders before
-            seconds = entry(steps if turn else min(steps, contenders.UNTIMED))
+            seconds = entry(steps if turn else min(steps, UNTIMED))
             if turn:
-                own.append(seconds)
+                own_times.append(seconds)
     return times
 
 
 def ratios(times: Sequence[float], base: Sequence[float]) -> str:
-    """``times`` over ``base``, round by round: the median, and the lowest and highest."""
+    """Format ``times`` over ``base``, round by round: the median, and the lowest and highest."""
     each = [a / b for a, b in zip(times, base, strict=True)]
     return f"{median(each):.3f} ({min(each):.3f} … {max(each):.3f})"
 
@@ -56,73 +67,45 @@ def milliseconds(times: Sequence[float]) -> Cell:
     return number_cell(1e3 * median(times), 3)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What a section works with.
-
-    Attributes:
-        dataset: real images.
-        data_dir: where they are.
-        batches: a folder with the same images as torchvision reads them.
-        rounds: turns of each contender.
-        out: the folder of the page, which figures are written to.
-        classic: a folder of results of the classic recipe, whose best epochs the fast one has to reach.
-    """
-
-    dataset: Dataset
-    data_dir: Path
-    batches: Path
-    rounds: int
-    out: Path
-    classic: Path
-
-
 def overhead(bench: Bench) -> list[Block]:
-    """What our loop adds to the steps themselves."""
-    rows = []
+    """Measure what our loop adds to the steps themselves."""
+    rows: list[Row] = []
     for threads in (1, 0):
         for model, batch_size, steps in SIZES:
-            ours = [
-                ThisRepo(model, bench.dataset, batch_size=batch_size, shuffle=name, threads=threads)
-                for name in PUBLISHED_SHUFFLES
-            ]
-            if threads == 0 and ours[0].machine.threads == 1:
+            settings = {"batch_size": batch_size, "threads": threads}
+            ours = [ThisRepo(model, bench.dataset, shuffle=name, **settings) for name in PUBLISHED_SHUFFLES]
+            if threads == 0 and ours[0].threads == 1:
                 continue  # the same as above
             limit, *times = alternate([NoDataLoop(ours[0]), *ours], steps, bench.rounds)
             for name, own in zip(PUBLISHED_SHUFFLES, times):
-                facts = [model, str(batch_size), name, str(ours[0].machine.threads)]
+                facts = [model, str(batch_size), name, str(ours[0].threads)]
                 rows.append([*facts, milliseconds(limit), milliseconds(own), ratios(own, limit)])
+    about = (
+        "The bare limit is the same network, batch size, optimiser and number of threads on one batch that is there "
+    )
+    about += "already, so without any data."
     columns = ("model", "batch", "shuffle", "threads", "bare limit, ms/step", "ours, ms/step", "ours / limit")
-    return [
-        Heading("Overhead"),
-        Text(
-            "The bare limit is the same network, batch size, optimiser and number of threads on one batch that is "
-            "there already, so without any data."
-        ),
-        Table(columns, rows),
-    ]
+    return [Heading("Overhead"), Text(about), Table(columns, rows)]
 
 
 def classic(bench: Bench) -> list[Block]:
-    """The classic recipe against the textbook loop and Lightning."""
-    rows, notes = [], []
+    """Measure the classic recipe against the textbook loop and Lightning."""
+    rows: list[Row] = []
+    about = "Batches of 4; an epoch is its steps' median time, workers being started already."
     for model, steps in (("Q1_1", 2000), ("Q1_19", 400)):
-        entries = [ThisRepo(model, bench.dataset), Textbook(model, bench.batches, 2), Textbook(model, bench.batches, 0)]
+        entries: list[Contender] = [ThisRepo(model, bench.dataset)]
+        entries += [Textbook(model, bench.batches, workers) for workers in (2, 0)]
         try:
             entries.append(Lightning(model, bench.batches, 2))
         except ImportError:
-            notes = ["Lightning is not installed."]
+            about = f"{about.removesuffix(' Lightning is not installed.')} Lightning is not installed."
         times = alternate(entries, steps, bench.rounds)
         for entry, own in zip(entries, times):
             epoch = median(own) * len(bench.dataset.train) / 4
-            facts = [model, entry.name, str(entry.threads), milliseconds(own), number_cell(epoch, 1)]
-            rows.append([*facts, ratios(own, times[0])])
+            cells = milliseconds(own), number_cell(epoch, 1), ratios(own, times[0])
+            rows.append([model, entry.name, str(entry.threads), *cells])
     columns = ("model", "contender", "threads", "ms/step", "s/epoch", "time / ours")
-    return [
-        Heading("The classic recipe"),
-        Text(" ".join(["Batches of 4; an epoch is its steps' median time, workers being started already.", *notes])),
-        Table(columns, rows),
-    ]
+    return [Heading("The classic recipe"), Text(about), Table(columns, rows)]
 
 
 PEAK = """
@@ -132,6 +115,7 @@ def peak():
         return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM"))
 """
 
+# Writes the seconds to the first step of a run, or the memory of a whole one, to standard error.
 PROBE = f"""{PEAK}
 import os, sys, time
 import torch
@@ -150,67 +134,58 @@ os.write(2, str(peak() - bare).encode())
 
 
 def seconds(*command: str) -> float:
-    """The seconds that a command of Python's takes, as a whole."""
+    """Measure the seconds that a command of Python's takes, as a whole."""
     began = time.perf_counter()
     subprocess.run([sys.executable, *command], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
+def probe(bench: Bench, what: str, *options: str) -> float:
+    """Run ``PROBE`` for what it measures, ``start`` or ``memory``, of a run of Q1_1."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", PROBE, what, "--model-name", "Q1_1", "--results-dir", folder, "--quiet"]
+        command += ["--data-dir", str(bench.data_dir.resolve()), *options]
+        return float(subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stderr)
+
+
 def start(bench: Bench) -> list[Block]:
-    """How long a command takes to begin, and how much memory a run takes."""
-
-    def probe(what: str, *options: str) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", PROBE, what, "--model-name", "Q1_1", "--results-dir", folder, "--quiet"]
-            command += ["--data-dir", str(bench.data_dir.resolve()), *options]
-            done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
-        return float(done.stderr)
-
-    entries = {
+    """Measure how long a command takes to begin, and how much memory a run takes."""
+    entries: dict[str, Callable[[], float]] = {
         "python ex1.py -h": lambda: seconds("ex1.py", "-h"),
         "python ex1.py --list-models": lambda: seconds("ex1.py", "--list-models"),
         "python -c 'import torch'": lambda: seconds("-c", "import torch"),
-        "the first step of Q1_1, after import torch": lambda: probe("start"),
+        "the first step of Q1_1, after import torch": lambda: probe(bench, "start"),
     }
     measured: dict[str, list[float]] = {what: [] for what in entries}
     for _ in range(bench.rounds):
         for what, entry in entries.items():
             measured[what].append(entry())
-    rows = [
+    rows: list[Row] = [
         [what, number_cell(median(times), 2), f"{min(times):.2f} … {max(times):.2f}"]
         for what, times in measured.items()
     ]
-    memory = []
+    memory: list[Row] = []
     for options in ("--shuffle none", "--shuffle fixed", "--shuffle per-image", "--val holdout", "--recipe fast"):
-        peak = probe("memory", *options.split(), "--epochs", "1", "--batch-size", "128")
+        peak = probe(bench, "memory", *options.split(), "--epochs", "1", "--batch-size", "128")
         memory.append([options, number_cell(peak, 0)])
-    return [
-        Heading("Start"),
-        Table(("what", "median, s", "spread, s"), rows),
-        Heading("Memory"),
-        Text("The peak of a whole run of Q1_1, beyond that of Python with torch imported; batches of 128, one epoch."),
-        Table(("options", "MB"), memory),
-    ]
-
-
-TEXTBOOK_STEPS = 300
-"""Steps by which the textbook loop's time for an epoch is measured where it would take too long to train whole ones."""
+    about = "The peak of a whole run of Q1_1, beyond that of Python with torch imported; batches of 128, one epoch."
+    table = Table(("what", "median, s", "spread, s"), rows)
+    return [Heading("Start"), table, Heading("Memory"), Text(about), Table(("options", "MB"), memory)]
 
 
 def textbook_epoch(bench: Bench, model: str, workers: int) -> float:
-    """Seconds of an epoch of the textbook loop, without its validation, from some of its steps."""
+    """Reckon the seconds of an epoch of the textbook loop, without its validation, from some of its steps."""
     gc.collect()  # ends the workers of contenders before
     return Textbook(model, bench.batches, workers)(TEXTBOOK_STEPS) * len(bench.dataset.train) / 4
 
 
-def run(bench: Bench, folder: Path, *options: str) -> float:
-    """Has ``ex1.py`` train what ``options`` say, as a user would; returns the seconds of the whole command."""
-    places = ("--results-dir", str(folder), "--data-dir", str(bench.data_dir.resolve()))
-    return seconds("ex1.py", *options, "--quiet", *places)
+def run(bench: Bench, folder: str, *options: str) -> float:
+    """Have ``ex1.py`` train what ``options`` say, as a user would; return the seconds of the whole command."""
+    return seconds("ex1.py", *options, "--quiet", "--results-dir", folder, "--data-dir", str(bench.data_dir.resolve()))
 
 
 def batch(bench: Bench) -> list[Block]:
-    """All models, an epoch each: a batch of ours against the textbook loop, one model after another."""
+    """Measure all models, an epoch each: a sweep of ours against the textbook loop, one model after another."""
     names = [model.name for model in models.TABLE]
 
     def one_after_another() -> dict[int, float]:
@@ -218,38 +193,43 @@ def batch(bench: Bench) -> list[Block]:
 
     before = one_after_another()
     with tempfile.TemporaryDirectory() as folder:
-        ours = run(bench, Path(folder), "--model-name", "all", "--epochs", "1")
+        ours = run(bench, folder, "--model-name", "all", "--epochs", "1")
     after = one_after_another()
-    rows = [["./run_all.sh --epochs 1, whole", number_cell(ours, 0), "1.000"]]
+    rows: list[Row] = [["./run_all.sh --epochs 1, whole", number_cell(ours, 0), "1.000"]]
     for workers in before:
         both = before[workers], after[workers]
         what = f"textbook loop, num_workers={workers}, training alone"
         rows.append([what, number_cell(fmean(both), 0), ratios(both, (ours, ours))])
-    return [
-        Heading("A batch of runs"),
-        Text(
-            f"All {len(names)} models, one epoch of the classic recipe each. Ours is the whole command: start,"
-            " training, validation, figures and the report. The textbook loop's time is that of its steps alone, "
-            f"{TEXTBOOK_STEPS} of each model before and as many after, for as many as an epoch has."
-        ),
-        Table(("what", "s", "time / ours"), rows),
-    ]
+    about = (
+        f"All {len(names)} models, one epoch of the classic recipe each. Ours is the whole command: start, training, "
+        "validation, figures and the report. The textbook loop's time is that of its steps alone, "
+        f"{TEXTBOOK_STEPS} of each model before and as many after, for as many as an epoch has."
+    )
+    return [Heading("A sweep"), Text(about), Table(("what", "s", "time / ours"), rows)]
+
+
+FAST_COLUMNS = (
+    "model", "classic: its best epoch", "fast: last epoch, 3 seeds", "reached by", "textbook loop to that epoch, s",
+    "fast to it, s", "fast, whole command, s", "textbook / fast",
+)  # fmt: skip
 
 
 def fast(bench: Bench) -> list[Block]:
-    """The fast recipe's time to the accuracy of the classic one's best epoch.
+    """Measure the fast recipe's time to the accuracy of the classic one's best epoch.
 
-    Raises:
-        RunnerError: most of the runs to compare with are not classic.
+    Raises RunnerError if most of the runs to compare with are not classic.
     """
-    study = results.read(bench.classic / bench.dataset.slug)
+    study = results.read_study(bench.classic / bench.dataset.slug)
     if not study.is_classic:
         raise RunnerError(f"most runs in {bench.classic} are not of the classic recipe")
-    rows = []
+    rows: list[Row] = []
     for model in ("Q1_1", "Q1_11", "Q1_19"):
+        # What is to be reached: the mean over the seeds of each run's best epoch.
         group = study.groups[model, "none"]
-        tops = [max(run.history, key=lambda row: row["val_accuracy"]) for run in group.runs.values()]
+        tops = [max(one.history, key=lambda row: row["val_accuracy"]) for one in group.runs.values()]
         best, epochs = (fmean(top[column] for top in tops) for column in ("val_accuracy", "epoch"))
+
+        # Each seed's fast run, whole, after as many epochs of the textbook loop.
         loops: dict[int, list[float]] = {2: [], 0: []}
         trained, commands, reached, last = [], [], [], []
         for seed in range(3):
@@ -257,52 +237,34 @@ def fast(bench: Bench) -> list[Block]:
                 times.append(epochs * textbook_epoch(bench, model, workers))
             with tempfile.TemporaryDirectory() as folder:
                 options = ("--model-name", model, "--recipe", "fast", "--seed", str(seed))
-                commands.append(run(bench, Path(folder), *options))
-                history = results.read_run(next(Path(folder).glob(f"*/{model}/*"))).history
+                commands.append(run(bench, folder, *options))
+                history = results.read_run(next(Path(folder).glob(f"*/{model}/*/config.json")).parent).history
             reached.append(next((row["epoch"] for row in history if row["val_accuracy"] >= best), math.inf))
             trained.append(sum(row["seconds"] for row in history if row["epoch"] <= reached[-1]))
             last.append(history[-1]["val_accuracy"])
+
+        facts = [model, f"{best:.1f} % after {epochs:.1f} of {group.epochs} (n = {len(tops)})"]
+        facts += [f"{fmean(last):.1f} % ({min(last):.1f} … {max(last):.1f})"]
+        facts += [f"{sum(map(math.isfinite, reached))} of 3"]
+        spent = number_cell(median(trained), 1), number_cell(median(commands), 1)
         for workers, times in loops.items():
-            rows.append(
-                [
-                    model,
-                    f"{best:.1f} % after {epochs:.1f} of {group.epochs} (n = {len(tops)})",
-                    f"{fmean(last):.1f} % ({min(last):.1f} … {max(last):.1f})",
-                    f"{sum(map(math.isfinite, reached))} of 3",
-                    f"num_workers={workers}: {median(times):.0f}",
-                    number_cell(median(trained), 1),
-                    number_cell(median(commands), 1),
-                    ratios(times, trained),
-                ]
-            )
-    columns = (
-        "model",
-        "classic: its best epoch",
-        "fast: last epoch, 3 seeds",
-        "reached by",
-        "textbook loop to that epoch, s",
-        "fast to it, s",
-        "fast, whole command, s",
-        "textbook / fast",
+            rows.append([*facts, f"num_workers={workers}: {median(times):.0f}", *spent, ratios(times, trained)])
+    about = (
+        "Time to the mean accuracy of the best epochs of classic runs with seeds 0, 1 and 2, on the test images; "
+        "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
+        "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
     )
-    return [
-        Heading("The fast recipe"),
-        Text(
-            "Time to the mean accuracy of the best epochs of classic runs with seeds 0, 1 and 2, on the test images; "
-            "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
-            "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
-        ),
-        Table(columns, rows),
-    ]
+    return [Heading("The fast recipe"), Text(about), Table(FAST_COLUMNS, rows)]
 
 
 def growth(bench: Bench) -> list[Block]:
-    """How the time of an epoch grows with images and with the network."""
-    counts = (1_000, 5_000, 20_000, 50_000)
-    rounds = max(3, bench.rounds // 2)
+    """Measure how the time of an epoch grows with images and with the network."""
+    # Images: the time for one should not depend on how many there are.
+    counts, rounds = (1_000, 5_000, 20_000, 50_000), max(3, bench.rounds // 2)
     ours = ThisRepo("Q1_1", bench.dataset, threads=1)
-    times = alternate([lambda steps, count=count: ours(count // 4) for count in counts], 1, rounds)
-    rows = [
+    entries = [lambda steps, count=count: ours(count // 4) for count in counts]
+    times = alternate(entries, 1, rounds)
+    rows: list[Row] = [
         [f"{count:,}", number_cell(median(own) * count / 4, 2), ratios(own, times[-1])]
         for count, own in zip(counts, times)
     ]
@@ -311,38 +273,34 @@ def growth(bench: Bench) -> list[Block]:
         Text("Q1_1, batches of 4, one thread: an epoch of so many images, and its time for an image."),
         Table(("images", "s/epoch", "time for an image / that with 50,000"), rows),
     ]
+
+    # Networks: each beside the bare limit.
     for batch_size in (4, 128):
-        entries, compared = [], []
-        for model in models.TABLE:
-            own = ThisRepo(model.name, bench.dataset, threads=1, batch_size=batch_size)
-            limit, macs = NoDataLoop(own), count_macs(own.model)
-            steps = max(8, round(8e9 / (macs * batch_size + 30e6)))
-            limits, owns = alternate([limit, own], steps, rounds)
-            epoch = len(bench.dataset.train) / batch_size
-            times = median(owns) * epoch, median(limits) * epoch
-            entries.append((macs, *times))
-            cells = number_cell(macs / 1e6, 2), *(number_cell(value, 1) for value in times)
-            compared.append([model.name, *cells, ratios(owns, limits)])
-        figure = bench.out / f"growth_batch_{batch_size}.png"
-        plot_growth(figure, entries, batch_size)
+        points, rows = [], []
+        for spec in models.TABLE:
+            own = ThisRepo(spec.name, bench.dataset, threads=1, batch_size=batch_size)
+            macs = count_macs(own.model)
+            limits, owns = alternate([NoDataLoop(own), own], max(8, round(8e9 / (macs * batch_size + 30e6))), rounds)
+            steps = len(bench.dataset.train) / batch_size
+            points.append((macs, median(owns) * steps, median(limits) * steps))
+            cells = number_cell(macs / 1e6, 2), *(number_cell(value, 1) for value in points[-1][1:])
+            rows.append([spec.name, *cells, ratios(owns, limits)])
+        path = bench.out / f"growth_batch_{batch_size}.png"
+        plot_growth(path, points, batch_size)
         columns = ("model", "million MACs", "ours, s/epoch", "bare limit, s/epoch", "ours / limit")
-        blocks += [
-            Text(f"All models, batches of {batch_size}, one thread:"),
-            Table(columns, compared),
-            Figure(figure, f"Seconds per epoch against multiply-accumulates, batches of {batch_size}"),
-        ]
+        figure = Figure(path, f"Seconds per epoch against multiply-accumulates, batches of {batch_size}")
+        blocks += [Text(f"All models, batches of {batch_size}, one thread:"), Table(columns, rows), figure]
     return blocks
 
 
-def plot_growth(path: Path, entries: Sequence[tuple[int, float, float]], batch_size: int) -> None:
-    """Seconds per epoch against multiply-accumulates, both logarithmic, with the bare limit's line.
+def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_size: int) -> None:
+    """Plot seconds per epoch against multiply-accumulates, with the bare limit's line; axes are logarithmic.
 
-    Args:
-        entries: multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
+    ``points``: multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
     """
     figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")
     axes = figure.subplots()
-    macs, ours, limits = zip(*sorted(entries))
+    macs, ours, limits = zip(*sorted(points))
     millions = [value / 1e6 for value in macs]
     axes.plot(millions, limits, color=utils.VERMILION, lw=1.2, label="bare limit, without data")
     axes.plot(millions, ours, "o", color=utils.BLUE, label="ours")
@@ -352,4 +310,6 @@ def plot_growth(path: Path, entries: Sequence[tuple[int, float, float]], batch_s
     utils.save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
-SECTIONS = {"overhead": overhead, "classic": classic, "start": start, "batch": batch, "fast": fast, "growth": growth}
+SECTIONS: dict[str, Callable[[Bench], list[Block]]] = {
+    section.__name__: section for section in (overhead, classic, start, batch, fast, growth)
+}

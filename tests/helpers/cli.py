@@ -10,8 +10,12 @@ from tests.helpers.paths import PROJECT
 
 
 def execute(arguments):
-    """Does what a command line asks for, in this process, and returns the exit code."""
-    return ex1.main(cli.parse([str(argument) for argument in arguments]))
+    """Does what a command line asks for, in this process, and returns the exit code, also that of a usage mistake."""
+    try:
+        parsed = cli.parse([str(argument) for argument in arguments])
+    except SystemExit as stopped:
+        return stopped.code
+    return ex1.main(parsed)
 
 
 def start(arguments):

@@ -19,7 +19,7 @@ def outcome(folder, name="last.pt"):
     return {
         "weights": saved["model"],
         "momentum": [state["momentum_buffer"] for state in saved["optimizer"]["state"].values()],
-        "random": saved["random"],
+        "random": saved["rng"],
         "epochs": [{key: value for key, value in row.items() if key not in TIMES} for row in saved["history"]],
         "history": history,
         "metrics": (folder / "metrics.json").read_text(),

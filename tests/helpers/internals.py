@@ -6,6 +6,7 @@ from PIL import Image
 
 import models
 from datasets import synthetic
+from runner import checkpoint, files
 
 
 def blank_png():
@@ -34,6 +35,12 @@ def shrink_synthetic(train, test, setattr=setattr):
 
 def make_synthetic_with(make_images, setattr=setattr):
     setattr(synthetic, "make_images", make_images)
+
+
+def write_files_with(write_file, setattr=setattr):
+    """Has every file of a run written by ``write_file``."""
+    setattr(files, "write_file", write_file)
+    setattr(checkpoint, "write_file", write_file)
 
 
 def copy_registry(setattr=setattr):

@@ -8,9 +8,9 @@ import time
 
 import torch
 
-import ex1
-from runner import cli, signals
+from runner import signals
 from tests.helpers import internals
+from tests.helpers.cli import execute
 
 # Its server has imported torch once and is forked for every process, which saves seconds each time.
 PROCESSES = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
@@ -27,7 +27,7 @@ def run_command(argv, log, images, before):
     signals.stop_at_once_on_signals()
     if before:
         before()
-    os._exit(ex1.main(cli.parse(argv)))
+    os._exit(execute(argv))
 
 
 class Place:

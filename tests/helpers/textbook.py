@@ -6,10 +6,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-import ex1
 from data import TRAIN, Loader
 from runner.config import Config
 from runner.step import TrainStep, make_optimizer
+from tests.helpers.training import train_epoch
 
 
 def textbook_losses(network, images, order, batch_size, epochs):
@@ -45,7 +45,7 @@ def our_losses(network, images, order, batch_size, epochs):
     hook = network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach().clone()))
     for epoch in range(1, epochs + 1):
         logits.clear()
-        means.append(ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(epoch), batch_size).loss)
+        means.append(train_epoch(TrainStep(network, optimizer), loader, epoch, batch_size).loss)
         targets = images.labels[order(epoch)].split(batch_size)
         losses += [F.cross_entropy(output, target).item() for output, target in zip(logits, targets, strict=True)]
     hook.remove()

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import datasets
 import ex1
-import utils
-from runner import checkpoint, cli, files
+from runner import checkpoint, files
+from tests.helpers import internals
+from tests.helpers.cli import execute
 from tests.helpers.compare import outcome, same
 from tests.helpers.processes import flip
 
@@ -58,7 +60,7 @@ def test_unwritable_file_stops_run_with_one_line(ex1_main, tmp_path, capsys, mon
             raise OSError(28, "can't be written: No space left on device", str(path))
         write(path, *args)
 
-    monkeypatch.setattr(utils, "write_file", failing)
+    internals.write_files_with(failing, monkeypatch.setattr)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 1
     line = only_line(capsys.readouterr().err)
     assert f"{name}: can't be written: No space left on device" in line
@@ -86,7 +88,7 @@ def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, cap
 @pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
 def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
     command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
-    assert ex1.main(cli.parse(command)) == 1
+    assert execute(command) == 1
     assert results in only_line(capsys.readouterr().err)
 
 
@@ -174,7 +176,7 @@ def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     def fail(*args):
         raise KeyError("something unforeseen")
 
-    monkeypatch.setattr(ex1, "load_data", fail)
+    monkeypatch.setattr(ex1, "load_dataset", fail)
     assert ex1_main("--model-name", "Q1_1") == 1
     line = only_line(capsys.readouterr().err)
     assert line.endswith("KeyError: 'something unforeseen'; --debug shows where in the code it came from")
@@ -194,8 +196,8 @@ def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     ],
 )
 def test_impossible_settings_are_refused_before_reading_images(tiny_official, capsys, monkeypatch, arguments, reason):
-    monkeypatch.setattr(sources, "load", lambda *args: pytest.fail("read the images"))
+    monkeypatch.setattr(datasets, "_load_cifar10", lambda *args: pytest.fail("read the images"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     place = ["--data-dir", str(tiny_official[0])]
-    assert ex1.main(cli.parse(["--model-name", "Q1_1", *arguments.split(), *place])) == 2
+    assert execute(["--model-name", "Q1_1", *arguments.split(), *place]) == 2
     assert reason in only_line(capsys.readouterr().err)

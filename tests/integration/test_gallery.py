@@ -24,7 +24,7 @@ def gallery_of(root, notes=()):
     return to_markdown(blocks, study.folder) if blocks else ""
 
 
-def test_gallery_is_left_out_where_nothing_is_to_show(tmp_path):
+def test_no_page_where_nothing_is_to_show(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     assert gallery_of(tmp_path) == ""
     overview.write(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import checkpoint, cli, config, resume
+from runner import checkpoint, config, resume
 from tests.helpers import internals
 from tests.helpers.compare import assert_same_outcome, outcome, same
 from tests.helpers.processes import Evil, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
@@ -31,7 +31,7 @@ def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
     assert said.splitlines()[-1].startswith("ex1.py: stopped in epoch 2 of 3, after 131 steps; to go on: ")
     assert said.splitlines()[-1].endswith(f" --resume {folder}")
     saved = checkpoint.load(folder)
-    assert (len(saved["history"]), saved["tally"]["steps"]) == (1, 131)
+    assert (len(saved["history"]), saved["metrics"]["steps"]) == (1, 131)
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
     resumed = json.loads((folder / "config.json").read_text())["resumed"]
@@ -323,7 +323,7 @@ def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
     own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
     checkpoint.save(folder / "last.pt", saved | {"config": settings})
-    saved = resume.saved_config(folder, checkpoint.load(folder), cli.Arguments("evaluate", {}))
+    saved = resume.saved_config(folder, checkpoint.load(folder), {})
     assert saved.data_url == saved.model_file == ""
     assert here.run("--evaluate", str(folder)) == 0
     assert not (tmp_path / "it ran").exists()
@@ -332,5 +332,5 @@ def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
 def test_checkpoint_is_loadable_by_anyone(stopped_run):
     _, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
-    assert set(saved) == set(checkpoint.CONTENT)
+    assert set(saved) == {*checkpoint.CONTENT, "version"}
     assert Path(folder).name == config.Config(**saved["config"]).run_name

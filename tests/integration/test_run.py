@@ -13,10 +13,10 @@ import data
 import ex1
 import models
 import utils
-from datasets import cifar10
-from runner import checkpoint, cli, config
+from datasets import cifar10, download
+from runner import checkpoint, config
 from tests.helpers import internals, reference
-from tests.helpers.cli import accuracies, run_folder
+from tests.helpers.cli import accuracies, execute, run_folder
 from tests.helpers.compare import same, weights
 
 FILES = {
@@ -323,9 +323,9 @@ def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys,
 def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
     place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
-    assert ex1.main(cli.parse(["--model-name", "Q1_1", "--dataset", "cifar10", *place])) == 1
+    assert execute(["--model-name", "Q1_1", "--dataset", "cifar10", *place]) == 1
     assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err
-    assert ex1.main(cli.parse(["--model-name", "Q1_1", *place])) == 0
+    assert execute(["--model-name", "Q1_1", *place]) == 0
     err = capsys.readouterr().err
     assert "could not be downloaded" in err
     assert "THIS IS NOT CIFAR-10" in err
@@ -336,7 +336,7 @@ def test_damaged_source_of_images_stops_the_run(tmp_path, capsys):
     (tmp_path / "data" / cifar10.BATCH_FOLDER).mkdir(parents=True)
     (tmp_path / "data" / cifar10.BATCH_FOLDER / "data_batch_1").write_bytes(b"x")
     place = ["--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(cli.parse(["--model-name", "Q1_1", *place])) == 1
+    assert execute(["--model-name", "Q1_1", *place]) == 1
     assert "data_batch_1 is damaged" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
@@ -367,9 +367,9 @@ def test_evaluate_asks_for_the_folder_of_images(ex1_main, tmp_path, capsys, monk
             (tmp_path / "images" / split / name).mkdir(parents=True)
             Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / name / "a.png")
     place = ["--data-dir", str(tmp_path / "images"), "--results-dir", str(tmp_path / "results")]
-    assert ex1.main(cli.parse(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place])) == 0
+    assert execute(["--model-name", "Q1_1", "--epochs", "1", "--dataset", "cifar10", *place]) == 0
     (tmp_path / "images").rename(tmp_path / "moved")
-    monkeypatch.setattr(sources, "download", lambda *args: pytest.fail("tried to download"))
+    monkeypatch.setattr(download, "download", lambda *args: pytest.fail("tried to download"))
     folder = str(run_folder(tmp_path))
     capsys.readouterr()
     assert ex1_main("--evaluate", folder) == 1

@@ -9,8 +9,7 @@ import pytest
 from report import overview
 from tests.helpers.fake_runs import fake_study
 
-# One worker draws the figures and starts Chromium, once.
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.figures]
+pytestmark = pytest.mark.figures
 
 
 @pytest.fixture(scope="module")

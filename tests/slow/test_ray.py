@@ -14,8 +14,6 @@ from tests.helpers.cli import execute, start
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.waiting import WaitingModels
 
-pytestmark = pytest.mark.xdist_group("ray")  # a cluster at a time
-
 
 @pytest.fixture
 def two_nodes(monkeypatch):

@@ -3,7 +3,6 @@
 import math
 from functools import cache
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
@@ -14,8 +13,6 @@ from models import ModelSpec, Net
 from runner import rng
 from tests.helpers import reference
 from tests.helpers.theory import p_value, reorder_map
-
-pytestmark = pytest.mark.xdist_group("theory")  # they share the networks that are trained
 
 SMALL = ModelSpec("Small", "P 4k5 P", "16", None)
 

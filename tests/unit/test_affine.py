@@ -43,7 +43,6 @@ def red_for_the_first():
     return Affine(weight, torch.arange(10, dtype=torch.float64))
 
 
-@pytest.mark.xdist_group("collapsed")
 @pytest.mark.parametrize("name", ["Q2_1", "Q2_2"])
 def test_network_of_question_2_is_its_matrix(collapsed, name):
     network, matrix = collapsed[name]
@@ -55,7 +54,6 @@ def test_network_of_question_2_is_its_matrix(collapsed, name):
     assert 1e-9 < affine.check(name, network, matrix, images()) < 1e-5
 
 
-@pytest.mark.xdist_group("collapsed")
 def test_matrix_is_the_jacobian(collapsed):
     network, matrix = collapsed["Q2_1"]
     exact = copy.deepcopy(network).double()

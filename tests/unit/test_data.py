@@ -253,24 +253,24 @@ def as_set(part):
 
 
 def test_holdout_is_balanced_apart_and_same_for_fractions():
-    whole, held_out = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100))
-    part, again = data.select(make_dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
+    whole, held_out, test = data.split(make_dataset(), Config("Q1_1", val="holdout", holdout=100))
+    part, again, _ = data.split(make_dataset(), Config("Q1_1", val="holdout", holdout=100, train_fraction=0.3, seed=4))
     assert held_out.labels.bincount().tolist() == [10] * 10
     assert torch.equal(held_out.pixels, again.pixels)
-    assert not as_set(held_out) & as_set(whole.train)
-    assert len(as_set(held_out) | as_set(whole.train)) == 1000
-    assert as_set(part.train) < as_set(whole.train)
-    assert len(whole.test) == 200
+    assert not as_set(held_out) & as_set(whole)
+    assert len(as_set(held_out) | as_set(whole)) == 1000
+    assert as_set(part) < as_set(whole)
+    assert len(test) == 200
 
 
 def test_fraction_and_limit_keep_the_classes_balanced():
-    part, held_out = data.select(make_dataset(), Config("Q1_1", train_fraction=0.25))
-    assert part.train.labels.bincount().tolist() == [25] * 10
-    assert len(part.test) == 200
-    assert held_out is None
-    part, _ = data.select(make_dataset(), Config("Q1_1", limit=33))
-    assert set(part.train.labels.bincount().tolist()) == {3, 4}
-    assert len(part.train) == len(part.test) == 33
+    train, val, test = data.split(make_dataset(), Config("Q1_1", train_fraction=0.25))
+    assert train.labels.bincount().tolist() == [25] * 10
+    assert len(test) == 200
+    assert val is test
+    train, _, test = data.split(make_dataset(), Config("Q1_1", limit=33))
+    assert set(train.labels.bincount().tolist()) == {3, 4}
+    assert len(train) == len(test) == 33
 
 
 @pytest.mark.parametrize(
@@ -279,4 +279,4 @@ def test_fraction_and_limit_keep_the_classes_balanced():
 )
 def test_too_few_training_images_are_refused(settings):
     with pytest.raises(UsageError, match="training images"):
-        data.select(make_dataset(), Config("Q1_1", **settings))
+        data.split(make_dataset(), Config("Q1_1", **settings))

@@ -1,6 +1,6 @@
-from runner import errors
-
 """Errors, as they are told."""
+
+from runner import errors
 
 
 def test_one_line_has_no_breaks_and_no_escapes():

@@ -12,20 +12,6 @@ from runner.errors import DataError
 from tests.helpers.images import load_images
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder of PNG images, two of each class for training and one for testing."""
-    draws = np.random.default_rng(1)
-    names = ["airplane", "Automobile", *cifar10.CLASSES[2:]]
-    for split, n in (("train", 2), ("test", 1)):
-        for name in names:
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for i in range(n):
-                image = Image.fromarray(draws.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-                image.save(tmp_path / "images" / split / name / f"any name {9 - i}.PNG")
-    return tmp_path / "images"
-
-
 def test_image_folder_is_read_in_official_order_of_classes(folder):
     (folder / "train" / "cat" / "notes.txt").write_text("not an image")
     (folder / "train" / ".hidden").mkdir()

@@ -14,6 +14,7 @@ import models
 import utils
 from models import OWN, ModelSpec, Net, count_parameters
 from runner import machine
+from runner.errors import UsageError
 from tests.helpers.paths import PROJECT
 
 PARAMETERS = {
@@ -161,7 +162,7 @@ def test_listing_shows_count_structure_and_reason():
 
 def test_row_with_a_wrong_count_is_refused(registry):
     registry["q1_1"] = replace(models.find("Q1_1"), parameters=62_007)
-    with pytest.raises(ValueError, match=r"62,006 parameters, its row says 62,007"):
+    with pytest.raises(UsageError, match=r"62,006 parameters, its row says 62,007"):
         models.build("Q1_1")
 
 
@@ -202,7 +203,7 @@ def test_own_modules_that_do_not_work_say_why(registry):
         ("Broken", "RuntimeError"),
         ("Greedy", "TypeError"),
     ):
-        with pytest.raises(ValueError, match=f"{name} .*{reason}"):
+        with pytest.raises(UsageError, match=f"{name} .*{reason}"):
             models.build(name)
     with pytest.raises(ValueError, match=r'@register\("Name"\)'):
         models.register(nn.Linear)
@@ -248,9 +249,9 @@ def test_summary_falls_back_where_torchsummary_fails():
 )
 def test_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, reason):
     (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(UsageError, match=reason):
         models.load_file(tmp_path / "mine.py")
-    with pytest.raises(ValueError, match="ends in .py"):
+    with pytest.raises(UsageError, match="ends in .py"):
         models.load_file(tmp_path / "README.md")
 
 

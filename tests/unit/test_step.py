@@ -6,17 +6,18 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from steps import GraphedStep
 from torch import nn
 
 import data
 import ex1
 import models
 from data import TRAIN, Images, Loader
+from experiments import sweep
 from runner import cli, machine
 from runner.config import Config
 from runner.step import TrainStep, initialize_kaiming, learning_rate, make_optimizer
-from tests.helpers.images import make_images
+from tests.helpers.images import listening, make_images
+from tests.helpers.training import train_epoch
 
 
 def batch(n, seed=0):
@@ -96,13 +97,13 @@ def test_optimizer_is_not_fused_for_strided_weights():
 
 
 def test_label_smoothing_changes_gradient_and_not_shown_loss():
-    tallies, changed = [], []
+    metrics, changed = [], []
     for smoothing in (0.0, 0.5):
         network = build()
         step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e-3), label_smoothing=smoothing)
-        tallies.append(ex1.train_epoch(step, Loader(make_images(20), TRAIN, 20).epoch(1), 20))
+        metrics.append(train_epoch(step, Loader(make_images(20), TRAIN, 20), batch_size=20))
         changed.append(weights(network) - weights(build()))
-    assert tallies[0].loss == tallies[1].loss
+    assert metrics[0].loss == metrics[1].loss
     assert not torch.allclose(changed[0], changed[1], rtol=1e-2)
 
 
@@ -171,27 +172,28 @@ def test_device_losses_are_read_once_an_epoch(monkeypatch):
     class OnCuda(torch.Tensor):
         device = property(lambda self: torch.device("cuda"))
 
+    class CudaLoader(Loader):
+        def epoch(self, *which, **part):
+            return ((pixels, labels.as_subclass(OnCuda)) for pixels, labels in super().epoch(*which, **part))
+
     reads = []
-    add_up = ex1.add_up
-    monkeypatch.setattr(ex1, "add_up", lambda *args: (reads.append(len(args[1])), add_up(*args))[1])
-    tallies = []
-    for kind in (torch.Tensor, OnCuda):
+    add_losses = ex1.add_losses
+    monkeypatch.setattr(ex1, "add_losses", lambda *args: (reads.append(len(args[1])), add_losses(*args))[1])
+    metrics = []
+    for kind in (Loader, CudaLoader):
         network = build()
-        chunks = [
-            (pixels.clone(), labels.as_subclass(kind))
-            for pixels, labels in Loader(make_images(2100), TRAIN, 100).epoch(1)
-        ]
-        tallies.append(ex1.train_epoch(TrainStep(network, torch.optim.SGD(network.parameters(), lr=0.01)), chunks, 100))
-    assert reads == [1, 1, 1, 0, 3]
-    assert tallies[0].loss == pytest.approx(tallies[1].loss, rel=1e-6)
-    assert (tallies[0].right, tallies[0].images, tallies[0].steps) == (tallies[1].right, 2100, 21)
+        step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=0.01))
+        metrics.append(train_epoch(step, kind(make_images(2100), TRAIN, 100), batch_size=100))
+    assert reads == [1, 1, 1, 3]
+    assert metrics[0].loss == pytest.approx(metrics[1].loss, rel=1e-6)
+    assert (metrics[0].correct, metrics[0].images, metrics[0].steps) == (metrics[1].correct, 2100, 21)
 
 
 # ---- threads and precision ----
 
 
 def test_threads_follow_the_work_of_a_step_and_the_cores(monkeypatch):
-    monkeypatch.setattr(steps, "cores", lambda: 8)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
     macs = {name: machine.count_macs(build(name)) for name in ("Q1_1", "Q1_19")}
     assert machine.threads_that_pay(macs["Q1_1"], 4) == 1
     assert machine.threads_that_pay(macs["Q1_19"], 4) == 7
@@ -200,18 +202,21 @@ def test_threads_follow_the_work_of_a_step_and_the_cores(monkeypatch):
 
 
 def test_threads_are_picked_by_a_run_and_one_in_a_batch(monkeypatch):
-
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
-    monkeypatch.setattr(steps, "cores", lambda: 3)
-    network, cpu = build("Q1_19"), torch.device("cpu")
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    macs, cpu = machine.count_macs(build("Q1_19")), torch.device("cpu")
+
+    def configs(arguments):
+        return [Config.from_given(run) for run in cli.parse(["--model-name", *arguments.split()]).runs(["Q1_19"])]
+
     for arguments in ("Q1_19", "Q1_19 --threads 2"):
-        config = cli.parse(["--model-name", *arguments.split()]).config()
-        machine.set_up(config, network, cpu, None)
+        [config] = configs(arguments)
+        machine.set_up(config, macs, cpu)
     for threads in (2, 5, -1, "2"):  # of the run that it goes on with
-        machine.set_up(Config("Q1_19"), network, cpu, {"machine": {"threads": threads}})
-    for run in cli.parse(["--model-name", "Q1_19", "--seeds", "0-1"]).runs():
-        machine.set_up(run.config(), network, cpu, None)
+        machine.set_up(Config("Q1_19"), macs, cpu, {"threads": threads})
+    for job in sweep.plan(configs("Q1_19 --seeds 0-1")):
+        machine.set_up(job.config, macs, cpu)
     assert used == [3, 2, 2, 3, 3, 3, 1, 1]
 
 
@@ -225,21 +230,20 @@ def test_bf16_is_used_where_it_measures_clearly_faster(monkeypatch, speedup, exp
         now += 1 / speedup if precision == "bf16" else 1
         yield
 
-    monkeypatch.setattr(steps, "autocast", autocast)
-    monkeypatch.setattr(steps.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(machine, "autocast", autocast)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: now)
     before = torch.get_rng_state()
     assert machine.fastest_precision(torch.device("cpu")) == expected
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_precision_is_measured_once_and_then_kept():
-    network, cpu = build(), torch.device("cpu")
+    macs, cpu = machine.count_macs(build()), torch.device("cpu")
     config = Config("Q1_1", precision="auto", threads=1)
     for precision in ("bf16", "fp32"):
-        saved = {"machine": {"threads": 1, "precision": precision}}
-        assert machine.set_up(config, network, cpu, saved) == precision
+        assert machine.set_up(config, macs, cpu, {"threads": 1, "precision": precision}).precision == precision
         fixed = Config("Q1_1", precision=precision, threads=1)
-        assert machine.set_up(fixed, network, cpu, {"machine": {"precision": "other"}}) == precision
+        assert machine.set_up(fixed, macs, cpu, {"precision": "other"}).precision == precision
 
 
 def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
@@ -256,7 +260,7 @@ def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
     assert F.cosine_similarity(*changed, dim=0) > 0.99
 
 
-# ---- compiled, and as a CUDA graph ----
+# ---- compiled ----
 
 
 def test_compile_that_fails_is_gone_without(monkeypatch):
@@ -269,10 +273,11 @@ def test_compile_that_fails_is_gone_without(monkeypatch):
     monkeypatch.setattr(torch, "compile", no_compiler)
     said = []
     network, twin = build(), build()
-    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True, warn=said.append)
+    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True)
     plain = TrainStep(twin, make_optimizer(twin, Config("Q1_1")))
-    for seed in range(3):
-        assert torch.equal(step(*batch(4, seed)), plain(*batch(4, seed)))
+    with listening(warning=said.append):
+        for seed in range(3):
+            assert torch.equal(step(*batch(4, seed)), plain(*batch(4, seed)))
     assert torch.equal(weights(network), weights(twin))
     assert said == ["--compile: going on without, it failed here: RuntimeError: no C++ compiler"]
 
@@ -281,81 +286,7 @@ def test_compiled_network_is_stepped_with(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda network: lambda images: (calls.append(1), network(images))[1])
     network = build()
-    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True, warn=pytest.fail)
-    step(*batch(4))
+    step = TrainStep(network, make_optimizer(network, Config("Q1_1")), compiled=True)
+    with listening(warning=pytest.fail):
+        step(*batch(4))
     assert calls == [1]
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """A stand-in for CUDA's graphs on the CPU: what is captured is undone, and done for each replay."""
-
-    class Stream:
-        def __init__(self, device=None):
-            pass
-
-        def wait_stream(self, other):
-            pass
-
-    class Graph:
-        def replay(self):
-            self.body()
-
-    @contextlib.contextmanager
-    def capture(graph, stream):
-        take = GraphedStep.take
-
-        def take_later(self, forward, images, labels):
-            logits = torch.empty(len(labels), 10)
-            graph.body = lambda: logits.copy_(take(self, forward, images, labels))
-            return logits
-
-        monkeypatch.setattr(GraphedStep, "take", take_later)
-        yield
-        monkeypatch.setattr(GraphedStep, "take", take)
-
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", capture)
-    return Graph
-
-
-def graphed_and_plain(warn):
-    network, twin = build(), build()
-    graphed = GraphedStep(network, make_optimizer(network, Config("Q1_1")), warn=warn, batch_size=4)
-    return graphed, TrainStep(twin, make_optimizer(twin, Config("Q1_1")))
-
-
-def test_graph_takes_the_same_steps(graphs, monkeypatch):
-    replays = []
-    replay = graphs.replay
-    monkeypatch.setattr(graphs, "replay", lambda self: (replays.append(1), replay(self))[1])
-    graphed, plain = graphed_and_plain(pytest.fail)
-    sizes = [4, 2, 4, 4, 4, 4, 2, 4]
-    outputs = []
-    for seed, size in enumerate(sizes):
-        for step in (graphed, plain):
-            step.set_learning_rate(0.01 * (seed + 1))
-            outputs.append(step(*batch(size, seed)))
-    for ours, theirs in zip(outputs[::2], outputs[1::2]):
-        assert torch.allclose(ours, theirs, atol=1e-6)
-    assert torch.allclose(weights(graphed.network), weights(plain.network), atol=1e-6)
-    assert len(replays) == sizes.count(4) - steps.WARM_UP_STEPS
-
-
-def test_graph_that_cannot_be_captured_is_gone_without(graphs, monkeypatch):
-    @contextlib.contextmanager
-    def fails(graph, stream):
-        raise RuntimeError("operation not permitted when stream is capturing")
-        yield
-
-    monkeypatch.setattr(torch.cuda, "graph", fails)
-    said = []
-    graphed, plain = graphed_and_plain(said.append)
-    for seed in range(6):
-        assert torch.allclose(graphed(*batch(4, seed)), plain(*batch(4, seed)), atol=1e-6)
-    assert torch.allclose(weights(graphed.network), weights(plain.network), atol=1e-6)
-    assert len(said) == 1
-    assert "--cuda-graph: going on without, it failed here: RuntimeError: operation not permitted" in said[0]

@@ -12,11 +12,13 @@ import data
 import ex1
 import models
 from data import TRAIN, Images, Loader
+from datasets import synthetic
 from runner import rng
 from runner.errors import RunnerError
 from runner.step import TrainStep
 from tests.helpers.images import make_images
 from tests.helpers.textbook import our_losses, textbook_losses
+from tests.helpers.training import train_epoch
 
 
 @pytest.mark.parametrize(("name", "n", "batch_size"), [("Q1_1", 1030, 4), ("Q1_19", 200, 4), ("Q1_1", 1030, 100)])
@@ -41,10 +43,10 @@ def test_train_epoch_counts_what_was_right_before_steps():
     network = models.build("Q1_1")
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
     loader = Loader(images, TRAIN, 7, order_seed=0)
-    tally = ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(1), 7)
+    metrics = train_epoch(TrainStep(network, optimizer), loader, 1, 7)
     logits = network(data.normalize(images.pixels))
-    assert tally.accuracy == pytest.approx((logits.argmax(1) == images.labels).float().mean().item())
-    assert tally.loss == pytest.approx(F.cross_entropy(logits, images.labels).item(), abs=1e-5)
+    assert metrics.accuracy == pytest.approx((logits.argmax(1) == images.labels).float().mean().item())
+    assert metrics.loss == pytest.approx(F.cross_entropy(logits, images.labels).item(), abs=1e-5)
 
 
 def test_train_epoch_switches_dropout_on_and_validate_off():
@@ -54,10 +56,10 @@ def test_train_epoch_switches_dropout_on_and_validate_off():
     network.register_forward_hook(lambda module, inputs, output: modes.append(module.training))
     loader = Loader(images, TRAIN, 20)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001)
-    ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(1), 20)
+    train_epoch(TrainStep(network, optimizer), loader, 1, 20)
     first = ex1.validate(network, loader.epoch(1), 10)
     second = ex1.validate(network, loader.epoch(1), 10)
-    ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(2), 20)
+    train_epoch(TrainStep(network, optimizer), loader, 2, 20)
     assert modes == [True, True, False, False, True, True]
     assert first.loss == second.loss
 
@@ -90,7 +92,7 @@ def test_train_epoch_stops_at_infinite_loss():
     network = models.build("Q1_1")
     loader = Loader(make_images(40), TRAIN, 4, order_seed=0)
     with pytest.raises(RunnerError, match="training loss is (nan|inf) at step [1-4]; the learning rate is 1e"):
-        ex1.train_epoch(TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e30)), loader.epoch(1), 4)
+        train_epoch(TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e30)), loader, 1, 4)
 
 
 def test_validate_stops_at_infinite_loss():
@@ -101,15 +103,13 @@ def test_validate_stops_at_infinite_loss():
 
 
 def test_train_epoch_learns(small_synthetic):
-    from synthetic import make_images as make_synthetic
-
-    images = make_synthetic(600, rng.generator("test"), {"colour": 1.0})
+    images = synthetic.make_images(600, rng.generator("test"), {"colour": 1.0})
     torch.manual_seed(0)
     network = models.build("Q1_1")
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     loader = Loader(images, TRAIN, 8, shuffle="per-image", order_seed=0)
     for epoch in range(1, 7):
-        ex1.train_epoch(TrainStep(network, optimizer), loader.epoch(epoch), 8)
+        train_epoch(TrainStep(network, optimizer), loader, epoch, 8)
     assert ex1.validate(network, loader.epoch(7), 10).accuracy > 0.5
     grey = replace(images, pixels=images.pixels.float().mean(1, keepdim=True).expand(-1, 3, -1, -1).to(torch.uint8))
     assert ex1.validate(network, Loader(grey, TRAIN, 8, "per-image").epoch(7), 10).accuracy < 0.2

@@ -1,17 +1,40 @@
 """Command lines, and what they mean."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
-from runner import cli, config
+import models
+from runner import cli, config, resume
 from runner.config import Config
+from tests.helpers.cli import execute
+from tests.helpers.paths import PROJECT
+
+
+def runs_of(command):
+    """What is given for each run of a parsed command line, as ``ex1.act`` finds it."""
+    return command.runs([spec.name for spec in models.select(command.models)] if command.models else [])
+
+
+def configs_of(arguments):
+    """The settings of each run of a command line."""
+    return [Config.from_given(run) for run in runs_of(cli.parse(arguments))]
+
+
+def config_of(arguments):
+    """The settings of the one run of a command line."""
+    [made] = configs_of(arguments)
+    return made
 
 
 def test_batch_command_has_each_model_shuffle_and_seed_once():
-    command = cli.parse("--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split())
-    assert command.action == "batch"
-    made = [single.config() for single in command.runs()]
+    arguments = "--model-name Q1_1,Q2_1 --shuffle none,fixed per-image --seeds 0-2,1,7 --lr 0.01".split()
+    command = cli.parse(arguments)
+    assert command.action == "train"
+    assert command.is_sweep(runs_of(command))
+    made = configs_of(arguments)
     assert {(one.model_name, one.shuffle, one.seed) for one in made} == {
         (name, shuffle, seed)
         for name in ("Q1_1", "Q2_1")
@@ -20,13 +43,15 @@ def test_batch_command_has_each_model_shuffle_and_seed_once():
     }
     assert len(made) == 24
     assert {one.lr for one in made} == {0.01}
-    assert all(single.resume == "auto" for single in command.runs())
 
 
 def test_batch_command_is_none_of_one_run():
-    command = cli.parse("--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split())
-    assert (command.action, command.config().run_name) == ("train", "Q1_19__shuffle-fixed__seed-3")
-    assert cli.parse("--model-name Q1_19 --jobs 1".split()).action == "batch"
+    arguments = "--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split()
+    command = cli.parse(arguments)
+    assert (command.action, config_of(arguments).run_name) == ("train", "Q1_19__shuffle-fixed__seed-3")
+    assert not command.is_sweep(runs_of(command))
+    command = cli.parse("--model-name Q1_19 --jobs 1".split())
+    assert command.is_sweep(runs_of(command))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +67,6 @@ def test_batch_command_is_none_of_one_run():
         ("--model-name all --ray-address here", "--engine ray"),
         ("--model-name all --gpus-per-run 1", "--engine ray"),
         ("--model-name all --engine ray --gpus-per-run nan", "--gpus-per-run"),
-        ("--model-name all --resume results/x", "--resume"),
         ("--model-name all --evaluate results/x", "--model-name"),
         ("--evaluate results/x --seeds 0", "--seeds"),
         ("--seeds 0-4", "--model-name"),
@@ -54,6 +78,13 @@ def test_batch_command_names_mistakes(arguments, complaint, capsys):
         cli.parse(arguments.split())
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_batch_command_goes_on_with_no_single_run(capsys):
+    for names in ("all", "Q1_1,Q1_2"):
+        assert execute(["--model-name", names, "--resume", "results/x"]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "leave out --resume, or say --resume auto" in line
 
 
 def test_help_shows_every_setting_with_its_default(capsys):
@@ -72,14 +103,14 @@ def test_help_shows_every_setting_with_its_default(capsys):
 
 
 def test_options_become_settings():
-    command = cli.parse(
+    arguments = (
         "--model-name q1-19 --epochs 3 --batch-size 8 --lr 0.1 --momentum 0.5 --weight-decay 0.01 --seed 7 "
         "--shuffle fixed --shuffle-seed 2 --dataset synthetic --data-dir d --results-dir r --device cpu --threads 1 "
         "--val holdout --holdout 100 --train-fraction 0.5 --limit 50 --data-seed 4 --data-url u "
         "--val-shuffle block:4 --cues colour:0.5 --quiet".split()
     )
-    assert command.quiet
-    assert command.config() == Config(
+    assert cli.parse(arguments).quiet
+    assert config_of(arguments) == Config(
         model_name="Q1_19", epochs=3, batch_size=8, lr=0.1, momentum=0.5, weight_decay=0.01, seed=7, shuffle="fixed",
         shuffle_seed=2, dataset="synthetic", data_dir="d", results_dir="r", device="cpu", threads=1, val="holdout",
         holdout=100, train_fraction=0.5, limit=50, data_seed=4, data_url="u", val_shuffle="block:4", cues="colour:0.5",
@@ -88,37 +119,37 @@ def test_options_become_settings():
 
 def test_recipe_gives_the_settings_that_are_not_given():
     fast = {name: fast for name, (_, fast) in config.RECIPE_TABLE.items()}
-    chosen = cli.parse("--model-name Q1_1 --recipe fast".split()).config()
+    chosen = config_of("--model-name Q1_1 --recipe fast".split())
     assert chosen == Config("Q1_1", recipe="fast", **fast)
     assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__seed-0"
-    chosen = cli.parse("--model-name Q1_1 --lr 0.5 --no-nesterov --recipe fast --epochs 77".split()).config()
+    chosen = config_of("--model-name Q1_1 --lr 0.5 --no-nesterov --recipe fast --epochs 77".split())
     assert chosen == Config("Q1_1", recipe="fast", **fast | {"lr": 0.5, "nesterov": False, "epochs": 77})
     assert chosen.run_name == "Q1_1__shuffle-none__recipe-fast__epochs-77__lr-0.5__nesterov-off__seed-0"
-    classic = cli.parse("--model-name Q1_1 --recipe classic".split()).config()
+    classic = config_of("--model-name Q1_1 --recipe classic".split())
     assert classic == Config("Q1_1")
-    batch = cli.parse("--model-name Q1_1,Q1_2 --recipe fast --momentum 0.5".split())
-    assert {run.config().lr for run in batch.runs()} == {fast["lr"]}
-    assert {run.config().momentum for run in batch.runs()} == {0.5}
+    batch = configs_of("--model-name Q1_1,Q1_2 --recipe fast --momentum 0.5".split())
+    assert {run.lr for run in batch} == {fast["lr"]}
+    assert {run.momentum for run in batch} == {0.5}
 
 
 def test_saved_settings_win_over_the_recipe():
     saved = vars(Config("Q1_1", recipe="fast", lr=0.3, nesterov=True))
     command = cli.parse(["--resume", "somewhere"])
-    assert command.config(saved) == Config("Q1_1", recipe="fast", lr=0.3, nesterov=True)
+    assert resume.saved_config("somewhere", {"config": saved}, command.given) == Config(
+        "Q1_1", recipe="fast", lr=0.3, nesterov=True
+    )
 
 
 def test_source_of_data_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("CIFAR10_URL", "http://there")
-    assert cli.parse(["--model-name", "Q1_1"]).config().data_url == "http://there"
-    assert cli.parse(["--model-name", "Q1_1", "--data-url", "http://here"]).config().data_url == "http://here"
+    assert config_of(["--model-name", "Q1_1"]).data_url == "http://there"
+    assert config_of(["--model-name", "Q1_1", "--data-url", "http://here"]).data_url == "http://here"
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         ("", "--model-name is needed"),
-        ("--model-name Q1_99", "nearest: .*Q1_9"),
-        ("--model-name nonsense", "no model is named 'nonsense'"),
         ("--model-name Q1_1 --epochs 0", "--epochs 0: must be at least 1"),
         ("--model-name Q1_1 --epochs -3", "--epochs -3: must be at least 1"),
         ("--model-name Q1_1 --epochs 1.5", "--epochs"),
@@ -135,20 +166,21 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--model-name Q1_1 --shuffle rows", "--shuffle"),
         ("--model-name Q1_1 --device gpu", "--device"),
         ("--model-name Q1_1 --holdout 10", "--val holdout"),
-        ("--model-name Q1_1 --model-file nowhere.py", "no such file of models"),
-        ("--model-name=--", "must be of type str"),
-        ("--model-name Q1_1 --resume=", "--resume names no run"),
-        ("--model-name Q1_1 --resume=--", "--resume names no run|expected one argument"),
-        (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
+        ("--model-name=--", "--model-name: its value is missing"),
+        ("--model-name Q1_1 --gpus-per-run=--", "--gpus-per-run: its value is missing"),
+        ("--predict a.png --from=--", "--from: its value is missing"),
+        ("--model-name Q1_1 --resume=", "--resume: names no run"),
+        ("--model-name Q1_1 --resume=--", "--resume: its value is missing|expected one argument"),
         ("--model-name Q1_1 --weights best", "--weights goes with"),
         ("--predict a.png", "--from RUN go together"),
         ("--from run", "--from RUN go together"),
-        ("--evaluate run --predict a.png --from run", "give one of them"),
+        ("--evaluate run --predict a.png --from run", "--predict: not allowed with argument --evaluate"),
         ("--evaluate run --lr 3 --model-name Q1_1", "leave out --model-name, --lr"),
         ("--evaluate run --results-dir there", "leave out --results-dir"),
         ("--transfer run --val-shuffle fixed", "leave out --val-shuffle"),
-        ("--collapse run --transfer run", "give one of them"),
-        ("--collapse= --model-name Q1_1", "--collapse names no run"),
+        ("--collapse run --transfer run", "--transfer: not allowed with argument --collapse"),
+        ("--list-models --resume run", "--resume: not allowed with argument --list-models"),
+        ("--collapse= --model-name Q1_1", "--collapse: names no run"),
         ("--model-name Q1_1 --shuffle block:3", "--shuffle block:3"),
     ],
 )
@@ -159,11 +191,43 @@ def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
     assert re.search(reason, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--model-name Q1_99", "nearest: .*Q1_9"),
+        ("--model-name nonsense", "no model is named 'nonsense'"),
+        ("--model-name Q1_1 --model-file nowhere.py", "no such file of models"),
+        (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
+    ],
+)
+def test_mistake_with_models_is_one_line_and_exit_code_2(arguments, reason, capsys):
+    assert execute(arguments.split()) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ex1.py: error: ")
+    assert re.search(reason, line)
+
+
+def test_command_line_imports_nothing_slow():
+    slow = "torch torchvision numpy matplotlib PIL scipy pandas tqdm jinja2 data datasets models utils".split()
+    code = f"import runner.cli, sys; print(sorted(set({slow}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("-h", 0), ("--nonsense", 2), ("--model-name Q1_1 --lr 0", 2)])
+def test_help_and_wrong_options_import_no_torch(arguments, code):
+    script = "import runpy, sys; sys.modules.update(torch=None, numpy=None, matplotlib=None); sys.argv[0] = 'ex1.py'; "
+    script += "runpy.run_path('ex1.py', run_name='__main__')"
+    command = [sys.executable, "-c", script, *arguments.split()]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (done.stdout if code == 0 else done.stderr).startswith("usage: ex1.py")
+
+
 def test_own_file_that_ends_the_program_does_not(tmp_path, capsys):
     (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
-    with pytest.raises(SystemExit) as stopped:
-        cli.parse(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"])
-    assert stopped.value.code == 2
+    assert execute(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]) == 2
     assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
 
 
@@ -171,9 +235,7 @@ def test_traceback_of_own_file_is_shown_with_debug(tmp_path, capsys):
     (tmp_path / "own.py").write_text("1 / 0")
     command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
     for debug in (False, True):
-        with pytest.raises(SystemExit) as stopped:
-            cli.parse(command + ["--debug"] * debug)
-        assert stopped.value.code == 2
+        assert execute(command + ["--debug"] * debug) == 2
         err = capsys.readouterr().err
         assert "own.py, line 1: ZeroDivisionError" in err
         assert ("Traceback" in err) == debug
