@@ -12,7 +12,7 @@ from statistics import fmean
 
 import models
 from report import claims, plots, stats
-from report.cues import cue_section
+from report.cues import accuracy_cells, cue_section
 from report.page import Block, Figure, Heading, Row, Table, Text
 from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
@@ -52,14 +52,9 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
     plots.plot_neighbourhoods(path, study, names, histogram)
     shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
-    rows: list[Row] = []
-    for shuffle in shuffles:
-        row: Row = [shuffle]
-        for name in names:
-            group, plain = study.group(name, shuffle), study.group(name)
-            row += [accuracy_cell(group.values("val_accuracy").values()) if group else ""]
-            row += [diff_cell(study.difference(group, plain)) if group and plain and group is not plain else ""]
-        rows.append(row)
+    rows: list[Row] = [
+        [each, *(cell for name in names for cell in accuracy_cells(study, name, each))] for each in shuffles
+    ]
     columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
     return [
         Heading("How large a neighbourhood does the network need?"),
@@ -85,12 +80,12 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
     cost = study.difference(fixed, plain)
     if (verdict := decide(cost, above=False)) != HOLDS:
         return f"{name}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
-    below, above = fixed.values("val_accuracy"), plain.values("val_accuracy")
+    below, above = fixed.by_seed("val_accuracy"), plain.by_seed("val_accuracy")
     middle = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
     if not middle:
         return ""
     for size, group in blocks.items():
-        beyond = stats.difference(group.values("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
+        beyond = stats.difference(group.by_seed("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
         if decide(beyond) == HOLDS:
             return (
                 f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
@@ -148,8 +143,7 @@ def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[B
     verdicts = []
     for group in groups:
         lead = stats.difference_independent(group.mean("val_accuracy"), histogram)
-        accuracies = group.values("val_accuracy").values()
-        rows.append([f"{group.model}, per-image", accuracy_cell(accuracies), diff_cell(lead)])
+        rows.append([f"{group.model}, per-image", accuracy_cell(group.values("val_accuracy")), diff_cell(lead)])
         verdicts.append(
             f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
             f"{decide(lead)}, {points_text(lead)}."
@@ -182,10 +176,9 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     # The table: a row for each class.
     rows: list[Row] = []
     for name in names:
-        shuffled, unshuffled = (
-            [accuracy_cell(each.values(f"val_accuracy_of_{name}").values())] if each else [] for each in (group, plain)
-        )
-        rows.append([name, *shuffled, diff_cell(colours[name], ".1f"), *unshuffled])
+        column = f"val_accuracy_of_{name}"
+        unshuffled = [accuracy_cell(plain.values(column))] if plain else []
+        rows.append([name, accuracy_cell(group.values(column)), diff_cell(colours[name], ".1f"), *unshuffled])
 
     # What goes with the colours, which classes they tell, and what was published of the classes.
     compared = (

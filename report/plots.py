@@ -56,7 +56,7 @@ def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimat
 def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: Any) -> None:
     """Plot the mean over the seeds after each epoch, with a band from the least to the greatest."""
     epochs = range(1, group.epochs + 1)
-    values = [list(group.values(column, epoch).values()) for epoch in epochs]
+    values = [group.values(column, epoch) for epoch in epochs]
     if group.epochs == 1:
         style = {"marker": "o"} | style  # a line of one point is none
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from report import claims, confidence, results
+from report import claims, results
 from report.text import FAILS, HOLDS, UNDECIDED
 from tests.helpers.fake_runs import COLOURS, fake_run, fake_seeds, fake_study
 
@@ -129,7 +129,7 @@ def test_worse_decisions_are_not_called_overconfidence_only(tmp_path):
     for run in group.runs.values():
         for row in run.history[5:]:
             row["val_accuracy"] -= 9
-    assert "it decides worse" in confidence.overconfidence_text(group)
+    assert "it decides worse" in claims.overconfidence_text(group)
 
 
 def test_best_must_beat_every_other_one(tmp_path):
