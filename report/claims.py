@@ -1,7 +1,8 @@
 """The published claims, and the rules by which the runs decide them.
 
 A claim is a list of statements; it holds if all of them do, and does not hold if one of them does not. What the runs
-are too few for, or their intervals too wide, is not decided. The thresholds are the constants below.
+are too few for, or their intervals too wide, is not decided. The thresholds are the constants below; the report has the
+rules in words, from ``templates/prose.md.j2``.
 """
 
 from __future__ import annotations
@@ -31,25 +32,6 @@ HELP_POINTS = 1.0  # an improvement that counts
 CHANCE_PERCENT = 10.0  # of ten classes with the same number of images
 CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
 KEPT_POINTS = 1.0  # an accuracy that falls by less has held
-
-RULES = (
-    f"Enough runs: {MIN_RUNS} seeds of what a claim is about, one of what it is compared with, and {MIN_EPOCHS} epochs "
-    "where it is about a network that is trained on. Intervals are 95 % Student t over seeds: paired where both sides "
-    "have seeds in common, else from the standard deviation between seeds that all groups have in common. Where a "
-    "claim needs many comparisons, one that is the other way round refutes it.",
-    f"A published percentage is met if the mean is within {FIGURE_POINTS:g} points of it after one of the first "
-    f"{EARLY_EPOCHS} epochs, which is how long the textbook trains, or after the last; it is not if the whole interval "
-    "is farther away at each of them.",
-    f"Underfit: the training loss ends above the original net's, with its interval, and the validation loss is no more "
-    f"than {UNDERFIT_NATS:g} nats above it, so that there is nothing for regularisation to win.",
-    "Overfit: the validation loss ends above its lowest point, with its interval, while the training loss fell. The "
-    "lowest point is found in the other seeds' curves, so that a seed's own noise is not taken for a turn.",
-    "Best: its accuracy exceeds that of every other, with the interval of the difference.",
-    f"Drop, far below: a difference of accuracies, with its interval; “far” is {FAR_POINTS:g} points, and widening "
-    f"helps from {HELP_POINTS:g} point.",
-    f"A loss does not go down if training and validation loss both fall by less than {FALL_NATS:g} nats.",
-    f"A bit smaller or larger: at most {A_BIT:g} times; a variation: within {AROUND_POINTS:g} points of accuracy.",
-)
 
 
 class NotEnough(Exception):
@@ -118,7 +100,7 @@ def check_percentage(group: SeedGroup, published: float) -> Iterator[Statement]:
 
 
 def check_underfit(study: Study, model: str) -> Iterator[Statement]:
-    """Check whether a network is too small for the training images, see ``RULES``."""
+    """Check whether a network is too small for the training images, as the rules say."""
     group, original = require_group(study, model), require_group(study, "Q1_1", runs=1)
     higher = study.difference(group, original, "train_loss")
     excess = stats.mean([val - train for train, val in zip(group.values("train_loss"), group.values("val_loss"))])
@@ -133,7 +115,7 @@ def check_underfit(study: Study, model: str) -> Iterator[Statement]:
 
 
 def check_overfit(study: Study, model: str) -> Iterator[Statement]:
-    """Check whether validation loss turns and climbs while training loss falls, see ``RULES``."""
+    """Check whether validation loss turns and climbs while training loss falls, as the rules say."""
     group = require_group(study, model)
     epoch, climb = group.min_loss_epoch, group.loss_climb
     falls = group.change("train_loss", epoch)
@@ -147,7 +129,7 @@ def check_overfit(study: Study, model: str) -> Iterator[Statement]:
 
 
 def check_best(study: Study, model: str, others: list[str]) -> Iterator[Statement]:
-    """Check whether a model has the best accuracy of all, see ``RULES``."""
+    """Check whether a model has the best accuracy of all, as the rules say."""
     group = require_group(study, model)
     lead = {other: study.difference(group, require_group(study, other, runs=1)) for other in others}
     nearest = min(lead, key=lambda other: lead[other].mean)
@@ -158,7 +140,7 @@ def check_best(study: Study, model: str, others: list[str]) -> Iterator[Statemen
 
 
 def check_variations(study: Study, models_around: list[str], original: str) -> Iterator[Statement]:
-    """Check whether models are all near another one in accuracy, see ``RULES``."""
+    """Check whether models are all near another one in accuracy, as the rules say."""
     group = require_group(study, original)
     gaps = {name: study.difference(require_group(study, name, runs=1), group) for name in models_around}
     is_far = any(gap.low > AROUND_POINTS or gap.high < -AROUND_POINTS for gap in gaps.values())

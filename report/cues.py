@@ -11,7 +11,7 @@ from statistics import fmean
 import models
 from report import plots, stats
 from report.claims import CHANCE_PERCENT
-from report.page import Block, Figure, Heading, Row, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text, prose
 from report.results import NoRuns, Study, finite_float, read_run_json, read_study, settings_text
 from report.text import accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
@@ -64,12 +64,7 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
             rows.append([" + ".join(cues), name, count_cell(max(counts)), *cells])
     return [
         Heading("Calibration: images whose answer is known"),
-        Text(
-            "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
-            "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
-            f"here is what the shuffle takes away. Settings: {all_settings_text(studies)}. Accuracy is that on the "
-            "test images; chance is 10 %."
-        ),
+        prose("cues", settings=all_settings_text(studies)),
         Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
@@ -152,14 +147,7 @@ def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]
                 rows.append([" + ".join(cues), group.model, group.shuffle, count_cell(len(readable)), *cells])
     if not rows:
         return []
-    return [
-        Text(
-            "What the templates of affine networks have learnt: how much of their squared weights is the same in all "
-            "places; and what the test images score for their own class and for the others, where a score is a logit "
-            "less the mean of the image's ten."
-        ),
-        Table(TEMPLATE_COLUMNS, rows),
-    ]
+    return [prose("templates"), Table(TEMPLATE_COLUMNS, rows)]
 
 
 def template_facts(facts: dict) -> list[float]:

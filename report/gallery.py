@@ -13,7 +13,7 @@ from statistics import fmean
 import models
 from report import claims, plots, stats
 from report.cues import accuracy_cells, cue_section
-from report.page import Block, Figure, Heading, Row, Table, Text
+from report.page import Block, Figure, Heading, Row, Table, Text, prose
 from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
@@ -58,13 +58,7 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
     return [
         Heading("How large a neighbourhood does the network need?"),
-        Text(
-            "block:K moves blocks of K×K pixels and leaves their inside: what is next to what survives, within K "
-            "pixels. within:K moves the pixels inside each block and leaves the blocks: where things are survives, to "
-            "K pixels. Both are one permutation for all images, as fixed is; with blocks of one pixel, or pixels moved "
-            "within all of the image, they are fixed. colour takes the colours and moves nothing. Intervals are over "
-            "seeds of the weights and of the order; all runs of a shuffle have the same permutation."
-        ),
+        prose("neighbourhoods"),
         Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
         Table(("shuffle", *columns), rows),
         Text(items=tuple(verdict for name in names if (verdict := neighbourhood_verdict(study, name)))),
@@ -115,11 +109,7 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
             blocks.append(Figure(path, f"Accuracy of {name} by the shuffle of training and that of the test"))
     if not blocks:
         return []
-    intro = (
-        "Each row is a network trained with one shuffle, each column the test images with another; means over the "
-        "seeds, in percent. A row that stays bright says that what the network has learnt survives that shuffle."
-    )
-    return [Heading("Trained on one shuffle, tested on another"), Text(intro), *blocks]
+    return [Heading("Trained on one shuffle, tested on another"), prose("transfers"), *blocks]
 
 
 def transfer_percentages(transfer: dict) -> dict[str, float]:
@@ -150,11 +140,7 @@ def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[B
         )
     return [
         Heading("Is it the colours?"),
-        Text(
-            "A per-image shuffle leaves which colours there are, and nothing else. How much that is, a classifier "
-            "tells that sees the colour histogram alone: gradient boosting or logistic regression (scikit-learn), "
-            "chosen on images held out from training."
-        ),
+        prose("colours"),
         Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
         Text(items=tuple(verdicts)),
         *(block for group in groups for block in class_section(study, group, folder, baselines[COLOUR])),
@@ -241,17 +227,7 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
         parameters = count_cell((math.prod(models.IMAGE_SHAPE) + 1) * models.CLASSES)
         rows.append(["logistic regression, trained directly", parameters, "", "", number_cell(accuracy, 1)])
     columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
-    return [
-        Heading("Affine networks are one matrix"),
-        Text(
-            "Without ReLU and pools, all layers together are one affine function of the image: 3,072 weights and a "
-            "bias for each class, 30,730 numbers, whatever the width of the layers in between. So width adds "
-            "parameters but no function that a logistic regression on the pixels doesn't have. The pictures are the "
-            "rows of that matrix: what speaks for a class, and what against it."
-        ),
-        Table(columns, rows),
-        *pictures,
-    ]
+    return [Heading("Affine networks are one matrix"), prose("affine"), Table(columns, rows), *pictures]
 
 
 def matrix_cells(facts: dict) -> Row:

@@ -11,7 +11,7 @@ from pathlib import Path
 import models
 from report import claims, gallery, plots
 from report.claims import CLIMB_NATS, is_climbing, overconfidence_text
-from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, write_page
+from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, prose, write_page
 from report.results import SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
@@ -49,15 +49,7 @@ def head_blocks(study: Study, command: str) -> list[Block]:
         f"Processor: {device}; threads: {threads}; PyTorch {torch}",
         f"Code: commit {commit}",
     )
-    return [
-        Heading(f"Small networks on {study.data['name']}", 1),
-        Text(items=facts),
-        Text(
-            "Every figure is that of the last epoch, which nobody chose by looking at the test images. Of several "
-            "seeds it is the mean ± the standard deviation, with the mean's 95 % interval in brackets (Student's t)."
-        ),
-        Code(command),
-    ]
+    return [Heading(f"Small networks on {study.data['name']}", 1), Text(items=facts), prose("figures"), Code(command)]
 
 
 def claim_blocks(study: Study) -> list[Block]:
@@ -79,7 +71,7 @@ def claim_blocks(study: Study) -> list[Block]:
         ),
         Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
         Text("The rules:"),
-        Text(items=claims.RULES),
+        prose("rules", **vars(claims)),
     ]
 
 
@@ -119,11 +111,7 @@ def model_blocks(study: Study, folder: Path) -> list[Block]:
         Heading("The models"),
         Figure(parameters, "Bar chart of the trainable parameters of every model"),
         Table(("model", *columns), rows),
-        Text(
-            "The gap is training less validation accuracy, and validation less training loss; training figures are the "
-            "mean over the last epoch, each image before its own step and with dropout where there is any. Seconds are "
-            "those of training, on a machine that did other things too: compare them within a report only."
-        ),
+        prose("gaps"),
     ]
     if study.models:
         path = folder / "accuracy_parameters.png"
@@ -167,13 +155,7 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
         Heading("Why the test loss climbs: over-confidence"),
         Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
         Text(items=tuple(overconfidence_text(group) for group in shown)),
-        Text(
-            "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
-            "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
-            "confidence outgrows accuracy, even where not one more image is misjudged (Guo et al., 2017, “On "
-            "Calibration of Modern Neural Networks”). The loss climbs by more than "
-            f"{CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
-        ),
+        prose("calibration", nats=CLIMB_NATS, climbing=len(climbing), models=len(study.models)),
     ]
 
 
@@ -189,11 +171,8 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
             blocks += [Heading(f"{model} by pixel shuffle", 3), Figure(path, alt), shuffle_table(study, groups)]
     if not blocks:
         return []
-    intro = Text(
-        "Differences are to the run without a shuffle, in points, with their 95 % intervals: paired by seed where both "
-        "have two seeds in common."
-    )
-    return [Heading("What shuffling the pixels costs"), intro, *blocks, *sample_blocks(study, folder / "samples.png")]
+    samples = sample_blocks(study, folder / "samples.png")
+    return [Heading("What shuffling the pixels costs"), prose("shuffles"), *blocks, *samples]
 
 
 def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:

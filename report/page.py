@@ -86,6 +86,16 @@ TEMPLATES.filters |= {
 }
 
 
+def prose(name: str, **values: object) -> Text:
+    """Return the paragraph or the list ``name`` of ``templates/prose.md.j2``."""
+    template = TEMPLATES.get_template("prose.md.j2")
+    lines = "".join(template.blocks[name](template.new_context(values))).replace("\n- ", "\n\n- ").strip()
+    first, *rest = (" ".join(part.split("\n")) for part in lines.split("\n\n"))
+    return (
+        Text(items=tuple(item.removeprefix("- ") for item in (first, *rest))) if first.startswith("- ") else Text(first)
+    )
+
+
 def to_markdown(blocks: Sequence[Block], folder: Path) -> str:
     """Write a page as Markdown, with its figures' paths relative to ``folder``."""
     return TEMPLATES.get_template("page.md.j2").render(blocks=blocks, folder=folder)
