@@ -11,7 +11,7 @@ from statistics import fmean
 import models
 from report import plots, stats
 from report.claims import CHANCE_PERCENT
-from report.page import Block, Figure, Heading, Row, Table, Text, prose
+from report.page import Block, Heading, Row, Table, Text, prose
 from report.results import NoRuns, Study, finite_float, read_run_json, read_study, settings_text
 from report.text import accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
@@ -54,8 +54,6 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     if not studies:
         return []
     names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
-    path = folder / "cues.png"
-    plots.plot_cues(path, studies, names)
     rows: list[Row] = []
     for (cues, study), name in product(studies.items(), names):
         groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
@@ -65,7 +63,7 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     return [
         Heading("Calibration: images whose answer is known"),
         prose("cues", settings=all_settings_text(studies)),
-        Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
+        plots.plot_cues(folder / "cues.png", studies, names),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
         Table(("expected", "model", "verdict", "measured"), list(check_expectations(studies, names)), sortable=False),

@@ -48,9 +48,7 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
     if not names:
         return []
-    path = folder / "neighbourhoods.png"
     histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
-    plots.plot_neighbourhoods(path, study, names, histogram)
     shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
     rows: list[Row] = [
         [each, *(cell for name in names for cell in accuracy_cells(study, name, each))] for each in shuffles
@@ -59,7 +57,7 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     return [
         Heading("How large a neighbourhood does the network need?"),
         prose("neighbourhoods"),
-        Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
+        plots.plot_neighbourhoods(folder / "neighbourhoods.png", study, names, histogram),
         Table(("shuffle", *columns), rows),
         Text(items=tuple(verdict for name in names if (verdict := neighbourhood_verdict(study, name)))),
     ]
@@ -104,9 +102,7 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
             if measured := [each for each in transfers if each]:
                 table[shuffle] = {other: fmean(each[other] for each in measured) for other in measured[0]}
         if table:
-            path = folder / f"transfer_{name}.png"
-            plots.plot_transfer(path, f"{name} on {study.data['name']}", table)
-            blocks.append(Figure(path, f"Accuracy of {name} by the shuffle of training and that of the test"))
+            blocks.append(plots.plot_transfer(folder / f"transfer_{name}.png", study, name, table))
     if not blocks:
         return []
     return [Heading("Trained on one shuffle, tested on another"), prose("transfers"), *blocks]
@@ -156,8 +152,6 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
         return []
     images = histogram["images"] // len(names)
     colours = {name: stats.proportion(100 * shares[name], images) for name in names}
-    path = folder / f"colours_{group.model}.png"
-    plots.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", network, colours)
 
     # The table: a row for each class.
     rows: list[Row] = []
@@ -190,7 +184,7 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     columns += [f"{group.model}, none (n = {len(plain.runs)})"] if plain else []
     return [
         Heading(f"{group.model} and the colours of each class", 3),
-        Figure(path, f"Accuracy of {group.model} in each class against the colour histogram's"),
+        plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours),
         Table(tuple(columns), rows),
         Text(items=tuple(items)),
     ]
@@ -232,8 +226,5 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
 
 def matrix_cells(facts: dict) -> Row:
     """Return what the table says of a ``matrix.json``."""
-    return [
-        count_cell(int(facts["network_parameters"])),
-        number_cell(finite_float(facts["largest_difference"]), 1, "e"),
-        number_cell(finite_float(facts["effective_rank"]), 1),
-    ]
+    difference, rank = (finite_float(facts[key]) for key in ("largest_difference", "effective_rank"))
+    return [count_cell(int(facts["network_parameters"])), number_cell(difference, 1, "e"), number_cell(rank, 1)]

@@ -102,23 +102,19 @@ MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
 
 def model_blocks(study: Study, folder: Path) -> list[Block]:
     """Compare all models without a shuffle; the test accuracy is shown where it is not the validation's."""
-    parameters = folder / "parameters.png"
-    plots.plot_parameters(parameters)
     held_out = any(run.config.val == "holdout" for run in study.runs)
     columns = [name for name in MODEL_COLUMNS if held_out or name != TEST]
     rows: list[Row] = [[group.model, *(MODEL_COLUMNS[name](group) for name in columns)] for group in study.models]
     blocks: list[Block] = [
         Heading("The models"),
-        Figure(parameters, "Bar chart of the trainable parameters of every model"),
+        plots.plot_parameters(folder / "parameters.png"),
         Table(("model", *columns), rows),
         prose("gaps"),
     ]
     if study.models:
-        path = folder / "accuracy_parameters.png"
-        plots.plot_accuracy_against_parameters(path, study)
         on_frontier = ", ".join(group.model for group in find_frontier(study.models))
         blocks += [
-            Figure(path, "Validation accuracy of each model against its parameters"),
+            plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
             Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
         ]
     return blocks
@@ -129,16 +125,12 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
         return []
     blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
     for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
-        path = folder / f"all_{key}.png"
-        plots.plot_all_curves(path, study, key, label)
-        blocks.append(Figure(path, f"{label} over the epochs, a panel for each model, with common axes"))
+        blocks.append(plots.plot_all_curves(folder / f"all_{key}.png", study, key, label))
     blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
     chosen = [group for name in compare or COMPARED if (group := study.group(name))]
     if chosen:
-        path = folder / "compare.png"
-        plots.plot_overlay(path, study, chosen)
-        names = ", ".join(group.model for group in chosen)
-        blocks += [Heading(f"Side by side: {names}", 3), Figure(path, f"Loss and accuracy of {names} over the epochs")]
+        heading = f"Side by side: {', '.join(group.model for group in chosen)}"
+        blocks += [Heading(heading, 3), plots.plot_overlay(folder / "compare.png", study, chosen)]
     return blocks
 
 
@@ -149,11 +141,9 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     if not climbing:
         return []
     shown = climbing[:CALIBRATION_PANELS]
-    path = folder / "calibration.png"
-    plots.plot_calibration(path, study, shown)
     return [
         Heading("Why the test loss climbs: over-confidence"),
-        Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
+        plots.plot_calibration(folder / "calibration.png", study, shown),
         Text(items=tuple(overconfidence_text(group) for group in shown)),
         prose("calibration", nats=CLIMB_NATS, climbing=len(climbing), models=len(study.models)),
     ]
@@ -165,10 +155,8 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
     for model in dict.fromkeys(model for model, _ in study.groups):
         groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
         if len(groups) > 1:
-            path = folder / f"shuffles_{model}.png"
-            plots.plot_shuffles(path, study, groups)
-            alt = f"Accuracy of {model} with each pixel shuffle: over the epochs, and of each class"
-            blocks += [Heading(f"{model} by pixel shuffle", 3), Figure(path, alt), shuffle_table(study, groups)]
+            figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
+            blocks += [Heading(f"{model} by pixel shuffle", 3), figure, shuffle_table(study, groups)]
     if not blocks:
         return []
     samples = sample_blocks(study, folder / "samples.png")
