@@ -40,9 +40,6 @@ def compose(study: Study, folder: Path) -> list[Block]:
     return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
 
 
-# ---- shuffles between the extremes ----------------------------------------------------------------------------------
-
-
 def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
     """Show accuracy against the size of the blocks that are moved, or moved in."""
     names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
@@ -87,9 +84,6 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
     return f"{name}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
 
 
-# ---- trained on one, tested on another ------------------------------------------------------------------------------
-
-
 def transfer_section(study: Study, folder: Path) -> list[Block]:
     """Show the accuracy of runs with one shuffle on images with another."""
     blocks: list[Block] = []
@@ -113,27 +107,21 @@ def transfer_percentages(transfer: dict) -> dict[str, float]:
     return {shuffle: 100 * finite_float(transfer["test_accuracy"][shuffle]) for shuffle in SHUFFLES}
 
 
-# ---- baselines ------------------------------------------------------------------------------------------------------
-
-
 def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
     """Say whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
     if not baselines:
         return []
     histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
-    rows: list[Row] = [
-        [f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""]
-        for name, result in baselines.items()
-    ]
+    rows: list[Row] = []
+    for name, result in baselines.items():
+        rows.append([f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""])
     groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
     verdicts = []
     for group in groups:
         lead = stats.difference_independent(group.mean("val_accuracy"), histogram)
         rows.append([f"{group.model}, per-image", accuracy_cell(group.values("val_accuracy")), diff_cell(lead)])
-        verdicts.append(
-            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
-            f"{decide(lead)}, {points_text(lead)}."
-        )
+        statement = f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells"
+        verdicts.append(f"{statement}: {decide(lead)}, {points_text(lead)}.")
     return [
         Heading("Is it the colours?"),
         prose("colours"),
@@ -199,9 +187,6 @@ def correlation_text(when: str, network: list[float], colours: list[float]) -> s
         return f"{what}: {UNDECIDED}, {error}."
     verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
     return f"{what}: {verdict}, correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) over {len(network)} classes."
-
-
-# ---- affine networks ------------------------------------------------------------------------------------------------
 
 
 def affine_section(study: Study, baselines: dict | None) -> list[Block]:

@@ -58,17 +58,12 @@ def claim_blocks(study: Study) -> list[Block]:
     rows: list[Row] = []
     for claim in checked:
         is_named = len(claim.statements) > 1  # a single statement is the claim itself
-        why = "\n".join(
-            (f"{part.text}: {part.verdict}. " if is_named and part.text else "") + part.reason
-            for part in claim.statements
-        )
+        names = [f"{part.text}: {part.verdict}. " if is_named and part.text else "" for part in claim.statements]
+        why = "\n".join(name + part.reason for name, part in zip(names, claim.statements))
         rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
     return [
         Heading("Which published claims hold?"),
-        Text(
-            f"Of {len(checked)} claims {counts[HOLDS]} hold, {counts[FAILS]} do not hold, and {counts[UNDECIDED]} are "
-            "not decided."
-        ),
+        prose("verdicts", claims=len(checked), holds=counts[HOLDS], fails=counts[FAILS], undecided=counts[UNDECIDED]),
         Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
         Text("The rules:"),
         prose("rules", **vars(claims)),
@@ -196,27 +191,17 @@ def rest_blocks(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if study.others:
         columns = [name for name in MODEL_COLUMNS if name not in (*SIZES, TEST)]
-        rows: list[Row] = [
-            [
-                group.model,
-                group.shuffle,
-                settings_text(group.settings),
-                *(MODEL_COLUMNS[name](group) for name in columns),
-            ]
-            for group in study.others
-        ]
+        rows: list[Row] = []
+        for group in study.others:
+            cells = [MODEL_COLUMNS[name](group) for name in columns]
+            rows.append([group.model, group.shuffle, settings_text(group.settings), *cells])
         blocks += [Heading("Runs of other settings"), Table(("model", "shuffle", "settings", *columns), rows)]
     if study.unfinished:
-        items = tuple(
-            f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished
-        )
-        blocks += [Heading("Not finished, and not in any figure"), Text(items=items)]
+        items = [f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished]
+        blocks += [Heading("Not finished, and not in any figure"), Text(items=tuple(items))]
     if study.notes:
         blocks += [Heading("Left out"), Text(items=tuple(study.notes))]
     return blocks
-
-
-# ---- the files -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> p
     return _save(figure, path, alt, 3, handles)
 
 
-def plot_samples(path: Path, pictures: Sequence[Path]) -> page.Figure:
+def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     """Show the runs' own pictures of samples, one below the other."""
     images = [imread(picture) for picture in pictures]
     heights = [image.shape[0] / image.shape[1] for image in images]
@@ -222,7 +222,7 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> page.Figure:
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")
-    return _save(figure, path, "An image of each class before and after the shuffles")
+    save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
 def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> page.Figure:

@@ -47,11 +47,6 @@ class RunResult:
     macs: int  # multiply-accumulates for one image
     test: float  # accuracy in percent; NaN for an unfinished run
 
-    @property
-    def key(self) -> tuple[str, str, Settings]:
-        """What all runs of a group have in common."""
-        return self.config.model_name, self.config.shuffle, self.settings
-
 
 @dataclass
 class SeedGroup:
@@ -166,9 +161,6 @@ def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
     return best
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
 def read_run(folder: Path) -> RunResult:
     """Read a run from its files. Raises an exception of any kind where they are not those of a run."""
     description = files.read_config(folder)
@@ -225,12 +217,14 @@ def read_study(root: Path) -> Study:
 def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
     groups: dict[tuple, SeedGroup] = {}
     for run in finished:
-        group = groups.setdefault(run.key, SeedGroup(*run.key))
+        key = run.config.model_name, run.config.shuffle, run.settings
+        group = groups.setdefault(key, SeedGroup(*key))
         if run.config.seed in group.runs:
             notes.append(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
         elif group.runs and (run.parameters, run.macs) != (group.example.parameters, group.example.macs):
-            other = f"its {run.config.model_name} is another network than {group.example.folder}'s"
-            notes.append(f"{run.folder} is left out: {other}")
+            notes.append(
+                f"{run.folder} is left out: its {group.model} is another network than {group.example.folder}'s"
+            )
         else:
             group.runs[run.config.seed] = run
     return sorted(groups.values(), key=_order_of)
