@@ -89,11 +89,9 @@ TEMPLATES.filters |= {
 def prose(name: str, **values: object) -> Text:
     """Return the paragraph or the list ``name`` of ``templates/prose.md.j2``."""
     template = TEMPLATES.get_template("prose.md.j2")
-    lines = "".join(template.blocks[name](template.new_context(values))).replace("\n- ", "\n\n- ").strip()
-    first, *rest = (" ".join(part.split("\n")) for part in lines.split("\n\n"))
-    return (
-        Text(items=tuple(item.removeprefix("- ") for item in (first, *rest))) if first.startswith("- ") else Text(first)
-    )
+    text = "\n" + "".join(template.blocks[name](template.new_context(values))).strip()
+    first, *items = (" ".join(part.splitlines()).strip() for part in text.split("\n- "))
+    return Text(first, tuple(items))
 
 
 def to_markdown(blocks: Sequence[Block], folder: Path) -> str:
