@@ -5,8 +5,6 @@ are too few for, or their intervals too wide, is not decided. The thresholds are
 rules in words, from ``templates/prose.md.j2``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Synthetic images whose class is carried by known cues: what each shuffle takes of them, and what was expected."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product

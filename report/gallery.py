@@ -4,8 +4,6 @@ It is made of what is there: runs with the shuffles between the extremes, ``tran
 folders of runs, ``baselines.json`` in that of the data set, and beside that the folders of synthetic images.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from statistics import fmean

@@ -1,7 +1,5 @@
 """The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A page as a list of blocks, written as Markdown and as one self-contained HTML file by the templates beside this."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence

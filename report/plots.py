@@ -1,7 +1,5 @@
 """The figures of a report: many runs side by side."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

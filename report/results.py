@@ -3,8 +3,6 @@
 Accuracy is in percent here, loss in nats.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import statistics

@@ -4,8 +4,6 @@ A seed fixes the initial weights and the order of the images, so runs of two mod
 intervals are Student's t: how far the mean over these seeds may be from that over all, not what other images would do.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """How verdicts, numbers and settings are put into words, and numbers into the cells of a table."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
