@@ -311,13 +311,9 @@ class Net(nn.Module):
     """Convolutions and pools, then fully connected layers.
 
     ReLU and the flattening are functional, so that a layer-by-layer summary has no rows for them.
-
-    Attributes:
-        memory_format: how its weights and the images that it is given lie in memory, for speed; it computes the same
-            in any.
     """
 
-    memory_format = torch.channels_last
+    memory_format = torch.channels_last  # of its weights and images, for speed; it computes the same in any
 
     def __init__(self, spec: ModelSpec):
         super().__init__()

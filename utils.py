@@ -107,15 +107,11 @@ def result_lines(test: Mapping[str, Any]) -> list[str]:
     """Format a run's result, the entry ``test`` of ``metrics.json``: the accuracy on all images, then by class."""
     percent, loss = 100 * test["accuracy"], test["loss"]
     overall = f"Accuracy of the network on {test['images']:,} test images: {percent:.1f} % (loss {loss:.3f})"
-    return [overall, *per_class_lines(test["per_class_accuracy"])]
-
-
-def per_class_lines(per_class: Mapping[str, float | None]) -> list[str]:
-    """Format the accuracy of each class as the published tables do, e.g. ``Accuracy of plane : 48 %``."""
-    width = max(map(len, per_class))
-    return [
+    # As the published tables print it, e.g. "Accuracy of plane : 48 %".
+    width = max(map(len, test["per_class_accuracy"]))
+    return [overall] + [
         f"Accuracy of {name:>{width}} : " + ("no images" if value is None else f"{100 * value:2.0f} %")
-        for name, value in per_class.items()
+        for name, value in test["per_class_accuracy"].items()
     ]
 
 

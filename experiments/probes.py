@@ -56,10 +56,7 @@ class LoadedRun:
 
 
 def load_run(folder: str, weights: str, given: dict[str, object]) -> LoadedRun:
-    """Load the ``last`` or ``best`` weights of a saved run, with settings ``given`` in place of saved ones.
-
-    Raises RunnerError if the run can't be read, or is one of another model.
-    """
+    """Load ``last`` or ``best`` weights of a saved run. Raises RunnerError if it can't, or the model has changed."""
     saved = checkpoint.load(folder, weights)
     config = resume.saved_config(folder, saved, given, device="auto")
     models.find(config.model_name, saved["config"].get("model_file"))
@@ -86,10 +83,7 @@ def act(action: str, run: LoadedRun, images: Sequence[str], validate: Validate) 
 
 
 def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
-    """Say a saved run's result again, measured on the test images.
-
-    Raises RunnerError if its data is not there, or another.
-    """
+    """Say a saved run's result again, measured anew. Raises RunnerError if its data is not there, or another."""
     dataset, images = run.test_images()
     test = run.measure(images, validate)
     where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs} epochs"
@@ -113,10 +107,7 @@ def transfer(run: LoadedRun, validate: Validate) -> None:
 
 
 def collapse(run: LoadedRun) -> None:
-    """Write the matrix that the affine model of a saved run comes to, and its templates, into the run's folder.
-
-    Raises NotAffine if the model has other logits than the matrix, on the test images.
-    """
+    """Write the matrix that an affine model comes to, and its templates. Raises NotAffine if it is none."""
     dataset, images = run.test_images()
     name, folder = run.config.model_name, run.folder
 

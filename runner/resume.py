@@ -35,10 +35,7 @@ def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **ov
 
 
 def resumed_config(run: str, given: Mapping[str, object]) -> Config:
-    """Make the settings of a run that goes on: the saved ones, and those that are ``given``.
-
-    Raises UsageError if they contradict each other.
-    """
+    """Make the settings of a run that goes on. Raises UsageError if ``given`` ones contradict the saved ones."""
     saved = describe(run)
     config = saved_config(run, saved, given)
 

@@ -41,10 +41,7 @@ class Run:
     saved_once: bool = False  # whether a checkpoint has been written, and so could be
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write a training state to ``last.pt``, what that was to ``previous.pt``, and the ``best`` to ``best.pt``.
-
-        Raises OSError, with the checkpoints as they were, or CheckpointError if the model's state can't be saved.
-        """
+        """Write ``last.pt``, the former one to ``previous.pt``, and ``best.pt`` if ``best``. Raises OSError."""
         content = {"config": asdict(self.config), "dataset": self.dataset, "machine": self.machine} | state
         check, self.saved_once = not self.saved_once, True
         if best:

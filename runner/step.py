@@ -80,10 +80,7 @@ class TrainStep:
         self.compiled = torch.compile(model) if compiled else None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights by one batch and return its logits (B, 10), which were computed before.
-
-        Images are float32 (B, 3, 32, 32), labels int64 (B,).
-        """
+        """Change the weights by a batch, float32 (B, 3, 32, 32), int64 (B,); return its logits before, (B, 10)."""
         if self.compiled is not None:
             try:
                 return self.forward_backward(self.compiled, images, labels)
