@@ -3,8 +3,6 @@
 Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. Loss is the mean cross-entropy in nats.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io
@@ -155,7 +153,7 @@ def parameter_summary(model: nn.Module) -> str:
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> "Figure":
     """Make an empty figure, ``width`` × ``height`` inches, with the run's title above it, broken to fit."""
     from matplotlib.figure import Figure
 
@@ -170,7 +168,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path, colours: int | None = None) -> None:
+def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> None:
     """Write a PNG; with 256 ``colours`` a figure takes about a third of the bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)

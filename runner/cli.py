@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,8 +204,8 @@ def _arguments(options: dict) -> Arguments:
     given = {name: options[name] for name in FIELDS if name in options}
     if os.environ.get(config.DATA_URL_VARIABLE):
         given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
-    shuffles = _unique(part for value in given.pop("shuffle", []) for part in value.split(","))
-    seeds = _unique(options["seeds"] or ())
+    shuffles = tuple(dict.fromkeys(part for value in given.pop("shuffle", []) for part in value.split(",")))
+    seeds = tuple(dict.fromkeys(options["seeds"] or ()))
     for name, value in [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", n) for n in seeds)]:
         config.check(name, value)
     if seeds and "seed" in given:
@@ -250,7 +250,3 @@ def _arguments(options: dict) -> Arguments:
         quiet=options["quiet"],
         debug=options["debug"],
     )
-
-
-def _unique(values: Iterable) -> tuple:
-    return tuple(dict.fromkeys(values))

@@ -1,7 +1,4 @@
-"""The folder of a run: made, locked, found again.
-
-``config.json`` is written first and ``metrics.json`` last: a run that has that is finished.
-"""
+"""The folder of a run: made, locked, found again; a run that has ``metrics.json``, written last, is finished."""
 
 import contextlib
 import logging
