@@ -116,10 +116,7 @@ def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
 
 
 def check_sizes(config: Config, images: int) -> None:
-    """Check the settings that need a number of training images against ``images``.
-
-    Raises UsageError if too few images are left to train on.
-    """
+    """Check ``config`` against a number of training images. Raises UsageError if too few are left to train on."""
     if config.val == "holdout":
         if config.holdout >= images:
             raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
@@ -175,17 +172,12 @@ def grey(pixels: Tensor) -> Tensor:
 
 
 def per_image_keys(n: int, *draw: int) -> np.ndarray:
-    """Draw a uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers.
+    """Draw a uniform permutation for each of ``n`` images, as the lowest 10 bits of sorted numbers, uint32 (n, 1024).
 
     Each position gets 22 random bits and is sorted by them; where two positions of an image get the same ones, all of
-    the image's are drawn again, so that no order is likelier than another. Numbers of 32 bits sort more than twice
-    as fast as the 64 that would make this rare.
-
-    Args:
-        draw: which ones: shuffle seed, split, epoch, chunk and part of the chunk.
-
-    Returns:
-        uint32 (n, 1024).
+    the image's are drawn again, so that no order is likelier than another. Numbers of 32 bits sort more than twice as
+    fast as the 64 that would make this rare. ``draw`` says which ones: shuffle seed, split, epoch, chunk, part of the
+    chunk.
     """
     draws = generator("per-image permutations", *draw)
 
@@ -223,31 +215,22 @@ class Loader:
     On the CPU a thread prepares the next chunk while the model is at work on one; or, where the model has all cores,
     they prepare it between its steps. On any other device the images are there, and all is done there.
 
-    Args:
-        images: the split.
-        split: ``TRAIN``, ``TEST`` or ``HOLDOUT``, which per-image permutations differ by.
-        batch_size: images in a batch; chunks hold whole batches.
-        shuffle: a value of ``--shuffle``.
-        shuffle_seed: the seed of the permutations.
-        order_seed: the seed of the images' order; None keeps the order they have.
-        memory_format: how a chunk lies in memory; convolutions are faster on ``torch.channels_last``.
-        flip: mirror half of the images in odd epochs and the other half in even ones, which is better than drawing
-            anew in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
-        threads: 0: one thread prepares a chunk ahead; else so many do while the model waits.
+    Flipping mirrors half of the images in odd epochs and the other half in even ones, which is better than drawing anew
+    in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     """
 
     def __init__(
         self,
         images: Images,
-        split: int,
-        batch_size: int,
-        shuffle: str = "none",
-        shuffle_seed: int = 0,
-        order_seed: int | None = None,
+        split: int,  # TRAIN, TEST or HOLDOUT, which per-image permutations differ by
+        batch_size: int,  # chunks hold whole batches
+        shuffle: str = "none",  # a value of --shuffle
+        shuffle_seed: int = 0,  # of the permutations
+        order_seed: int | None = None,  # of the images' order; None keeps the order they have
         device: torch.device | str = "cpu",
-        memory_format: torch.memory_format = torch.channels_last,
+        memory_format: torch.memory_format = torch.channels_last,  # of a chunk
         flip: bool = False,
-        threads: int = 0,
+        threads: int = 0,  # 0: one thread prepares a chunk ahead; else so many do while the model waits
     ):
         self.device = torch.device(device)
         self.labels = images.labels.to(device)
@@ -319,10 +302,9 @@ class Loader:
     def _prepare(
         self, images: Tensor, epoch: int, chunk: int, buffer: Tensor, map: Callable = map
     ) -> tuple[Tensor, Tensor]:
-        """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk number ``chunk``.
+        """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk ``chunk``.
 
-        Args:
-            map: may do parts of it at the same time.
+        ``map`` may do parts at the same time.
         """
         rows = images + len(self) * (self.flipped[images] == epoch % 2) if self.flip else images
         if self.per_image:
@@ -377,11 +359,8 @@ def make_loader(
 def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:
     """Pick the first image of each class, before and after the shuffle, exactly as the model gets it.
 
-    Args:
-        loader: that of ``original``, whose order it keeps.
-
-    Returns:
-        Images uint8 (classes, 3, 32, 32) by what a row shows, and their labels.
+    ``loader`` is that of ``original``, and keeps its order. Returns uint8 (classes, 3, 32, 32) by what a row shows, and
+    the labels.
     """
     labels = original.labels.tolist()
     chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])

@@ -3,8 +3,6 @@
 python ex1.py --model-name Q1_19 --epochs 15
 """
 
-from __future__ import annotations
-
 from runner import cli, signals
 
 if __name__ == "__main__":
@@ -49,10 +47,7 @@ class TrainState:
     metrics: RunningMetrics = field(default_factory=RunningMetrics)  # what the epoch after those has added up to so far
 
     def state_dict(self) -> dict:
-        """Copy the state, with that of the random generators.
-
-        Raises Diverged if an output of the chunk at work, whose losses are not known yet, or a weight, is not finite.
-        """
+        """Copy the state, random generators included. Raises Diverged if an output or a weight is not finite."""
         metrics, lr = self.metrics, self.step.lr
         for step, logits in enumerate(metrics.logits, metrics.steps - len(metrics.logits) + 1):
             if not logits.isfinite().all():
@@ -123,10 +118,7 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
 
 
 def add_losses(state: TrainState, waiting: list[Tensor], batch_size: int) -> None:
-    """Add the losses of the steps whose logits wait in the metrics, and empty ``waiting``, the labels of their chunks.
-
-    Raises Diverged if one of them is not a finite number.
-    """
+    """Add the losses of the chunks whose labels wait, and empty ``waiting``. Raises Diverged if one is not finite."""
     metrics, lr = state.metrics, state.step.lr
     losses = metrics.accumulate(torch.cat(waiting))
     waiting.clear()
@@ -140,12 +132,9 @@ def add_losses(state: TrainState, waiting: list[Tensor], batch_size: int) -> Non
 def validate(
     model: nn.Module, chunks: Iterable[tuple[Tensor, Tensor]], classes: int, precision: str = "fp32"
 ) -> EvalMetrics:
-    """Measure ``model`` on the images of ``chunks``: float32 (C, 3, 32, 32) and labels int64 (C,), many at a time.
+    """Measure ``model``, computed in ``fp32`` or ``bf16``, on chunks of images: (C, 3, 32, 32) and labels (C,).
 
     Raises Diverged if the loss is not a finite number.
-
-    Args:
-        precision: of its convolutions and matrix products, ``fp32`` or ``bf16``.
     """
     model.eval()
     loss_sum = confidence_sum = 0.0
@@ -166,13 +155,10 @@ def validate(
 
 
 def train(config: Config, resumed: str = "") -> Path:
-    """Train one run, or what is left of it, and return its folder of results.
+    """Train one run, or what is left of it, and return its folder; ``resumed`` is empty, ``auto`` or a run's folder.
 
     Raises RunnerError if settings, data or files don't work out, or a loss is not a finite number; Stopped if a signal
     came, with the run saved.
-
-    Args:
-        resumed: empty for a new run, ``auto``, or the folder of the run that goes on.
     """
     # Data; without a hold-out the validation images are the test images, as published.
     device = machine.pick_device(config)
@@ -241,8 +227,7 @@ def load_dataset(config: Config, resumed: str) -> data.Dataset:
 def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
     """Write and say what is to be trained, before it is; return what ``metrics.json`` repeats of it.
 
-    Args:
-        held_out: the images that are validated on; 0: the test images are.
+    ``held_out`` counts the images that are validated on; 0: the test images are.
     """
     config, dataset = run.config, run.dataset
     header = {
@@ -277,10 +262,7 @@ def write_samples(run: Run, images: data.Images, loader: data.Loader) -> None:
 
 
 def restore(state: TrainState, saved: dict, run: Run) -> None:
-    """Put ``state`` back to ``saved``, the checkpoint that ``run`` goes on from, and say so.
-
-    Raises CheckpointError if it is the checkpoint of another model.
-    """
+    """Put ``state`` back to ``saved``, which ``run`` goes on from. Raises CheckpointError if it is of another model."""
     origin = run.continues or run.folder
     try:
         state.load_state_dict(saved)

@@ -12,8 +12,6 @@ ReLU follows every convolution and every hidden fully connected layer, except in
 10 logits ends every head and is not written out.
 """
 
-from __future__ import annotations
-
 import copy
 import difflib
 import fnmatch
@@ -107,10 +105,7 @@ class ModelSpec:
         return self.question != "Q2"
 
     def layers(self) -> list[Layer]:
-        """List the layers from the image to the logits.
-
-        Raises ValueError if a word that is not in the notation, or a kernel larger than its input.
-        """
+        """List the layers from the image to the logits. Raises ValueError for a word that is not in the notation."""
         # Features: channels and size follow from layer to layer.
         channels, size, _ = IMAGE_SHAPE
         layers = []
@@ -224,10 +219,7 @@ def register(name: str, change: str = "", parameters: int | None = None):
 
 
 def load_file(path: str | Path) -> None:
-    """Run the Python file at ``path``, so that its ``@register`` decorators add their models.
-
-    Raises UsageError if there is no such file, or it does not run to its end.
-    """
+    """Run a Python file, so that its ``@register`` decorators add their models. Raises UsageError if it can't."""
     try:
         path = Path(path).resolve()
         is_python_file = path.is_file() and path.suffix == ".py"
@@ -250,12 +242,9 @@ def load_file(path: str | Path) -> None:
 
 
 def find(name: str, own_file: object = None) -> ModelSpec:
-    """Find the row called ``name``; case does not matter, nor ``-`` in place of ``_``.
+    """Find the row called ``name``; case does not matter, nor ``-`` for ``_``. Raises UnknownModel if there is none.
 
-    Raises UnknownModel if no row has that name.
-
-    Args:
-        own_file: the file of own models that a saved run names; it is not run for that, but named in the message.
+    ``own_file``, the file of own models that a saved run names, is not run for that, but named in the message.
     """
     try:
         return REGISTRY[_key(name)]
@@ -268,10 +257,7 @@ def find(name: str, own_file: object = None) -> ModelSpec:
 
 
 def select(names: str) -> list[ModelSpec]:
-    """Find the rows that a list of names stands for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once.
-
-    Raises UnknownModel if no row has a name of the list.
-    """
+    """Find the rows that names stand for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once."""
     chosen: dict[str, ModelSpec] = {}
     for name in names.split(","):
         pattern = "*" if _key(name) == "all" else _key(name)
@@ -283,11 +269,9 @@ def select(names: str) -> list[ModelSpec]:
 
 
 def listing(width: int | None = None) -> str:
-    """Show the registry as a table for people.
+    """Show the registry as a table for people, in lines of ``width`` characters, by default the terminal's.
 
-    Args:
-        width: characters in a line; where a model needs more, what it changes gets a line of its own. Default: the
-            terminal's width, and no limit where the output is not a terminal.
+    Where a model needs more, what it changes gets a line of its own.
     """
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
@@ -363,8 +347,7 @@ class Net(nn.Module):
 def build(name: str) -> nn.Module:
     """Build a new model, with PyTorch's default initialisation drawn from torch's global generator.
 
-    Raises UsageError if no row has that name, it cannot be built, has other parameters than its row promises, or does
-    not give 10 logits.
+    Raises UsageError if there is no such row, it can't be built, has another count than it promises, or no 10 logits.
     """
     spec = find(name)
     try:

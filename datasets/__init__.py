@@ -1,7 +1,5 @@
 """Where images come from: CIFAR-10 in any of its forms, or a generated set in its place."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +17,8 @@ log = logging.getLogger("ex1")
 def load(config: Config) -> Dataset:
     """Load the images of ``--dataset``; ``auto`` is CIFAR-10 where it can be had, else the generated set.
 
-    Raises:
-        UsageError: there are too few of them, which is found before they are read.
-        DataError: the images in ``--data-dir`` are damaged.
-        DownloadError: with ``cifar10``, there are no images and no way to download them.
+    Raises UsageError if there are too few, before any is read; DataError if those in ``--data-dir`` are damaged;
+    DownloadError if ``cifar10`` is not there and can't be downloaded.
     """
     check_sizes(config, max_train_images(config))
     if config.dataset != "synthetic":
@@ -53,8 +49,7 @@ def _load_cifar10(data_dir: Path, url: str) -> Dataset:
 def max_train_images(config: Config) -> int:
     """Bound the number of training images that ``load`` will find, without reading any.
 
-    Raises:
-        DataError: ``--data-dir`` holds folders that are not CIFAR-10's.
+    Raises DataError if ``--data-dir`` holds folders that are not CIFAR-10's.
     """
     if config.dataset == "synthetic":
         return synthetic.TRAIN_IMAGES
@@ -63,11 +58,7 @@ def max_train_images(config: Config) -> int:
 
 
 def reload(facts: dict, config: Config, run: str) -> Dataset:
-    """Load the data that the saved run ``run`` was trained on, which its files describe as ``facts``.
-
-    Raises:
-        DataError: it is not there, or something else is in its place.
-    """
+    """Load the data that the files of ``run`` describe as ``facts``. Raises DataError if it is not what is there."""
     kind, name = dataset_kind(facts), facts["name"]
     # Only the official images can be downloaded.
     if kind == "cifar10" and facts["slug"] != "cifar10" and not cifar10.find(Path(config.data_dir)):

@@ -1,7 +1,5 @@
 """Decoded images kept in the data folder, for as long as the files they came from stay the same."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import logging
@@ -9,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +18,12 @@ from runner.errors import DataError
 
 log = logging.getLogger("ex1")
 
+Splits = tuple[Images, Images]  # training and test images
+
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Let one run at a time download and decode; the next one finds the work done.
-
-    Where the folder can't be written there is nothing to guard.
-    """
+    """Let one run at a time download and decode; a folder that can't be written needs no guard."""
     file_lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,9 +39,7 @@ def lock(folder: Path) -> Iterator[None]:
         file_lock.release()
 
 
-def cached(
-    folder: Path, kind: str, files: list[str], decode: Callable[[], tuple[Images, Images]]
-) -> tuple[Images, Images]:
+def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Splits]) -> Splits:
     """Take both splits from the cache in ``folder``, or decode them from ``files`` and cache them."""
     path, fingerprint = folder / f".cache-{kind}.npz", _fingerprint(files)
     # A cache of any other content, or none, only means that the images are decoded again.
@@ -53,60 +49,45 @@ def cached(
             return train, test
 
     # Under a temporary name first, so that no half of it is ever read.
-    train, test = decode()
+    splits = decode()
+    arrays: dict[str, Any] = {"fingerprint": np.array(fingerprint)}
+    for split, images in zip(("train", "test"), splits):
+        arrays |= {f"{split}_pixels": images.pixels.numpy(), f"{split}_labels": images.labels.numpy()}
     temporary = path.with_name(f"{path.name}.part")
     try:
         with open(temporary, "wb") as file:
-            np.savez(
-                file,
-                fingerprint=np.array(fingerprint),
-                train_pixels=train.pixels.numpy(),
-                train_labels=train.labels.numpy(),
-                test_pixels=test.pixels.numpy(),
-                test_labels=test.labels.numpy(),
-            )
+            np.savez(file, **arrays)
         temporary.replace(path)
     except OSError as error:
         log.warning(f"the decoded images are not cached, so the next start is slow: {error}")
         with contextlib.suppress(OSError):
             temporary.unlink()
-    return train, test
+    return splits
 
 
 def _fingerprint(files: list[str]) -> str:
-    """Hash names, sizes and times: it changes when a file is added, removed, renamed, or written to.
-
-    Raises:
-        DataError: one of the paths is no regular file, or leads nowhere.
-    """
+    """Hash names, sizes and times. Raises DataError if one of ``files`` is no regular file, or is not there."""
     total = hashlib.sha256()
     for path in files:
         try:
-            status = os.stat(path)
+            status = stat_regular(path)
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from error
-        check_regular(path, status)
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
         total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def check_regular(path: str | Path, status: os.stat_result) -> None:
-    """Refuse what may have no end or block for ever, such as a pipe or a device. A link to a file is that file.
-
-    Raises:
-        DataError: it is no regular file.
-    """
+def stat_regular(path: str | Path) -> os.stat_result:
+    """Stat a file or what it links to. Raises DataError for pipes, devices and all that may block or have no end."""
+    status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is not a regular file")
+    return status
 
 
 def as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Make tensors that share the memory of the arrays of one split.
-
-    Raises:
-        ValueError: they are not pixels and labels of CIFAR-10.
-    """
+    """Make tensors that share the arrays' memory. Raises ValueError if they are no pixels and labels of CIFAR-10."""
     if (pixels.dtype, labels.dtype) != (np.uint8, np.int64) or pixels.shape != (*labels.shape, 3, 32, 32):
         raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, labels {labels.dtype} {labels.shape}")
     if not len(labels) or not 0 <= labels.min() <= labels.max() <= 9:

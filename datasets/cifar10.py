@@ -1,11 +1,8 @@
 """The official CIFAR-10: its pickled batches in a folder, or in the archive that they are published in."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging
-import os
 import pickle
 import pickletools
 import tarfile
@@ -17,7 +14,7 @@ import numpy as np
 import torch
 
 from data import Dataset, Images, digest
-from datasets.cache import as_images, cached, check_regular
+from datasets.cache import Splits, as_images, cached, stat_regular
 from runner.errors import DataError, one_line
 
 log = logging.getLogger("ex1")
@@ -39,10 +36,7 @@ TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
 
 
 def find(data_dir: Path) -> tuple[str, Path] | None:
-    """Find CIFAR-10 in ``data_dir``, which may hold it or be it: its kind and its path.
-
-    The kind is ``batches``, ``archive`` or ``folder``, of images.
-    """
+    """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and path."""
     for path in (data_dir / BATCH_FOLDER, data_dir):
         if any((path / name).exists() for name in TRAIN_BATCHES):
             return "batches", path
@@ -55,15 +49,11 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
 
 
 def load_batches(folder: Path) -> Dataset:
-    """Load the official batches from a folder.
-
-    Raises:
-        DataError: one of them is missing or damaged.
-    """
+    """Load the official batches from a folder. Raises DataError if one of them is missing or damaged."""
 
     def read(name: str) -> bytes:
         try:
-            check_regular(folder / name, os.stat(folder / name))
+            stat_regular(folder / name)
             return (folder / name).read_bytes()
         except FileNotFoundError:
             raise DataError(f"{folder / name} is missing; remove {folder} to have it downloaded again") from None
@@ -72,11 +62,7 @@ def load_batches(folder: Path) -> Dataset:
 
 
 def load_archive(path: Path) -> Dataset:
-    """Load the official archive; nothing is extracted to disk, but the images are cached beside it.
-
-    Raises:
-        DataError: it is damaged, or holds something else.
-    """
+    """Load the official archive: not extracted, but cached beside it. Raises DataError if it is damaged or another."""
     return _official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path)), path)
 
 
@@ -84,16 +70,15 @@ def _official(train: Images, test: Images, source: Path) -> Dataset:
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
 
 
-def _read_archive(path: Path) -> tuple[Images, Images]:
+def _read_archive(path: Path) -> Splits:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import calculate_md5
 
     # the archive as a whole is known
     md5 = calculate_md5(str(path))
     if md5 != CIFAR10.tgz_md5:
-        raise DataError(
-            f"{path} is damaged: its MD5 is {md5}, not {CIFAR10.tgz_md5}; remove it to have it downloaded again"
-        )
+        reason = f"is damaged: its MD5 is {md5}, not {CIFAR10.tgz_md5}"
+        raise DataError(f"{path} {reason}; remove it to have it downloaded again")
 
     # one pass: going back to an earlier member of a gzip stream would unpack it again
     log.info(f"reading {path}")
@@ -117,7 +102,7 @@ def _read_archive(path: Path) -> tuple[Images, Images]:
     return _unpack(path.name, content.__getitem__)
 
 
-def _unpack(source: str, read: Callable[[str], bytes]) -> tuple[Images, Images]:
+def _unpack(source: str, read: Callable[[str], bytes]) -> Splits:
     """Unpickle both splits; ``read`` gives the content of a batch by its name."""
 
     def split(batches: dict[str, str]) -> Images:
@@ -144,11 +129,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
     @classmethod
     def load_bytes(cls, content: bytes) -> dict:
-        """Unpickle ``content``.
-
-        Raises:
-            Exception: almost any, for what is damaged or asks for more than arrays.
-        """
+        """Unpickle a batch. Raises almost any Exception for what is damaged or asks for more than arrays."""
         for opcode, argument, _ in pickletools.genops(content):
             # Newer ones can claim memory beyond all bounds, as can a place in the memo of a number out of the blue.
             is_far = opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content)
@@ -157,11 +138,7 @@ class ArrayUnpickler(pickle.Unpickler):
         return cls(io.BytesIO(content), encoding="latin1").load()
 
     def find_class(self, module: str, name: str) -> object:
-        """Admit the three names that arrays are pickled by.
-
-        Raises:
-            UnpicklingError: for any other.
-        """
+        """Admit the three names that arrays are pickled by. Raises UnpicklingError for any other."""
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return lambda kind, shape, dtype: np.empty(0, np.uint8)  # the array's content and shape follow
         if (module, name) == ("numpy", "ndarray"):

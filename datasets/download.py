@@ -1,7 +1,5 @@
 """The download of the official archive: it goes on where it broke off, in this run or an earlier one."""
 
-from __future__ import annotations
-
 import http.client
 import logging
 import socket
@@ -21,9 +19,7 @@ log = logging.getLogger("ex1")
 ATTEMPTS = 4
 TIMEOUT = 20  # seconds without a byte
 BLOCK = 1 << 16  # bytes read at once
-
-# Of this machine's disk: the same request would fail again.
-DISK_ERRORS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOENT, ENOTDIR}
+DISK_ERRORS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOENT, ENOTDIR}  # the same request would fail again
 
 
 class DownloadError(RunnerError):
@@ -34,10 +30,7 @@ def download(target: Path, url: str = "") -> None:
     """Download the official archive to ``target``, going on where an earlier attempt broke off.
 
     What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
-    MD5 is right.
-
-    Raises:
-        DownloadError: the source is down, or what it sends has another MD5.
+    MD5 is right. Raises DownloadError if the source is down, or what it sends has another MD5.
     """
     # It takes a second to import, and most runs find their images.
     from torchvision.datasets import CIFAR10
@@ -73,10 +66,7 @@ def download(target: Path, url: str = "") -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether the same request would fail again within seconds.
-
-    So it is where there is no such host, page or scheme, no one listens, or this machine's disk is to blame.
-    """
+    """Tell whether the same request would fail again: no such host, page or scheme, no listener, or our disk."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
@@ -85,11 +75,7 @@ def _is_final(error: Exception) -> bool:
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Append to ``part`` what is still missing of ``url``.
-
-    Raises:
-        OSError: the connection failed, stalled or broke off.
-    """
+    """Append to ``part`` what is missing of ``url``. Raises OSError if the connection failed, stalled or broke off."""
     # ask for the rest
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "ex1"} | ({"Range": f"bytes={have}-"} if have else {})

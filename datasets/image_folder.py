@@ -1,9 +1,9 @@
 """Image files: a folder train/<class>/* and test/<class>/* of CIFAR-10, or a single picture of any kind."""
 
-from __future__ import annotations
-
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,24 +23,28 @@ LABELS = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "
 
 # What Pillow decodes by itself: for others, such as EPS, it starts programs that interpret the file.
 SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg"}
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
-# ---- folders ---------------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """Open an image file. Raises DataError that names it, whatever goes wrong with it."""
+    try:
+        with Image.open(path, formats=formats) as image:
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow raise almost any
+        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
 
 
 def load(folder: Path) -> Dataset:
-    """Load a folder of images, each of RGB 32×32, whole or in part.
-
-    Raises:
-        DataError: a class or a file in it is not CIFAR-10's, or can't be read.
-    """
-    files = {split: list_images(folder / split) for split in ("train", "test")}
-
-    def decode() -> tuple[Images, Images]:
-        return _decode(folder / "train", files["train"]), _decode(folder / "test", files["test"])
-
-    train, test = cached(folder, "folder", [path for split in files.values() for path, _ in split], decode)
+    """Load a folder of images, whole or in part. Raises DataError if a class or a file in it is not CIFAR-10's."""
+    train_files, test_files = list_images(folder / "train"), list_images(folder / "test")
+    paths = [path for path, _ in train_files + test_files]
+    train, test = cached(
+        folder, "folder", paths, lambda: (_decode(folder / "train", train_files), _decode(folder / "test", test_files))
+    )
     for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
         if len(images) != official:
             log.warning(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
@@ -54,89 +58,60 @@ def list_images(folder: Path) -> list[tuple[str, int]]:
     """List the image files of one split with their labels, in the order of classes and file names.
 
     Strings and not paths, whose making and comparing would take longer than all else that a cached folder needs.
-
-    Raises:
-        DataError: its folders are not the ten classes, or one of them holds no image.
+    Raises DataError if the folders are not the ten classes, or one of them holds no image.
     """
     # each class has one folder, under either of its names
-    paths = {entry.name: entry.path for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."}
-    labels = {}
-    for name, path in paths.items():
-        if name.lower() not in LABELS:
-            raise DataError(f"{path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
-        labels[name] = LABELS[name.lower()]
-    if len(labels) != 10 or len(set(labels.values())) != 10:
-        raise DataError(f"{folder}: has {len(labels)} class folders, CIFAR-10 has 10: {', '.join(CLASSES)}")
+    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
+    folders = {}
+    for entry in entries:
+        if entry.name.lower() not in LABELS:
+            raise DataError(f"{entry.path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
+        folders[LABELS[entry.name.lower()]] = entry.path
+    if not len(entries) == len(folders) == 10:
+        raise DataError(f"{folder}: has {len(entries)} class folders, CIFAR-10 has 10: {', '.join(CLASSES)}")
 
     # the images in each
     images: list[tuple[str, int]] = []
-    for name, label in sorted(labels.items(), key=lambda item: item[1]):
-        files = [
-            entry.path
-            for entry in os.scandir(paths[name])
-            if os.path.splitext(entry.name)[1].lower() in IMAGE_ENDINGS and entry.name[0] != "."
-        ]
-        if not files:
-            raise DataError(f"{paths[name]}: no image in it (PNG or JPEG)")
-        images += [(path, label) for path in sorted(files)]
+    for label, path in sorted(folders.items()):
+        files = [entry for entry in os.scandir(path) if entry.name.lower().endswith(IMAGE_ENDINGS)]
+        paths = sorted(entry.path for entry in files if entry.name[0] != ".")
+        if not paths:
+            raise DataError(f"{path}: no image in it (PNG or JPEG)")
+        images += [(file, label) for file in paths]
     return images
 
 
 def _decode(folder: Path, files: list[tuple[str, int]]) -> Images:
-    pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
-
-    def decode_into_place(index: int) -> None:
-        pixels[index] = _decode_file(files[index][0])
-
     log.info(f"reading {folder}: {len(files):,} images")
+    pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
-        done = pool.map(decode_into_place, range(len(files)))
-        for _ in tqdm(done, total=len(files), unit="img", disable=None, leave=False):
-            pass
+        decoded = pool.map(_decode_file, [path for path, _ in files])
+        for index, image in enumerate(tqdm(decoded, total=len(files), unit="img", disable=None, leave=False)):
+            pixels[index] = image
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
 
 def _decode_file(path: str) -> np.ndarray:
-    """Decode an image of CIFAR-10 into uint8 (3, 32, 32).
-
-    Raises:
-        DataError: it is no such image.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.size != (32, 32) or image.mode != "RGB":
-                raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
-            return np.asarray(image).transpose(2, 0, 1)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file makes Pillow raise almost any
-        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
-
-
-# ---- single images ---------------------------------------------------------------------------------------------------
+    """Decode an image of CIFAR-10 into uint8 (3, 32, 32). Raises DataError if it is no such image."""
+    with _open(path, ("PNG", "JPEG")) as image:
+        if image.size != (32, 32) or image.mode != "RGB":
+            raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
+        return np.asarray(image).transpose(2, 0, 1)
 
 
 def read_any_image(path: str | Path) -> torch.Tensor:
     """Read an image file of any size and mode as the models take it, uint8 (3, 32, 32).
 
     The middle square is scaled to 32×32; transparency becomes white, 16 bits become 8, and a camera's rotation is
-    undone.
-
-    Raises:
-        DataError: the file can't be read as an image.
+    undone. Raises DataError if the file can't be read as an image.
     """
-    try:
-        with Image.open(path, formats=SAFE_FORMATS) as file:
-            image: Image.Image = ImageOps.exif_transpose(file)
-            if image.mode == "F":
-                raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
-            if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
-                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-            image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file makes Pillow raise almost any
-        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
+    with _open(path, SAFE_FORMATS) as file:
+        image: Image.Image = ImageOps.exif_transpose(file)
+        if image.mode == "F":
+            raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
+        if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+            image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        image = ImageOps.fit(image, (32, 32), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())

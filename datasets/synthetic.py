@@ -15,8 +15,6 @@ The lightness values of every image are the same 1024 numbers, only in another a
 image are shuffled on their own, colour is therefore all that is left.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
@@ -45,22 +43,14 @@ PIXEL_NOISE = 12.0  # grey levels, standard deviation, independent in each chann
 def make_dataset(seed: int = 0, strengths: dict[str, float] = STRENGTHS) -> Dataset:
     """Make the synthetic set, as many images of each class: a pure function of ``seed`` and ``strengths``.
 
-    Args:
-        strengths: how reliably each cue shows the class, in [0, 1]; a cue left out has strength 0.
+    The strengths say how reliably each cue shows the class, in [0, 1]; a cue left out has strength 0.
     """
-    cues = "" if strengths == STRENGTHS else "".join(f" {cue} {value:g}" for cue, value in strengths.items())
+    traits = "" if strengths == STRENGTHS else "".join(f" {cue} {value:g}" for cue, value in strengths.items())
+    traits += f" seed {seed}" if seed else ""
     train = make_images(TRAIN_IMAGES, generator("synthetic", seed, 0), strengths)
     test = make_images(TEST_IMAGES, generator("synthetic", seed, 1), strengths)
-    return Dataset(
-        name="SYNTHETIC (not CIFAR-10)" + cues + (f" seed {seed}" if seed else ""),
-        slug="synthetic" + cues.replace(" ", "-") + (f"-seed-{seed}" if seed else ""),
-        source=f"generated, data seed {seed}",
-        classes=CLASSES,
-        train=train,
-        test=test,
-        digest=digest(train, test),
-        seed=seed,
-    )
+    name, slug = f"SYNTHETIC (not CIFAR-10){traits}", f"synthetic{traits}".replace(" ", "-")
+    return Dataset(name, slug, f"generated, data seed {seed}", CLASSES, train, test, digest(train, test), seed)
 
 
 def make_images(n: int, rng: np.random.Generator, strengths: dict[str, float]) -> Images:
@@ -102,8 +92,7 @@ def _draw_blob(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw a Gaussian blob (n, 32, 32) near one of ten centres on a circle around the middle."""
     angle = 2 * np.pi * classes / len(CLASSES)
     middle = (SIZE - 1) / 2
-    y = middle + 9 * np.sin(angle) + rng.normal(0, CENTRE_JITTER, len(classes))
-    x = middle + 9 * np.cos(angle) + rng.normal(0, CENTRE_JITTER, len(classes))
+    y, x = (middle + 9 * wave(angle) + rng.normal(0, CENTRE_JITTER, len(classes)) for wave in (np.sin, np.cos))
     line = np.arange(SIZE)
     distance = (line[None, :, None] - y[:, None, None]) ** 2 + (line[None, None, :] - x[:, None, None]) ** 2
     return BLOB_HEIGHT * np.exp(-distance / (2 * BLOB_RADIUS**2))

@@ -4,8 +4,6 @@ Without ReLU and pools a model is logits = W x + b, however many layers it has. 
 its product with an image, pixel by pixel, is what the image scores for the class.
 """
 
-from __future__ import annotations
-
 import copy
 import io
 import math
@@ -32,15 +30,10 @@ class NotAffine(RunnerError):
 
 @dataclass(frozen=True)
 class Affine:
-    """logits = ``weight`` · image + ``bias``, for images in [-1, 1] as :func:`data.normalize` makes them.
+    """logits = ``weight`` · image + ``bias``, for images in [-1, 1] as :func:`data.normalize` makes them."""
 
-    Attributes:
-        weight: the ten templates, float64 (10, 3, 32, 32).
-        bias: float64 (10,); the logits of the image that is mid-grey all over.
-    """
-
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # the ten templates, float64 (10, 3, 32, 32)
+    bias: Tensor  # the logits of the image that is mid-grey all over, float64 (10,)
 
     def logits(self, images: Tensor) -> Tensor:
         """Compute the logits, float64 (N, 10), of ``images`` (N, 3, 32, 32) of any floating-point type."""
@@ -52,10 +45,7 @@ class Affine:
 
     @property
     def centred(self) -> Tensor:
-        """The templates without their mean, float64 (10, 3, 32, 32).
-
-        What all templates share moves all logits alike, and so changes no probability.
-        """
+        """The templates (10, 3, 32, 32) without their mean, which moves all logits alike and changes no probability."""
         return self.weight - self.weight.mean(0)
 
     @property
@@ -67,31 +57,24 @@ class Affine:
     def effective_rank(self) -> float:
         """How many directions in the space of images the logits depend on, from 1 to 10; 0 where they are constant.
 
-        The exponential of the entropy of the normalised singular values; see Roy and Vetterli, 2007, "The effective
-        rank: a measure of effective dimensionality".
+        See Roy and Vetterli, 2007, "The effective rank: a measure of effective dimensionality".
         """
         values = self.singular_values
         return torch.special.entr(values / values.sum()).sum().exp().item() if values.any() else 0.0
 
     @property
     def uniform_share(self) -> float:
-        """How much of the centred templates is the same in all places, from 0 to 1, in squared weights.
-
-        1 is a model that sees an image's mean colour alone; 0 also stands for templates that are all alike.
-        """
+        """The share of squared centred weights that is the same in all places, in [0, 1]: 1 sees mean colours alone."""
         templates = self.centred
         total = templates.square().sum()
         uniform = templates.mean((2, 3)).square().sum() * math.prod(IMAGE_SHAPE[1:])
-        return (uniform / total).item() if total else 0.0
+        return (uniform / total).item() if total else 0.0  # templates that are all alike
 
 
 @torch.no_grad()
 def collapse(model: nn.Module) -> Affine:
-    """Compute the only affine function that ``model`` could be, from what it makes of each unit image and of zero.
-
-    A float64 copy in evaluation mode is asked, on the CPU, as not every device has float64. Whether ``model`` is affine
-    :func:`check` finds out.
-    """
+    """Compute the only affine function that ``model`` could be, from what it makes of each unit image and of zero."""
+    # On the CPU, as not every device has float64. Whether the model is affine, check() finds out.
     exact = copy.deepcopy(model).to("cpu", torch.float64).eval()
     bias = exact(torch.zeros(1, *IMAGE_SHAPE, dtype=torch.float64))[0]
     units = torch.eye(math.prod(IMAGE_SHAPE)).view(-1, *IMAGE_SHAPE)  # (3072, 3, 32, 32)
@@ -101,43 +84,25 @@ def collapse(model: nn.Module) -> Affine:
 
 @torch.no_grad()
 def largest_difference(model: nn.Module, affine: Affine, images: Tensor) -> float:
-    """Compare the logits of ``model``, in evaluation mode, with those of ``affine``: the largest absolute difference.
-
-    Args:
-        images: float (N, 3, 32, 32) in [-1, 1], of the type, on the device and in the memory format that ``model``
-            takes.
-
-    Returns:
-        NaN where a logit is.
-    """
+    """Compare logits on ``images`` (N, 3, 32, 32) as ``model``, in evaluation mode, takes them: largest difference."""
     differences = [(model(batch).cpu().double() - affine.logits(batch.cpu())).abs() for batch in images.split(BATCH)]
-    return torch.cat(differences).max().item()
+    return torch.cat(differences).max().item()  # NaN where a logit is
 
 
 def check(name: str, model: nn.Module, affine: Affine, images: Tensor, tolerance: float = TOLERANCE) -> float:
-    """Check that ``model``, called ``name``, has the logits of ``affine`` on ``images``; return their difference.
-
-    Raises:
-        NotAffine: a logit is off by more than ``tolerance``.
-    """
+    """Return the largest difference of logits on ``images``. Raises NotAffine if it is more than ``tolerance``."""
     difference = largest_difference(model, affine, images)
     if not difference <= tolerance:  # NaN too
-        raise NotAffine(
-            f"{name} is not affine: its logits are off by up to {difference:.2g} from those of the only affine "
-            f"function that it could be ({tolerance:g} is allowed)"
-        )
+        off = f"its logits are off by up to {difference:.2g} from those of the only affine function that it could be"
+        raise NotAffine(f"{name} is not affine: {off} ({tolerance:g} is allowed)")
     return difference
 
 
 def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Summarise what images score for their own class, beside what they score for the others.
+    """Summarise what images score for their own class beside others, by logits (N, C) and labels int64 (N,).
 
     A template that resembles its class gives it a high mean; one that resembles it up to the sign gives it a large
     standard deviation, so that it is often the highest, and as often the lowest.
-
-    Args:
-        logits: floating-point (N, C), of which each row's mean is subtracted.
-        labels: int64 (N,) in [0, C).
     """
     centred = logits - logits.mean(1, keepdim=True)
     is_own = nn.functional.one_hot(labels, logits.shape[1]).bool()  # (N, C)
@@ -163,22 +128,14 @@ def describe(affine: Affine, model: nn.Module) -> dict:
 
 
 def save(path: Path, affine: Affine) -> None:
-    """Write ``weight`` and ``bias`` as a NumPy archive (.npz), whole or not at all.
-
-    Raises:
-        OSError: it can't be written.
-    """
+    """Write ``weight`` and ``bias`` as a NumPy archive (.npz), whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, weight=affine.weight.numpy(), bias=affine.bias.numpy())
     write_file(path, buffer.getvalue())
 
 
 def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
-    """Plot the ten templates, centred, on one scale that has its zero at mid-grey.
-
-    Raises:
-        OSError: it can't be written.
-    """
+    """Plot the ten templates, centred, on one scale that has its zero at mid-grey."""
     templates = affine.centred
     largest = templates.abs().max().item()
     pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()  # (10, 32, 32, 3) in [0, 1]
@@ -187,10 +144,7 @@ def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str
         axes.imshow(picture, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
-    figure.supxlabel(
-        "Bright in a colour: that colour there speaks for the class. Dark: against it. Mid-grey: neither.\n"
-        f"In each channel, full is a weight of {largest:.3g} and none of −{largest:.3g}, "
-        "with the mean over the classes subtracted.",
-        fontsize=9,
-    )
+    legend = "Bright in a colour: that colour there speaks for the class. Dark: against it. Mid-grey: neither.\n"
+    legend += f"In each channel, full is a weight of {largest:.3g} and none of −{largest:.3g}, "
+    figure.supxlabel(legend + "with the mean over the classes subtracted.", fontsize=9)
     save_figure(figure, path)

@@ -1,7 +1,5 @@
 """Where the runs of a sweep are trained: a run as a job, the interface of an engine, and processes of this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import multiprocessing

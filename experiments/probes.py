@@ -1,7 +1,5 @@
 """Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

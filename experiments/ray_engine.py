@@ -5,8 +5,6 @@ the sweep, as all do that share it, trains there, so that another node goes on w
 On any other node a run is trained in a temporary folder, and its files are sent to the results folder when it ends.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,10 +1,15 @@
 """Report on all runs in a folder of results: ``python -m report [RESULTS]``."""
 
-from __future__ import annotations
-
 import argparse
+import math
+import shlex
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from report.results import Study
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -22,6 +27,27 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def write_events(study: Study) -> Path:
+    """Write all histories as event files, in place of those there. Raises UsageError without TensorBoard."""
+    from runner.errors import UsageError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    folder = study.folder / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    groups = [*study.groups.values(), *study.others]
+    for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
+        with SummaryWriter(folder / run.config.model_name / run.folder.name) as writer:
+            for row in run.history:
+                for column, value in row.items():
+                    split, _, name = column.partition("_")
+                    if split in ("train", "val") and not math.isnan(value):
+                        writer.add_scalar(f"{name}/{split}", value, int(row["epoch"]))
+    return folder
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
@@ -29,11 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     from runner.errors import RunnerError, one_line
 
     try:
-        report = overview.write(options.results, options.compare, options.tensorboard)
+        report = overview.write(options.results, options.compare)
+        messages = [*report.notes, report.summary]
+        if options.tensorboard:
+            events = write_events(report.study)
+            messages.insert(-1, f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(events))}")
     except (RunnerError, OSError) as error:
         print(f"python -m report: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
-    print("\n".join([*report.notes, report.summary]))
+    print("\n".join(messages))
     return 0
 
 

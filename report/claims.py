@@ -1,10 +1,9 @@
 """The published claims, and the rules by which the runs decide them.
 
 A claim is a list of statements; it holds if all of them do, and does not hold if one of them does not. What the runs
-are too few for, or their intervals too wide, is not decided. The thresholds are the constants below.
+are too few for, or their intervals too wide, is not decided. The thresholds are the constants below; the report has the
+rules in words, from ``templates/prose.md.j2``.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from scipy.stats import spearmanr
 
 import models
 from report import stats
-from report.confidence import overconfidence_text
 from report.results import SeedGroup, Study
 from report.stats import Estimate
 from report.text import FAILS, HOLDS, UNDECIDED, combine, decide, nats_text, percent_text, points_text
@@ -30,25 +28,8 @@ AROUND_POINTS = 5.0  # a variation's accuracy
 FAR_POINTS = 10.0  # "far below"
 HELP_POINTS = 1.0  # an improvement that counts
 CHANCE_PERCENT = 10.0  # of ten classes with the same number of images
-
-RULES = (
-    f"Enough runs: {MIN_RUNS} seeds of what a claim is about, one of what it is compared with, and {MIN_EPOCHS} epochs "
-    "where it is about a network that is trained on. Intervals are 95 % Student t over seeds: paired where both sides "
-    "have seeds in common, else from the standard deviation between seeds that all groups have in common. Where a "
-    "claim needs many comparisons, one that is the other way round refutes it.",
-    f"A published percentage is met if the mean is within {FIGURE_POINTS:g} points of it after one of the first "
-    f"{EARLY_EPOCHS} epochs, which is how long the textbook trains, or after the last; it is not if the whole interval "
-    "is farther away at each of them.",
-    f"Underfit: the training loss ends above the original net's, with its interval, and the validation loss is no more "
-    f"than {UNDERFIT_NATS:g} nats above it, so that there is nothing for regularisation to win.",
-    "Overfit: the validation loss ends above its lowest point, with its interval, while the training loss fell. The "
-    "lowest point is found in the other seeds' curves, so that a seed's own noise is not taken for a turn.",
-    "Best: its accuracy exceeds that of every other, with the interval of the difference.",
-    f"Drop, far below: a difference of accuracies, with its interval; “far” is {FAR_POINTS:g} points, and widening "
-    f"helps from {HELP_POINTS:g} point.",
-    f"A loss does not go down if training and validation loss both fall by less than {FALL_NATS:g} nats.",
-    f"A bit smaller or larger: at most {A_BIT:g} times; a variation: within {AROUND_POINTS:g} points of accuracy.",
-)
+CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
+KEPT_POINTS = 1.0  # an accuracy that falls by less has held
 
 
 class NotEnough(Exception):
@@ -84,11 +65,7 @@ class Claim:
 def require_group(
     study: Study, model: str, shuffle: str = "none", runs: int = MIN_RUNS, epochs: int = MIN_EPOCHS
 ) -> SeedGroup:
-    """Return the group of a model and shuffle.
-
-    Raises:
-        NotEnough: it has fewer runs, or shorter ones.
-    """
+    """Return the group of a model and shuffle. Raises NotEnough if it has fewer runs, or shorter ones."""
     group = study.group(model, shuffle)
     n = len(group.runs) if group else 0
     if not group or n < runs:
@@ -99,34 +76,32 @@ def require_group(
     return group
 
 
-def attempt(rule: Callable[..., Statement], *arguments: object) -> Statement:
+def attempt(rule: Callable[..., Iterator[Statement]], *arguments: object) -> Iterator[Statement]:
     """Apply a rule; what it lacks runs for is not decided, and leaves a claim's other statements alone."""
     try:
-        return rule(*arguments)
+        yield from rule(*arguments)
     except NotEnough as missing:
-        return Statement("", UNDECIDED, f"It {missing}.")
+        yield Statement("", UNDECIDED, f"It {missing}.")
 
 
-def check_percentage(group: SeedGroup, published: float) -> Statement:
+def check_percentage(group: SeedGroup, published: float) -> Iterator[Statement]:
     """Check whether a published percentage is met, and when."""
     early = range(1, min(EARLY_EPOCHS, group.epochs) + 1)
     accuracies = {epoch: group.mean("val_accuracy", epoch) for epoch in dict.fromkeys([*early, group.epochs])}
     met = [epoch for epoch, accuracy in accuracies.items() if abs(accuracy.mean - published) <= FIGURE_POINTS]
     is_far = all(abs(each.mean - published) - each.half_width > FIGURE_POINTS for each in accuracies.values())
-    reason = ", ".join(f"{percent_text(accuracy)} after {epoch}" for epoch, accuracy in accuracies.items())
-    reason += " epochs"
+    reason = ", ".join(f"{percent_text(each)} after {epoch}" for epoch, each in accuracies.items()) + " epochs"
     if met and met[0] != group.epochs:
         epochs = " and ".join(map(str, met))
         reason += f": the figure is that of epoch {epochs}, not of a network that has learnt all it can"
-    return Statement(f"{published:g} %", HOLDS if met else FAILS if is_far else UNDECIDED, f"{reason}.")
+    yield Statement(f"{published:g} %", HOLDS if met else FAILS if is_far else UNDECIDED, f"{reason}.")
 
 
-def check_underfit(study: Study, model: str) -> Statement:
-    """Check whether a network is too small for the training images, see ``RULES``."""
+def check_underfit(study: Study, model: str) -> Iterator[Statement]:
+    """Check whether a network is too small for the training images, as the rules say."""
     group, original = require_group(study, model), require_group(study, "Q1_1", runs=1)
     higher = study.difference(group, original, "train_loss")
-    train, val = group.values("train_loss"), group.values("val_loss")
-    excess = stats.mean([loss - train[seed] for seed, loss in val.items()])
+    excess = stats.mean([val - train for train, val in zip(group.values("train_loss"), group.values("val_loss"))])
     verdict = combine([decide(higher), decide(excess, UNDERFIT_NATS, above=False)])
     last_epoch = group.change("train_loss", max(1, group.epochs - 1))
     reason = (
@@ -134,37 +109,36 @@ def check_underfit(study: Study, model: str) -> Statement:
         f"validation loss is {nats_text(excess)} from it. Training still gains {-last_epoch.mean:.3f} nats in the "
         f"last epoch, so “however many epochs” is beyond {group.epochs} epochs."
     )
-    return Statement(f"{model} underfits", verdict, reason)
+    yield Statement(f"{model} underfits", verdict, reason)
 
 
-def check_overfit(study: Study, model: str) -> Statement:
-    """Check whether validation loss turns and climbs while training loss falls, see ``RULES``."""
+def check_overfit(study: Study, model: str) -> Iterator[Statement]:
+    """Check whether validation loss turns and climbs while training loss falls, as the rules say."""
     group = require_group(study, model)
     epoch, climb = group.min_loss_epoch, group.loss_climb
     falls = group.change("train_loss", epoch)
     verdict = combine([decide(climb), decide(falls, above=False) if epoch < group.epochs else FAILS])
     reason = (
         f"Validation loss is lowest after epoch {epoch} ({group.mean('val_loss', epoch).mean:.2f} nats) and changes by "
-        f"{nats_text(climb)} until epoch {group.epochs}, while training loss changes by {nats_text(falls)}."
+        f"{nats_text(climb)} until epoch {group.epochs}, while training loss changes by {nats_text(falls)}. "
+        f"{overconfidence_text(group)}"
     )
-    return Statement(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
+    yield Statement(f"{model}'s test loss turns and climbs while its training loss falls", verdict, reason)
 
 
-def check_best(study: Study, model: str, others: list[str]) -> Statement:
-    """Check whether a model has the best accuracy of all, see ``RULES``."""
+def check_best(study: Study, model: str, others: list[str]) -> Iterator[Statement]:
+    """Check whether a model has the best accuracy of all, as the rules say."""
     group = require_group(study, model)
     lead = {other: study.difference(group, require_group(study, other, runs=1)) for other in others}
     nearest = min(lead, key=lambda other: lead[other].mean)
-    reason = (
-        f"{percent_text(group.mean('val_accuracy'))} after {group.epochs} epochs, {points_text(lead[nearest])} "
-        f"against {nearest}, the next."
-    )
+    reason = f"{percent_text(group.mean('val_accuracy'))} after {group.epochs} epochs, {points_text(lead[nearest])}"
+    reason += f" against {nearest}, the next."
     statement = f"{model} has the best test accuracy of {others[0]} to {model}"
-    return Statement(statement, combine(decide(estimate) for estimate in lead.values()), reason)
+    yield Statement(statement, combine(decide(estimate) for estimate in lead.values()), reason)
 
 
-def check_variations(study: Study, models_around: list[str], original: str) -> Statement:
-    """Check whether models are all near another one in accuracy, see ``RULES``."""
+def check_variations(study: Study, models_around: list[str], original: str) -> Iterator[Statement]:
+    """Check whether models are all near another one in accuracy, as the rules say."""
     group = require_group(study, original)
     gaps = {name: study.difference(require_group(study, name, runs=1), group) for name in models_around}
     is_far = any(gap.low > AROUND_POINTS or gap.high < -AROUND_POINTS for gap in gaps.values())
@@ -174,14 +148,44 @@ def check_variations(study: Study, models_around: list[str], original: str) -> S
         reason += f" (95 % intervals: ± {max(widths):.1f} at most)"
     verdict = FAILS if is_far else HOLDS if is_near else UNDECIDED
     statement = f"in accuracy, too, variations around {original}"
-    return Statement(statement, verdict, f"Points against {original}: {reason}.")
+    yield Statement(statement, verdict, f"Points against {original}: {reason}.")
+
+
+def is_climbing(group: SeedGroup) -> bool:
+    """Tell whether the mean validation loss turns before the last epoch, and climbs."""
+    return group.min_loss_epoch < group.epochs and group.loss_climb.mean > CLIMB_NATS
+
+
+def overconfidence_text(group: SeedGroup) -> str:
+    """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
+    epoch, climb = group.min_loss_epoch, group.loss_climb
+    if not is_climbing(group):
+        return f"{group.model}'s validation loss does not climb within {group.epochs} epochs."
+    accuracy = group.change("val_accuracy", epoch)
+    before, after = (
+        group.mean("val_confidence", when).mean - group.mean("val_accuracy", when).mean
+        for when in (epoch, group.epochs)
+    )
+    course = (
+        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
+        f"its accuracy changes by {points_text(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
+        "points beyond its accuracy"
+    )
+    if accuracy.mean < -KEPT_POINTS:
+        return f"{course}: it decides worse, and is surer of it."
+    if after <= before:
+        return f"{course}."
+    return (
+        f"{course}: it decides as well as before and is surer of its mistakes. The loss that climbs is the price of "
+        "over-confidence, not of worse decisions."
+    )
+
+
+# ---- the figures beside a claim --------------------------------------------------------------------------------------
 
 
 def _parameters(model: str) -> int:
     return models.find(model).parameters or 0
-
-
-# ---- the figures beside a claim --------------------------------------------------------------------------------------
 
 
 def _seeds(group: SeedGroup) -> str:
@@ -212,10 +216,10 @@ def show_final(*groups: SeedGroup) -> str:
 
 def show_losses(*groups: SeedGroup) -> str:
     """Show the last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats (3 seeds)``."""
+    losses = [(group, group.mean("train_loss").mean, group.mean("val_loss").mean) for group in groups]
     return "\n".join(
-        f"{group.model}: training {group.mean('train_loss').mean:.2f}, validation {group.mean('val_loss').mean:.2f} "
-        f"nats ({_seeds(group)})"
-        for group in groups
+        f"{group.model}: training {train:.2f}, validation {val:.2f} nats ({_seeds(group)})"
+        for group, train, val in losses
     )
 
 
@@ -239,13 +243,7 @@ def published(key: str, text: str, show: Callable[..., str], *names: str, shuffl
             if not (study.is_cifar10 and study.is_classic):
                 wrong = "not the published recipe" if study.is_cifar10 else "not CIFAR-10"
                 return Claim(key, text, measured, (Statement(text, UNDECIDED, f"These runs are {wrong}."),))
-            statements = []
-            try:
-                for statement in rule(study):
-                    statements.append(statement)
-            except NotEnough as missing:
-                statements.append(Statement("", UNDECIDED, f"It {missing}."))
-            return Claim(key, text, measured, tuple(statements))
+            return Claim(key, text, measured, tuple(attempt(rule, study)))
 
         CHECKS.append(check)
         return rule
@@ -255,17 +253,17 @@ def published(key: str, text: str, show: Callable[..., str], *names: str, shuffl
 
 @published("C1", "Q1_1 without shuffling: about 50 %", show_course, "Q1_1")
 def claim_q1_1_reaches_50(study: Study) -> Iterator[Statement]:
-    yield check_percentage(require_group(study, "Q1_1", epochs=1), 50)
+    yield from check_percentage(require_group(study, "Q1_1", epochs=1), 50)
 
 
 @published("C2", "Q1_1, fixed shuffle: 40 %, about 10 points lost", show_course, "Q1_1", shuffle="fixed")
 def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
     plain, fixed = require_group(study, "Q1_1", epochs=1), require_group(study, "Q1_1", "fixed", epochs=1)
-    yield check_percentage(fixed, 40)
+    yield from check_percentage(fixed, 40)
     # The points lost are those of the early epoch in which the shuffled accuracy is nearest to the published one.
     epochs = range(1, min(EARLY_EPOCHS, fixed.epochs, plain.epochs) + 1)
     epoch = min(epochs, key=lambda epoch: abs(fixed.mean("val_accuracy", epoch).mean - 40))
-    early = stats.difference(plain.values("val_accuracy", epoch), fixed.values("val_accuracy", epoch))
+    early = stats.difference(plain.by_seed("val_accuracy", epoch), fixed.by_seed("val_accuracy", epoch))
     off = abs(early.mean - 10)
     verdict = HOLDS if off <= DROP_POINTS else FAILS if off - early.half_width > DROP_POINTS else UNDECIDED
     last = study.difference(plain, fixed)
@@ -276,8 +274,8 @@ def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
 @published("C3", "Q1_1, per-image shuffle: 25 %, far above chance (10 %)", show_course, "Q1_1", shuffle="per-image")
 def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
     group = require_group(study, "Q1_1", "per-image", epochs=1)
-    yield check_percentage(group, 25)
-    above = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy").values()])
+    yield from check_percentage(group, 25)
+    above = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy")])
     yield Statement("far above chance", decide(above), f"{points_text(above)} above {CHANCE_PERCENT:g} %.")
 
 
@@ -289,7 +287,7 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
         raise NotEnough("the classes are not CIFAR-10's")
 
     def lead(better: str, worse: str) -> Estimate:
-        pair = (group.values(f"val_accuracy_of_{name}").values() for name in (better, worse))
+        pair = (group.values(f"val_accuracy_of_{name}") for name in (better, worse))
         return stats.mean([a - b for a, b in zip(*pair)])
 
     means = [group.mean(f"val_accuracy_of_{name}").mean for name in PER_IMAGE]
@@ -313,31 +311,31 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
            show_losses, "Q1_4", "Q1_17", "Q1_18")  # fmt: skip
 def claim_three_models_underfit(study: Study) -> Iterator[Statement]:
     for model in ("Q1_4", "Q1_17", "Q1_18"):
-        yield attempt(check_underfit, study, model)
+        yield from attempt(check_underfit, study, model)
 
 
 @published("C6", "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC "
            "layers", show_losses, "Q1_11")  # fmt: skip
 def claim_q1_11_overfits(study: Study) -> Iterator[Statement]:
-    part = check_overfit(study, "Q1_11")
-    confidence = overconfidence_text(require_group(study, "Q1_11"))
-    yield Statement(part.text, part.verdict, f"{part.reason} {confidence}")
-    heads = [
+    yield from check_overfit(study, "Q1_11")
+    original, larger = (
         sum(layer.parameters for layer in models.find(model).layers() if layer.kind == "linear")
         for model in ("Q1_1", "Q1_11")
-    ]
-    verdict = HOLDS if heads[1] > heads[0] else FAILS
-    reason = f"{heads[1]:,} of {_parameters('Q1_11'):,}; in Q1_1 they are {heads[0]:,} of {_parameters('Q1_1'):,}."
-    yield Statement("it has more parameters in its fully connected layers", verdict, reason)
+    )
+    reason = f"{larger:,} of {_parameters('Q1_11'):,}; in Q1_1 they are {original:,} of {_parameters('Q1_1'):,}."
+    yield Statement(
+        "it has more parameters in its fully connected layers", HOLDS if larger > original else FAILS, reason
+    )
 
 
 @published("C7", "Q1_19 is the best of the early set, though it has more parameters than Q1_11",
            show_final, "Q1_19", "Q1_11")  # fmt: skip
 def claim_q1_19_is_best(study: Study) -> Iterator[Statement]:
-    yield check_best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
+    yield from check_best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
     ours, other = _parameters("Q1_19"), _parameters("Q1_11")
-    verdict = HOLDS if ours > other else FAILS
-    yield Statement("it has more parameters than Q1_11", verdict, f"{ours:,} against {other:,}.")
+    yield Statement(
+        "it has more parameters than Q1_11", HOLDS if ours > other else FAILS, f"{ours:,} against {other:,}."
+    )
 
 
 @published("C8", "Q1_20 to Q1_22 a bit smaller, Q1_23 to Q1_25 a bit larger: variations around Q1_19",
@@ -351,7 +349,7 @@ def claim_q1_20_to_25_vary_q1_19(study: Study) -> Iterator[Statement]:
     far = [model for model, value in ratio.items() if max(value, 1 / value) > A_BIT]
     reason = f"By more than a factor of {A_BIT:g}: {', '.join(far)}." if far else f"None by more than {A_BIT:g} times."
     yield Statement("by a bit", FAILS if far else HOLDS, reason)
-    yield attempt(check_variations, study, [*ratio], "Q1_19")
+    yield from attempt(check_variations, study, [*ratio], "Q1_19")
 
 
 @published("C9", "Q2_1: without non-linearities accuracy drops far below Q1_1's, and the loss does not go down",
@@ -364,24 +362,19 @@ def claim_q2_1_falls_far_below(study: Study) -> Iterator[Statement]:
     train, val = (affine.change(column, 1) for column in ("train_loss", "val_loss"))
     falls = decide(train, -FALL_NATS, above=False), decide(val, -FALL_NATS, above=False)
     verdict = FAILS if falls == (HOLDS, HOLDS) else HOLDS if falls == (FAILS, FAILS) else UNDECIDED
-    reason = (
-        f"From the first epoch to the last, training loss changes by {nats_text(train)}, validation loss by "
-        f"{nats_text(val)}"
-    )
-    if verdict == UNDECIDED:
-        reason += "; the claim does not say which of the two it means"
+    reason = f"From the first epoch to the last, training loss changes by {nats_text(train)}, validation loss by "
+    reason += nats_text(val) + "; the claim does not say which of the two it means" * (verdict == UNDECIDED)
     yield Statement("the loss does not go down", verdict, f"{reason}.")
 
 
 @published("C10", "Q2_2: widening an affine network does not help", show_final, "Q2_2", "Q2_1")
 def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
     gain = study.difference(require_group(study, "Q2_2"), require_group(study, "Q2_1"))
-    verdict = decide(gain, HELP_POINTS, above=False)
+    ratio = _parameters("Q2_2") / _parameters("Q2_1")
     reason = (
-        f"{points_text(gain)} for {_parameters('Q2_2') / _parameters('Q2_1'):.1f} times the parameters; an "
-        f"improvement counts from {HELP_POINTS:g} point."
+        f"{points_text(gain)} for {ratio:.1f} times the parameters; an improvement counts from {HELP_POINTS:g} point."
     )
-    yield Statement("widening an affine network does not help", verdict, reason)
+    yield Statement("widening an affine network does not help", decide(gain, HELP_POINTS, above=False), reason)
 
 
 def check_claims(study: Study) -> list[Claim]:

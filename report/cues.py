@@ -1,27 +1,17 @@
 """Synthetic images whose class is carried by known cues: what each shuffle takes of them, and what was expected."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
 import models
-from report import plots
+from report import plots, stats
 from report.claims import CHANCE_PERCENT
-from report.page import Block, Figure, Heading, Row, Table, Text
-from report.results import NoRuns, Study, finite_float, read_run_json, read_study
-from report.text import (
-    Cell,
-    accuracy_cell,
-    count_cell,
-    decide,
-    diff_cell,
-    number_cell,
-    percent_text,
-    points_text,
-    settings_text,
-)
+from report.page import Block, Heading, Row, Table, Text, prose
+from report.results import NoRuns, Study, finite_float, read_run_json, read_study, settings_text
+from report.text import accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
 from runner.config import CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, cue_strengths
 
@@ -42,17 +32,13 @@ def read_studies(root: Path) -> dict[Cues, Study]:
     """Read the studies on synthetic images in ``root`` by what carries the class, single cues first."""
     studies: dict[Cues, Study] = {}
     for path in sorted(root.glob("synthetic*")):
-        try:
+        with suppress(NoRuns):
             study = read_study(path)
-        except NoRuns:
-            continue
-        config = study.runs[0].config
-        strengths = cue_strengths(config.cues)
-        labels = [cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in strengths.items()]
-        if labels and config.data_seed:
-            labels.append(f"data seed {config.data_seed}")
-        if labels:
-            studies[tuple(labels)] = study
+            config = study.runs[0].config
+            strengths = cue_strengths(config.cues).items()
+            if labels := [cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in strengths]:
+                seed = [f"data seed {config.data_seed}"] if config.data_seed else []
+                studies[tuple(labels + seed)] = study
 
     def order(labels: Cues) -> tuple:
         return len(labels), [CUES.index(cue) for label in labels if (cue := label.split()[0]) in CUES], labels
@@ -66,24 +52,16 @@ def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     if not studies:
         return []
     names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
-    path = folder / "cues.png"
-    plots.plot_cues(path, studies, names)
     rows: list[Row] = []
-    for cues, study in studies.items():
-        for name in names:
-            groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
-            if counts := [len(group.runs) for group in groups if group]:
-                cells = [accuracy_cell(group.values("val_accuracy").values()) if group else "" for group in groups]
-                rows.append([" + ".join(cues), name, count_cell(max(counts)), *cells])
+    for (cues, study), name in product(studies.items(), names):
+        groups = [study.group(name, shuffle) for shuffle in PUBLISHED_SHUFFLES]
+        if counts := [len(group.runs) for group in groups if group]:
+            cells = [accuracy_cells(study, name, shuffle)[0] for shuffle in PUBLISHED_SHUFFLES]
+            rows.append([" + ".join(cues), name, count_cell(max(counts)), *cells])
     return [
         Heading("Calibration: images whose answer is known"),
-        Text(
-            "The class of these generated images is carried by known cues and by nothing else: the hue of the whole "
-            "image, the position of a blob, or a texture whose phase is random. What a network loses by a shuffle "
-            f"here is what the shuffle takes away. Settings: {all_settings_text(studies)}. Accuracy is that on the "
-            "test images; chance is 10 %."
-        ),
-        Figure(path, "Accuracy by cue and shuffle, a panel for each model"),
+        prose("cues", settings=all_settings_text(studies)),
+        plots.plot_cues(folder / "cues.png", studies, names),
         Table(("cues", "model", "runs", *(f"{shuffle} (%)" for shuffle in PUBLISHED_SHUFFLES)), rows),
         Text(f"What was expected; within {MARGIN:g} points counts as the same:"),
         Table(("expected", "model", "verdict", "measured"), list(check_expectations(studies, names)), sortable=False),
@@ -111,21 +89,25 @@ def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator
         ("texture", TEXTURE_FALLS, "fixed", False, False),
         ("texture", "texture falls to chance in a per-image shuffle", "per-image", True, False),
     )
-    for cue, statement, shuffle, to_chance, above in rules:
+    for (cue, statement, shuffle, to_chance, above), name in product(rules, names):
         study = studies.get((cue,))
-        if not study:
-            continue
-        for name in names:
-            plain, group = study.group(name), study.group(name, shuffle)
-            if not plain or not group or (statement == TEXTURE_FALLS and not is_convolutional(name)):
-                continue
-            if to_chance:
-                estimate, limit, what = study.difference_from_constant(group, CHANCE_PERCENT), MARGIN, "from chance"
-            else:
-                estimate, limit, what = study.difference(group, plain), -MARGIN, "from no shuffle"
-            verdict = decide(estimate, limit, above)
-            reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} {what}"
+        plain, group = (study and study.group(name, each) for each in ("none", shuffle))
+        if study and plain and group and (statement != TEXTURE_FALLS or is_convolutional(name)):
+            accuracies = group.by_seed("val_accuracy")
+            chance = dict.fromkeys(accuracies, CHANCE_PERCENT)
+            reference = chance if to_chance else plain.by_seed("val_accuracy")
+            estimate = stats.difference(accuracies, reference, study.pooled_sd("val_accuracy"))
+            verdict = decide(estimate, MARGIN if to_chance else -MARGIN, above)
+            what = "chance" if to_chance else "no shuffle"
+            reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
             yield [statement, name, verdict, reason]
+
+
+def accuracy_cells(study: Study, name: str, shuffle: str) -> Row:
+    """Show a model's accuracy with a shuffle, and its difference from none; empty where there are no such runs."""
+    group, plain = study.group(name, shuffle), study.group(name)
+    accuracy = accuracy_cell(group.values("val_accuracy")) if group else ""
+    return [accuracy, diff_cell(study.difference(group, plain)) if group and plain and group is not plain else ""]
 
 
 def is_convolutional(name: str) -> bool:
@@ -138,11 +120,10 @@ def partial_shuffle_blocks(studies: dict[Cues, Study]) -> list[Block]:
     """Show what the shuffles between the extremes leave of cues."""
     rows: list[Row] = []
     for cues, study in studies.items():
-        for group in (group for group in study.groups.values() if group.shuffle in PARTIAL_SHUFFLES):
-            plain = study.group(group.model)
-            lost: str | Cell = diff_cell(study.difference(group, plain)) if plain else ""
-            left = accuracy_cell(group.values("val_accuracy").values())
-            rows.append([" + ".join(cues), group.model, group.shuffle, count_cell(len(group.runs)), left, lost])
+        for (name, shuffle), group in study.groups.items():
+            if shuffle in PARTIAL_SHUFFLES:
+                runs, cells = count_cell(len(group.runs)), accuracy_cells(study, name, shuffle)
+                rows.append([" + ".join(cues), name, shuffle, runs, *cells])
     if not rows:
         return []
     return [
@@ -162,14 +143,7 @@ def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]
                 rows.append([" + ".join(cues), group.model, group.shuffle, count_cell(len(readable)), *cells])
     if not rows:
         return []
-    return [
-        Text(
-            "What the templates of affine networks have learnt: how much of their squared weights is the same in all "
-            "places; and what the test images score for their own class and for the others, where a score is a logit "
-            "less the mean of the image's ten."
-        ),
-        Table(TEMPLATE_COLUMNS, rows),
-    ]
+    return [prose("templates"), Table(TEMPLATE_COLUMNS, rows)]
 
 
 def template_facts(facts: dict) -> list[float]:

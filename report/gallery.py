@@ -4,16 +4,14 @@ It is made of what is there: runs with the shuffles between the extremes, ``tran
 folders of runs, ``baselines.json`` in that of the data set, and beside that the folders of synthetic images.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from statistics import fmean
 
 import models
 from report import claims, plots, stats
-from report.cues import cue_section
-from report.page import Block, Figure, Heading, Row, Table, Text
+from report.cues import accuracy_cells, cue_section
+from report.page import Block, Figure, Heading, Row, Table, Text, prose
 from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
@@ -40,37 +38,21 @@ def compose(study: Study, folder: Path) -> list[Block]:
     return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
 
 
-# ---- shuffles between the extremes ----------------------------------------------------------------------------------
-
-
 def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
     """Show accuracy against the size of the blocks that are moved, or moved in."""
     names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
     if not names:
         return []
-    path = folder / "neighbourhoods.png"
     histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
-    plots.plot_neighbourhoods(path, study, names, histogram)
     shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
-    rows: list[Row] = []
-    for shuffle in shuffles:
-        row: Row = [shuffle]
-        for name in names:
-            group, plain = study.group(name, shuffle), study.group(name)
-            row += [accuracy_cell(group.values("val_accuracy").values()) if group else ""]
-            row += [diff_cell(study.difference(group, plain)) if group and plain and group is not plain else ""]
-        rows.append(row)
+    rows: list[Row] = [
+        [each, *(cell for name in names for cell in accuracy_cells(study, name, each))] for each in shuffles
+    ]
     columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
     return [
         Heading("How large a neighbourhood does the network need?"),
-        Text(
-            "block:K moves blocks of K×K pixels and leaves their inside: what is next to what survives, within K "
-            "pixels. within:K moves the pixels inside each block and leaves the blocks: where things are survives, to "
-            "K pixels. Both are one permutation for all images, as fixed is; with blocks of one pixel, or pixels moved "
-            "within all of the image, they are fixed. colour takes the colours and moves nothing. Intervals are over "
-            "seeds of the weights and of the order; all runs of a shuffle have the same permutation."
-        ),
-        Figure(path, "Accuracy against the size of the blocks, a panel for each model"),
+        prose("neighbourhoods"),
+        plots.plot_neighbourhoods(folder / "neighbourhoods.png", study, names, histogram),
         Table(("shuffle", *columns), rows),
         Text(items=tuple(verdict for name in names if (verdict := neighbourhood_verdict(study, name)))),
     ]
@@ -85,12 +67,12 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
     cost = study.difference(fixed, plain)
     if (verdict := decide(cost, above=False)) != HOLDS:
         return f"{name}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
-    below, above = fixed.values("val_accuracy"), plain.values("val_accuracy")
+    below, above = fixed.by_seed("val_accuracy"), plain.by_seed("val_accuracy")
     middle = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
     if not middle:
         return ""
     for size, group in blocks.items():
-        beyond = stats.difference(group.values("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
+        beyond = stats.difference(group.by_seed("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
         if decide(beyond) == HOLDS:
             return (
                 f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
@@ -98,9 +80,6 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
             )
     largest = max(blocks)
     return f"{name}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
-
-
-# ---- trained on one, tested on another ------------------------------------------------------------------------------
 
 
 def transfer_section(study: Study, folder: Path) -> list[Block]:
@@ -115,16 +94,10 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
             if measured := [each for each in transfers if each]:
                 table[shuffle] = {other: fmean(each[other] for each in measured) for other in measured[0]}
         if table:
-            path = folder / f"transfer_{name}.png"
-            plots.plot_transfer(path, f"{name} on {study.data['name']}", table)
-            blocks.append(Figure(path, f"Accuracy of {name} by the shuffle of training and that of the test"))
+            blocks.append(plots.plot_transfer(folder / f"transfer_{name}.png", study, name, table))
     if not blocks:
         return []
-    intro = (
-        "Each row is a network trained with one shuffle, each column the test images with another; means over the "
-        "seeds, in percent. A row that stays bright says that what the network has learnt survives that shuffle."
-    )
-    return [Heading("Trained on one shuffle, tested on another"), Text(intro), *blocks]
+    return [Heading("Trained on one shuffle, tested on another"), prose("transfers"), *blocks]
 
 
 def transfer_percentages(transfer: dict) -> dict[str, float]:
@@ -132,35 +105,24 @@ def transfer_percentages(transfer: dict) -> dict[str, float]:
     return {shuffle: 100 * finite_float(transfer["test_accuracy"][shuffle]) for shuffle in SHUFFLES}
 
 
-# ---- baselines ------------------------------------------------------------------------------------------------------
-
-
 def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
     """Say whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
     if not baselines:
         return []
     histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
-    rows: list[Row] = [
-        [f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""]
-        for name, result in baselines.items()
-    ]
+    rows: list[Row] = []
+    for name, result in baselines.items():
+        rows.append([f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""])
     groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
     verdicts = []
     for group in groups:
         lead = stats.difference_independent(group.mean("val_accuracy"), histogram)
-        accuracies = group.values("val_accuracy").values()
-        rows.append([f"{group.model}, per-image", accuracy_cell(accuracies), diff_cell(lead)])
-        verdicts.append(
-            f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells: "
-            f"{decide(lead)}, {points_text(lead)}."
-        )
+        rows.append([f"{group.model}, per-image", accuracy_cell(group.values("val_accuracy")), diff_cell(lead)])
+        statement = f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells"
+        verdicts.append(f"{statement}: {decide(lead)}, {points_text(lead)}.")
     return [
         Heading("Is it the colours?"),
-        Text(
-            "A per-image shuffle leaves which colours there are, and nothing else. How much that is, a classifier "
-            "tells that sees the colour histogram alone: gradient boosting or logistic regression (scikit-learn), "
-            "chosen on images held out from training."
-        ),
+        prose("colours"),
         Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
         Text(items=tuple(verdicts)),
         *(block for group in groups for block in class_section(study, group, folder, baselines[COLOUR])),
@@ -176,16 +138,13 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
         return []
     images = histogram["images"] // len(names)
     colours = {name: stats.proportion(100 * shares[name], images) for name in names}
-    path = folder / f"colours_{group.model}.png"
-    plots.plot_by_class(path, f"{group.model}, per-image, and the colour histogram", network, colours)
 
     # The table: a row for each class.
     rows: list[Row] = []
     for name in names:
-        shuffled, unshuffled = (
-            [accuracy_cell(each.values(f"val_accuracy_of_{name}").values())] if each else [] for each in (group, plain)
-        )
-        rows.append([name, *shuffled, diff_cell(colours[name], ".1f"), *unshuffled])
+        column = f"val_accuracy_of_{name}"
+        unshuffled = [accuracy_cell(plain.values(column))] if plain else []
+        rows.append([name, accuracy_cell(group.values(column)), diff_cell(colours[name], ".1f"), *unshuffled])
 
     # What goes with the colours, which classes they tell, and what was published of the classes.
     compared = (
@@ -211,7 +170,7 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     columns += [f"{group.model}, none (n = {len(plain.runs)})"] if plain else []
     return [
         Heading(f"{group.model} and the colours of each class", 3),
-        Figure(path, f"Accuracy of {group.model} in each class against the colour histogram's"),
+        plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours),
         Table(tuple(columns), rows),
         Text(items=tuple(items)),
     ]
@@ -226,9 +185,6 @@ def correlation_text(when: str, network: list[float], colours: list[float]) -> s
         return f"{what}: {UNDECIDED}, {error}."
     verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
     return f"{what}: {verdict}, correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) over {len(network)} classes."
-
-
-# ---- affine networks ------------------------------------------------------------------------------------------------
 
 
 def affine_section(study: Study, baselines: dict | None) -> list[Block]:
@@ -248,23 +204,10 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
         parameters = count_cell((math.prod(models.IMAGE_SHAPE) + 1) * models.CLASSES)
         rows.append(["logistic regression, trained directly", parameters, "", "", number_cell(accuracy, 1)])
     columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
-    return [
-        Heading("Affine networks are one matrix"),
-        Text(
-            "Without ReLU and pools, all layers together are one affine function of the image: 3,072 weights and a "
-            "bias for each class, 30,730 numbers, whatever the width of the layers in between. So width adds "
-            "parameters but no function that a logistic regression on the pixels doesn't have. The pictures are the "
-            "rows of that matrix: what speaks for a class, and what against it."
-        ),
-        Table(columns, rows),
-        *pictures,
-    ]
+    return [Heading("Affine networks are one matrix"), prose("affine"), Table(columns, rows), *pictures]
 
 
 def matrix_cells(facts: dict) -> Row:
     """Return what the table says of a ``matrix.json``."""
-    return [
-        count_cell(int(facts["network_parameters"])),
-        number_cell(finite_float(facts["largest_difference"]), 1, "e"),
-        number_cell(finite_float(facts["effective_rank"]), 1),
-    ]
+    difference, rank = (finite_float(facts[key]) for key in ("largest_difference", "effective_rank"))
+    return [count_cell(int(facts["network_parameters"])), number_cell(difference, 1, "e"), number_cell(rank, 1)]

@@ -1,22 +1,20 @@
 """The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import models
-from report import claims, gallery, plots, shuffles
-from report.confidence import CLIMB_NATS, is_climbing, overconfidence_text
-from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, write_page
-from report.results import SeedGroup, Study, find_frontier, read_study
-from report.tensorboard import write_events
-from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, mean_cell, number_cell, settings_text
+from report import claims, gallery, plots
+from report.claims import CLIMB_NATS, is_climbing, overconfidence_text
+from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, prose, write_page
+from report.results import SeedGroup, Study, find_frontier, read_study, settings_text
+from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
-from runner.errors import UsageError
+from runner.config import PUBLISHED_SHUFFLES
+from runner.errors import UsageError, one_line
 
 COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
 FIGURES = "report"  # their folder
@@ -49,15 +47,7 @@ def head_blocks(study: Study, command: str) -> list[Block]:
         f"Processor: {device}; threads: {threads}; PyTorch {torch}",
         f"Code: commit {commit}",
     )
-    return [
-        Heading(f"Small networks on {study.data['name']}", 1),
-        Text(items=facts),
-        Text(
-            "Every figure is that of the last epoch, which nobody chose by looking at the test images. Of several "
-            "seeds it is the mean ± the standard deviation, with the mean's 95 % interval in brackets (Student's t)."
-        ),
-        Code(command),
-    ]
+    return [Heading(f"Small networks on {study.data['name']}", 1), Text(items=facts), prose("figures"), Code(command)]
 
 
 def claim_blocks(study: Study) -> list[Block]:
@@ -66,76 +56,58 @@ def claim_blocks(study: Study) -> list[Block]:
     rows: list[Row] = []
     for claim in checked:
         is_named = len(claim.statements) > 1  # a single statement is the claim itself
-        why = "\n".join(
-            (f"{part.text}: {part.verdict}. " if is_named and part.text else "") + part.reason
-            for part in claim.statements
-        )
+        names = [f"{part.text}: {part.verdict}. " if is_named and part.text else "" for part in claim.statements]
+        why = "\n".join(name + part.reason for name, part in zip(names, claim.statements))
         rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
     return [
         Heading("Which published claims hold?"),
-        Text(
-            f"Of {len(checked)} claims {counts[HOLDS]} hold, {counts[FAILS]} do not hold, and {counts[UNDECIDED]} are "
-            "not decided."
-        ),
+        prose("verdicts", claims=len(checked), holds=counts[HOLDS], fails=counts[FAILS], undecided=counts[UNDECIDED]),
         Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
         Text("The rules:"),
-        Text(items=claims.RULES),
+        prose("rules", **vars(claims)),
     ]
 
 
-def model_row(group: SeedGroup, held_out: bool = False) -> Row:
-    """Make a row of the table of models; with ``held_out`` the test accuracy stands beside the validation's."""
-    train_loss, train_accuracy, val_loss, val_accuracy = (
-        list(group.values(column).values()) for column in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    )
+def _gap(group: SeedGroup, larger: str, smaller: str, form: str) -> Cell:
+    return mean_cell([a - b for a, b in zip(group.values(larger), group.values(smaller))], form)
+
+
+def _seconds_per_epoch(group: SeedGroup) -> float:
     seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
-    return [
-        group.model,
-        count_cell(group.example.parameters),
-        count_cell(group.example.macs),
-        count_cell(len(group.runs)),
-        mean_cell(train_loss, ".3f"),
-        accuracy_cell(train_accuracy),
-        mean_cell(val_loss, ".3f"),
-        accuracy_cell(val_accuracy),
-        *([accuracy_cell(run.test for run in group.runs.values())] if held_out else []),
-        mean_cell([train - val for train, val in zip(train_accuracy, val_accuracy)]),
-        mean_cell([val - train for train, val in zip(train_loss, val_loss)], ".3f"),
-        number_cell(sum(seconds) / len(seconds), 0),
-    ]
+    return sum(seconds) / len(seconds)
 
 
-# Of model_row without the test accuracy, which stands before TEST_COLUMN.
-MODEL_COLUMNS = (
-    "model", "parameters", "multiply–accumulates", "runs", "training loss", "training accuracy (%)", "validation loss",
-    "validation accuracy (%)", "gap (points)", "gap (nats)", "s/epoch",
-)  # fmt: skip
-TEST_COLUMN = MODEL_COLUMNS.index("gap (points)")
+SIZES, TEST = ("parameters", "multiply–accumulates"), "test accuracy (%)"  # columns that a table may lack
+MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
+    "parameters": lambda group: count_cell(group.example.parameters),
+    "multiply–accumulates": lambda group: count_cell(group.example.macs),
+    "runs": lambda group: count_cell(len(group.runs)),
+    "training loss": lambda group: mean_cell(group.values("train_loss"), ".3f"),
+    "training accuracy (%)": lambda group: accuracy_cell(group.values("train_accuracy")),
+    "validation loss": lambda group: mean_cell(group.values("val_loss"), ".3f"),
+    "validation accuracy (%)": lambda group: accuracy_cell(group.values("val_accuracy")),
+    "test accuracy (%)": lambda group: accuracy_cell(run.test for run in group.runs.values()),
+    "gap (points)": lambda group: _gap(group, "train_accuracy", "val_accuracy", ".1f"),
+    "gap (nats)": lambda group: _gap(group, "val_loss", "train_loss", ".3f"),
+    "s/epoch": lambda group: number_cell(_seconds_per_epoch(group), 0),
+}
 
 
 def model_blocks(study: Study, folder: Path) -> list[Block]:
-    parameters = folder / "parameters.png"
-    plots.plot_parameters(parameters)
+    """Compare all models without a shuffle; the test accuracy is shown where it is not the validation's."""
     held_out = any(run.config.val == "holdout" for run in study.runs)
-    columns = list(MODEL_COLUMNS)
-    columns[TEST_COLUMN:TEST_COLUMN] = ["test accuracy (%)"] * held_out
-    table = Table(tuple(columns), [model_row(group, held_out) for group in study.models])
+    columns = [name for name in MODEL_COLUMNS if held_out or name != TEST]
+    rows: list[Row] = [[group.model, *(MODEL_COLUMNS[name](group) for name in columns)] for group in study.models]
     blocks: list[Block] = [
         Heading("The models"),
-        Figure(parameters, "Bar chart of the trainable parameters of every model"),
-        table,
-        Text(
-            "The gap is training less validation accuracy, and validation less training loss; training figures are the "
-            "mean over the last epoch, each image before its own step and with dropout where there is any. Seconds are "
-            "those of training, on a machine that did other things too: compare them within a report only."
-        ),
+        plots.plot_parameters(folder / "parameters.png"),
+        Table(("model", *columns), rows),
+        prose("gaps"),
     ]
     if study.models:
-        path = folder / "accuracy_parameters.png"
-        plots.plot_accuracy_against_parameters(path, study)
         on_frontier = ", ".join(group.model for group in find_frontier(study.models))
         blocks += [
-            Figure(path, "Validation accuracy of each model against its parameters"),
+            plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
             Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
         ]
     return blocks
@@ -146,16 +118,12 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
         return []
     blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
     for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
-        path = folder / f"all_{key}.png"
-        plots.plot_all_curves(path, study, key, label)
-        blocks.append(Figure(path, f"{label} over the epochs, a panel for each model, with common axes"))
+        blocks.append(plots.plot_all_curves(folder / f"all_{key}.png", study, key, label))
     blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
     chosen = [group for name in compare or COMPARED if (group := study.group(name))]
     if chosen:
-        path = folder / "compare.png"
-        plots.plot_overlay(path, study, chosen)
-        names = ", ".join(group.model for group in chosen)
-        blocks += [Heading(f"Side by side: {names}", 3), Figure(path, f"Loss and accuracy of {names} over the epochs")]
+        heading = f"Side by side: {', '.join(group.model for group in chosen)}"
+        blocks += [Heading(heading, 3), plots.plot_overlay(folder / "compare.png", study, chosen)]
     return blocks
 
 
@@ -166,41 +134,72 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
     if not climbing:
         return []
     shown = climbing[:CALIBRATION_PANELS]
-    path = folder / "calibration.png"
-    plots.plot_calibration(path, study, shown)
     return [
         Heading("Why the test loss climbs: over-confidence"),
-        Figure(path, "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"),
+        plots.plot_calibration(folder / "calibration.png", study, shown),
         Text(items=tuple(overconfidence_text(group) for group in shown)),
-        Text(
-            "Confidence is the mean probability that the network gives to the class it picks. A calibrated network is "
-            "as often right as it is confident. Cross-entropy charges a mistake by how sure it was, so it climbs when "
-            "confidence outgrows accuracy, even where not one more image is misjudged (Guo et al., 2017, “On "
-            "Calibration of Modern Neural Networks”). The loss climbs by more than "
-            f"{CLIMB_NATS:g} nats in {len(climbing)} of {len(study.models)} models."
-        ),
+        prose("calibration", nats=CLIMB_NATS, climbing=len(climbing), models=len(study.models)),
     ]
+
+
+def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
+    """Compare the published shuffles, a section for each model that has runs with several of them."""
+    blocks: list[Block] = []
+    for model in dict.fromkeys(model for model, _ in study.groups):
+        groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
+        if len(groups) > 1:
+            figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
+            blocks += [Heading(f"{model} by pixel shuffle", 3), figure, shuffle_table(study, groups)]
+    if not blocks:
+        return []
+    samples = sample_blocks(study, folder / "samples.png")
+    return [Heading("What shuffling the pixels costs"), prose("shuffles"), *blocks, *samples]
+
+
+def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
+    plain = next((group for group in groups if group.shuffle == "none"), None)
+    shuffled = [group for group in groups if plain and group is not plain]
+    columns = [f"{group.shuffle} (n = {len(group.runs)})" for group in groups]
+    columns += [f"{group.shuffle} less none" for group in shuffled]
+    rows: list[Row] = []
+    for name in ("all classes", *study.data["classes"]):
+        column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
+        row: Row = [name, *(accuracy_cell(group.values(column)) for group in groups)]
+        rows.append(row + [diff_cell(study.difference(group, plain, column)) for group in shuffled if plain])
+    return Table(("accuracy (%)", *columns), rows)
+
+
+def sample_blocks(study: Study, path: Path) -> list[Block]:
+    """Show one run's picture of samples for each shuffle; where the runs have none, the one that is at ``path``."""
+    pictures = []
+    for shuffle in PUBLISHED_SHUFFLES[1:]:
+        runs = [run for run in study.runs if run.config.shuffle == shuffle]
+        pictures += [picture for run in runs if (picture := run.folder / files.SAMPLES).exists()][:1]
+    try:
+        if pictures:
+            plots.plot_samples(path, pictures)
+    except Exception as error:
+        study.notes.append(f"the runs' {files.SAMPLES} can't be shown: {one_line(error)}")
+    if not path.exists():
+        return []
+    return [Heading("What the network sees", 3), Figure(path, "An image of each class before and after the shuffles")]
 
 
 def rest_blocks(study: Study) -> list[Block]:
     blocks: list[Block] = []
     if study.others:
-        rows = [
-            [group.model, group.shuffle, settings_text(group.settings), *model_row(group)[3:]] for group in study.others
-        ]
-        columns = ("model", "shuffle", "settings", *MODEL_COLUMNS[3:])
-        blocks += [Heading("Runs of other settings"), Table(columns, rows)]
+        columns = [name for name in MODEL_COLUMNS if name not in (*SIZES, TEST)]
+        rows: list[Row] = []
+        for group in study.others:
+            cells = [MODEL_COLUMNS[name](group) for name in columns]
+            rows.append([group.model, group.shuffle, settings_text(group.settings), *cells])
+        blocks += [Heading("Runs of other settings"), Table(("model", "shuffle", "settings", *columns), rows)]
     if study.unfinished:
-        items = tuple(
-            f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished
-        )
-        blocks += [Heading("Not finished, and not in any figure"), Text(items=items)]
+        items = [f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished]
+        blocks += [Heading("Not finished, and not in any figure"), Text(items=tuple(items))]
     if study.notes:
         blocks += [Heading("Left out"), Text(items=tuple(study.notes))]
     return blocks
-
-
-# ---- the files -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -208,26 +207,21 @@ class Written:
     """A report that was written."""
 
     path: Path  # of report.html
-    runs: int
-    notes: list[str]  # what was left out, and why
+    study: Study
+
+    @property
+    def notes(self) -> list[str]:
+        return self.study.notes
 
     @property
     def summary(self) -> str:
-        return f"report on {self.runs} runs: {self.path}, {self.path.with_suffix('.md')}"
+        return f"report on {len(self.study.runs)} runs: {self.path}, {self.path.with_suffix('.md')}"
 
 
-def write(results: Path, compare: Sequence[str] = (), tensorboard: bool = False) -> Written:
+def write(results: Path, compare: Sequence[str] = ()) -> Written:
     """Write the report on the runs in ``results``, and their gallery, into the folder of their data set.
 
-    Args:
-        results: a folder of results, or that of one data set in it.
-        compare: models of the overlay.
-        tensorboard: write event files, too.
-
-    Raises:
-        RunnerError: there is no finished run.
-        UsageError: a model to compare has no run, or TensorBoard is not installed.
-        OSError: it can't be written.
+    Raises RunnerError if there is no finished run, or none of a model to ``compare`` in the overlay.
     """
     study = read_study(results)
     try:
@@ -245,6 +239,8 @@ def write(results: Path, compare: Sequence[str] = (), tensorboard: bool = False)
     gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
     if gallery_blocks:
         write_page(gallery_blocks, study.folder, "gallery")
+
+    # The report.
     command = ["python", "-m", "report", str(study.folder), *(["--compare", *compare] if compare else [])]
     blocks = [
         *head_blocks(study, shlex.join(command)),
@@ -253,12 +249,7 @@ def write(results: Path, compare: Sequence[str] = (), tensorboard: bool = False)
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),
         *calibration_blocks(study, folder),
-        *shuffles.shuffle_blocks(study, folder),
+        *shuffle_blocks(study, folder),
         *rest_blocks(study),
     ]
-    path = write_page(blocks, study.folder, "report")
-    notes = [*study.notes]
-    if tensorboard:
-        events = write_events(study)
-        notes.append(f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(events))}")
-    return Written(path, len(study.runs), notes)
+    return Written(write_page(blocks, study.folder, "report"), study)

@@ -1,7 +1,5 @@
 """A page as a list of blocks, written as Markdown and as one self-contained HTML file by the templates beside this."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Sequence
@@ -75,13 +73,10 @@ def escape_markdown(text: str) -> str:
 
 
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     autoescape=lambda name: name == "page.html.j2",
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+)  # fmt: skip
 TEMPLATES.filters |= {
     "kind": lambda block: type(block).__name__,
     "markdown": escape_markdown,
@@ -89,19 +84,24 @@ TEMPLATES.filters |= {
 }
 
 
+def prose(name: str, **values: object) -> Text:
+    """Return the paragraph or the list ``name`` of ``templates/prose.md.j2``."""
+    template = TEMPLATES.get_template("prose.md.j2")
+    text = "\n" + "".join(template.blocks[name](template.new_context(values))).strip()
+    first, *items = (" ".join(part.splitlines()).strip() for part in text.split("\n- "))
+    return Text(first, tuple(items))
+
+
 def to_markdown(blocks: Sequence[Block], folder: Path) -> str:
     """Write a page as Markdown, with its figures' paths relative to ``folder``."""
     return TEMPLATES.get_template("page.md.j2").render(blocks=blocks, folder=folder)
 
 
-def to_html(blocks: Sequence[Block]) -> str:
-    """Write a page as HTML that holds its figures, its style and its script."""
-    title = next(block.text for block in blocks if isinstance(block, Heading))
-    return TEMPLATES.get_template("page.html.j2").render(blocks=blocks, title=title, class_of_verdict=CLASS_OF_VERDICT)
-
-
 def write_page(blocks: Sequence[Block], folder: Path, name: str) -> Path:
-    """Write ``name.md`` and ``name.html`` into ``folder``, and return the latter's path."""
+    """Write ``name.md``, and ``name.html`` that holds its figures, style and script; return the latter's path."""
     files.write_file(folder / f"{name}.md", to_markdown(blocks, folder))
-    files.write_file(folder / f"{name}.html", to_html(blocks))
-    return folder / f"{name}.html"
+    title = next(block.text for block in blocks if isinstance(block, Heading))
+    html = TEMPLATES.get_template("page.html.j2")
+    path = folder / f"{name}.html"
+    files.write_file(path, html.render(blocks=blocks, title=title, class_of_verdict=CLASS_OF_VERDICT))
+    return path

@@ -1,11 +1,9 @@
 """The figures of a report: many runs side by side."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -14,6 +12,7 @@ from matplotlib.image import imread
 from matplotlib.transforms import Bbox
 
 import models
+from report import page
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
@@ -27,8 +26,8 @@ PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 
 
-def _add_grid(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
+def _add_grid(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
+    axes.grid(axis=axis, alpha=0.3)
     axes.set_axisbelow(True)
 
 
@@ -37,11 +36,13 @@ def _number_epochs(axes: Axes) -> None:
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 
 
-def _save_with_legend(figure: Figure, path: Path, columns: int = 3, handles: Sequence[Artist] = ()) -> None:
-    """Save a figure with a legend below it, by default that of its first axes."""
-    handles = handles or figure.axes[0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Sequence[Artist] = ()) -> page.Figure:
+    """Save a figure; one with ``columns`` gets a legend below it, by default that of its first axes."""
+    if columns:
+        handles = handles or figure.axes[0].get_legend_handles_labels()[0]
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     save_figure(figure, path, COLOURS_PER_FIGURE)
+    return page.Figure(path, alt)
 
 
 def _error_bar(estimate: Estimate) -> float | None:
@@ -56,7 +57,7 @@ def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimat
 def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: Any) -> None:
     """Plot the mean over the seeds after each epoch, with a band from the least to the greatest."""
     epochs = range(1, group.epochs + 1)
-    values = [list(group.values(column, epoch).values()) for epoch in epochs]
+    values = [group.values(column, epoch) for epoch in epochs]
     if group.epochs == 1:
         style = {"marker": "o"} | style  # a line of one point is none
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
@@ -64,7 +65,7 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
         axes.fill_between(epochs, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
 
 
-def plot_parameters(path: Path) -> None:
+def plot_parameters(path: Path) -> page.Figure:
     """Plot the parameters of every model of the table."""
     names, counts = [model.name for model in models.TABLE], [model.parameters or 0 for model in models.TABLE]
     figure = new_figure(11, 4.2, "Trainable parameters of the models")
@@ -74,12 +75,11 @@ def plot_parameters(path: Path) -> None:
     axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(1e3, 3e7))
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    _add_grid(axes, "y")
+    return _save(figure, path, "Bar chart of the trainable parameters of every model")
 
 
-def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
+def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figure:
     """Plot ``key`` (loss or accuracy) over the epochs: a panel per model, with the same axes."""
     groups = study.models
     columns = min(PANELS_PER_ROW, len(groups))
@@ -98,12 +98,13 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> None:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", fontsize=9)
     figure.supylabel(label, fontsize=9)
-    _save_with_legend(figure, path, columns=2)
+    return _save(figure, path, f"{label} over the epochs, a panel for each model, with common axes", 2)
 
 
-def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
-    figure = new_figure(10, 4.4, f"{', '.join(group.model for group in groups)} on {study.data['name']}")
+    names = ", ".join(group.model for group in groups)
+    figure = new_figure(10, 4.4, f"{names} on {study.data['name']}")
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
         for group, colour, marker in zip(groups, COLOURS * 4, MARKERS * 4):
             _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{group.model} training")
@@ -112,7 +113,7 @@ def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
         axes.set_ylabel(label)
         _number_epochs(axes)
         _add_grid(axes)
-    _save_with_legend(figure, path)
+    return _save(figure, path, f"Loss and accuracy of {names} over the epochs", 3)
 
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
@@ -144,7 +145,7 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
         boxes.append(box)
 
 
-def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
+def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
     """Plot the last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
     figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
     axes = figure.subplots()
@@ -164,10 +165,10 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> None:
     axes.legend(loc="lower right", fontsize=9)
     _add_grid(axes)
     _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    return _save(figure, path, "Validation accuracy of each model against its parameters")
 
 
-def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot one model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
     figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
     over_epochs, by_class = figure.subplots(1, 2, width_ratios=(1, 1.7))
@@ -188,10 +189,11 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None
     _number_epochs(over_epochs)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
     by_class.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 5 else 0, fontsize=9)
-    _save_with_legend(figure, path)
+    alt = f"Accuracy of {groups[0].model} with each pixel shuffle: over the epochs, and of each class"
+    return _save(figure, path, alt, 3)
 
 
-def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> None:
+def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot validation loss above, confidence and accuracy below, over the epochs: a column per model."""
     figure = new_figure(max(5, 2.6 * len(groups) + 1), 5, f"Loss, accuracy and confidence on {study.data['name']}")
     above, below = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
@@ -206,7 +208,8 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> N
     above[0].set_ylabel("loss (nats)")
     below[0].set_ylabel("%")
     handles = [*above[0].get_legend_handles_labels()[0], *below[0].get_legend_handles_labels()[0]]
-    _save_with_legend(figure, path, handles=handles)
+    alt = "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"
+    return _save(figure, path, alt, 3, handles)
 
 
 def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
@@ -220,7 +223,7 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
-def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> None:
+def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> page.Figure:
     """Plot accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
     figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
     panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False).flat
@@ -236,22 +239,20 @@ def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Seque
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
         _add_grid(axes)
     axes.set_xticks(range(len(labels)), labels, fontsize=9)
-    _save_with_legend(figure, path)
+    return _save(figure, path, "Accuracy by cue and shuffle, a panel for each model", 3)
 
 
-def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogram: float | None) -> None:
-    """Plot accuracy against the size of the blocks: a panel for each model, with 95 % intervals over seeds.
-
-    Args:
-        histogram: accuracy in percent of a classifier that sees the colour histogram alone.
-    """
-    sizes = (1, *BLOCK_SIZES, 32)  # in pixels; one pixel and the whole image are the ends of each curve
+def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogram: float | None) -> page.Figure:
+    """Plot accuracy against the size of the blocks; ``histogram`` is that of the colour histogram alone, in percent."""
+    # The curves, each from one pixel to the whole image, and the lines beside them.
+    sizes = (1, *BLOCK_SIZES, 32)  # in pixels
     figure = new_figure(max(7.5, 5.2 * len(names) + 0.6), 4.8, f"How large a neighbourhood? {study.data['name']}")
     curves = (
         ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in BLOCK_SIZES), "none"], BLUE, "o"),
         ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in BLOCK_SIZES), "fixed"], VERMILION, "s"),
     )
     lines = (("colour", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
+    # A panel for each model.
     for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
         for label, shuffles, colour, marker in curves:
             groups = {x: group for x, each in zip(sizes, shuffles) if (group := study.group(name, each))}
@@ -270,14 +271,14 @@ def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogra
         axes.set_title(name, fontsize=10)
         _add_grid(axes)
     figure.axes[0].set(ylabel="validation accuracy after the last epoch (%)", ylim=(0, 100))
-    _save_with_legend(figure, path)
+    return _save(figure, path, "Accuracy against the size of the blocks, a panel for each model", 3)
 
 
-def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
+def plot_transfer(path: Path, study: Study, name: str, table: Mapping[str, Mapping[str, float]]) -> page.Figure:
     """Show accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
     rows, columns = list(table), list(next(iter(table.values())))
     values = [[table[row][column] for column in columns] for row in rows]
-    figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, title)
+    figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, f"{name} on {study.data['name']}")
     axes = figure.subplots()
     axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for y, row in enumerate(values):
@@ -287,12 +288,14 @@ def plot_transfer(path: Path, title: str, table: Mapping[str, Mapping[str, float
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=9)
     axes.set_yticks(range(len(rows)), rows, fontsize=9)
     axes.set(xlabel="shuffle of the test images", ylabel="shuffle of training")
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    return _save(figure, path, f"Accuracy of {name} by the shuffle of training and that of the test")
 
 
-def plot_by_class(path: Path, title: str, network: Mapping[str, Estimate], histogram: Mapping[str, Estimate]) -> None:
+def plot_by_class(
+    path: Path, model: str, network: Mapping[str, Estimate], histogram: Mapping[str, Estimate]
+) -> page.Figure:
     """Plot a network's accuracy in each class, in percent, against the colour histogram's, with 95 % intervals."""
-    figure = new_figure(6, 5.4, title)
+    figure = new_figure(6, 5.4, f"{model}, per-image, and the colour histogram")
     axes = figure.subplots()
     for name, estimate in network.items():
         x = histogram[name]
@@ -303,4 +306,4 @@ def plot_by_class(path: Path, title: str, network: Mapping[str, Estimate], histo
     axes.set(xlabel="colour histogram alone, accuracy (%)", ylabel="network, accuracy (%)", xlim=(0, None))
     axes.set_ylim(0, None)
     _add_grid(axes)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    return _save(figure, path, f"Accuracy of {model} in each class against the colour histogram's")

@@ -3,8 +3,6 @@
 Accuracy is in percent here, loss in nats.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import statistics
@@ -27,6 +25,11 @@ Settings = tuple[tuple[str, object], ...]
 Parsed = TypeVar("Parsed")
 
 
+def settings_text(settings: Settings) -> str:
+    """Name the settings that differ from the defaults, e.g. ``recipe fast, epochs 2``."""
+    return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A run."""
@@ -41,11 +44,6 @@ class RunResult:
     parameters: int
     macs: int  # multiply-accumulates for one image
     test: float  # accuracy in percent; NaN for an unfinished run
-
-    @property
-    def key(self) -> tuple[str, str, Settings]:
-        """What all runs of a group have in common."""
-        return self.config.model_name, self.config.shuffle, self.settings
 
 
 @dataclass
@@ -65,17 +63,19 @@ class SeedGroup:
     def epochs(self) -> int:
         return self.example.config.epochs
 
-    def values(self, column: str, epoch: int = -1) -> dict[int, float]:
+    def by_seed(self, column: str, epoch: int = -1) -> dict[int, float]:
         """Return a column of the history by seed, after ``epoch`` epochs; -1: after the last."""
         return {seed: run.history[epoch - (epoch > 0)][column] for seed, run in self.runs.items()}
 
-    def mean(self, column: str, epoch: int = -1) -> Estimate:
-        return stats.mean(list(self.values(column, epoch).values()))
+    def values(self, column: str, epoch: int = -1) -> list[float]:
+        return [*self.by_seed(column, epoch).values()]
 
-    def change(self, column: str, since: int, until: int = -1) -> Estimate:
-        """Estimate how much a column changed from one epoch to another."""
-        before = self.values(column, since)
-        return stats.mean([value - before[seed] for seed, value in self.values(column, until).items()])
+    def mean(self, column: str, epoch: int = -1) -> Estimate:
+        return stats.mean(self.values(column, epoch))
+
+    def change(self, column: str, since: int) -> Estimate:
+        """Estimate how much a column changed from an epoch to the last."""
+        return stats.mean([after - before for before, after in zip(self.values(column, since), self.values(column))])
 
     @property
     def min_loss_epoch(self) -> int:
@@ -139,16 +139,11 @@ class Study:
 
     def pooled_sd(self, column: str) -> PooledSd | None:
         """Pool how much a column differs between seeds after the last epoch, over all groups of several seeds."""
-        return stats.pool_sd([list(group.values(column).values()) for group in self.groups.values()])
+        return stats.pool_sd([group.values(column) for group in self.groups.values()])
 
     def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy") -> Estimate:
         """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``."""
-        return stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
-
-    def difference_from_constant(self, group: SeedGroup, value: float) -> Estimate:
-        """Estimate how far the accuracy of ``group`` is from ``value``, in points."""
-        accuracies = group.values("val_accuracy")
-        return stats.difference(accuracies, dict.fromkeys(accuracies, value), self.pooled_sd("val_accuracy"))
+        return stats.difference(a.by_seed(column), b.by_seed(column), self.pooled_sd(column))
 
 
 class NoRuns(RunnerError):
@@ -164,15 +159,8 @@ def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
     return best
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
 def read_run(folder: Path) -> RunResult:
-    """Read a run from its files.
-
-    Raises:
-        Exception: of any kind, where they are not those of a run.
-    """
+    """Read a run from its files. Raises an exception of any kind where they are not those of a run."""
     description = files.read_config(folder)
     config = Config.from_saved(description["settings"])
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
@@ -194,11 +182,7 @@ def read_run(folder: Path) -> RunResult:
 
 
 def read_study(root: Path) -> Study:
-    """Read the runs in ``root``, a folder of results or that of one data set in it.
-
-    Raises:
-        NoRuns: none of them is finished.
-    """
+    """Read the runs in a folder of results, or in that of one data set. Raises NoRuns if none is finished."""
     # A damaged run is left out with a note, so that one file can't keep the others from being reported.
     notes, runs = [], []
     for path in sorted([*root.glob(f"*/*/*/{files.CONFIG}"), *root.glob(f"*/*/{files.CONFIG}")]):
@@ -231,12 +215,14 @@ def read_study(root: Path) -> Study:
 def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
     groups: dict[tuple, SeedGroup] = {}
     for run in finished:
-        group = groups.setdefault(run.key, SeedGroup(*run.key))
+        key = run.config.model_name, run.config.shuffle, run.settings
+        group = groups.setdefault(key, SeedGroup(*key))
         if run.config.seed in group.runs:
             notes.append(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
         elif group.runs and (run.parameters, run.macs) != (group.example.parameters, group.example.macs):
-            other = f"its {run.config.model_name} is another network than {group.example.folder}'s"
-            notes.append(f"{run.folder} is left out: {other}")
+            notes.append(
+                f"{run.folder} is left out: its {group.model} is another network than {group.example.folder}'s"
+            )
         else:
             group.runs[run.config.seed] = run
     return sorted(groups.values(), key=_order_of)
@@ -268,11 +254,7 @@ def finite_float(value: float) -> float:
 
 
 def read_baselines(folder: Path) -> dict | None:
-    """Read ``baselines.json`` in the folder of a data set's results; None where there is none.
-
-    Raises:
-        RunnerError: it can't be read, or is another file.
-    """
+    """Read ``baselines.json`` of a data set's results; None if there is none. Raises RunnerError for another file."""
     path = folder / files.BASELINES
     if not path.exists():
         return None
@@ -290,6 +272,5 @@ def read_baselines(folder: Path) -> dict | None:
 def _is_baseline(result: dict) -> bool:
     of_classes = result["per_class_accuracy"].values()
     shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
-    return (
-        "about" in result and all(0 <= share <= 1 for share in shares) and result["images"] >= max(1, len(of_classes))
-    )
+    in_range = all(0 <= share <= 1 for share in shares) and result["images"] >= max(1, len(of_classes))
+    return in_range and "about" in result

@@ -4,8 +4,6 @@ A seed fixes the initial weights and the order of the images, so runs of two mod
 intervals are Student's t: how far the mean over these seeds may be from that over all, not what other images would do.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -60,9 +58,8 @@ def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
     degrees = sum(len(group) - 1 for group in groups)
     if not degrees:
         return None
-    return PooledSd(
-        math.sqrt(sum(statistics.variance(group) * (len(group) - 1) for group in groups) / degrees), degrees
-    )
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in groups)
+    return PooledSd(math.sqrt(squares / degrees), degrees)
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float], pooled_sd: PooledSd | None = None) -> Estimate:
@@ -93,11 +90,7 @@ def proportion(percent: float, n: int) -> Estimate:
 
 
 def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
-    """Compute Pearson's r and the ends of its 95 % interval: Fisher's, for independent pairs of normal values.
-
-    Raises:
-        ValueError: there is none: too few values for an interval, or all values of a list are equal.
-    """
+    """Compute Pearson's r and the ends of its 95 % interval: Fisher's, for independent pairs of normal values."""
     if len(x) != len(y) or len(x) < 4:
         raise ValueError(f"{len(x)} and {len(y)} values: a correlation with an interval takes two lists of at least 4")
     if min(x) == max(x) or min(y) == max(y):

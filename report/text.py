@@ -1,10 +1,9 @@
 """How verdicts, numbers and settings are put into words, and numbers into the cells of a table."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from report import stats
 from report.stats import Estimate
@@ -27,29 +26,15 @@ def combine(verdicts: Iterable[str]) -> str:
     return FAILS if FAILS in different else UNDECIDED if UNDECIDED in different else HOLDS
 
 
-def _with_interval(estimate: Estimate, form: str, separator: str = " ") -> str:
+def interval_text(estimate: Estimate, form: str, unit: str = "", separator: str = " ") -> str:
+    """Show a quantity with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
     interval = f"{separator}({estimate.low:{form}} … {estimate.high:{form}})" if estimate.has_interval else ""
-    return f"{estimate.mean:{form}}{interval}"
+    return f"{estimate.mean:{form}}{interval}{unit}"
 
 
-def percent_text(estimate: Estimate) -> str:
-    """Show a percentage with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
-    return f"{_with_interval(estimate, '.1f')} %"
-
-
-def points_text(estimate: Estimate) -> str:
-    """Show a difference of percentages with its interval, e.g. ``-2.1 (-3.0 … -1.2) points``."""
-    return f"{_with_interval(estimate, '+.1f')} points"
-
-
-def nats_text(estimate: Estimate) -> str:
-    """Show a difference of losses with its interval, e.g. ``+0.12 (+0.10 … +0.14) nats``."""
-    return f"{_with_interval(estimate, '+.2f')} nats"
-
-
-def settings_text(settings: Iterable[tuple[str, object]]) -> str:
-    """Name the settings that differ from the defaults, e.g. ``recipe fast, epochs 2``."""
-    return ", ".join(f"{name} {value}" for name, value in settings) or "the classic recipe"
+percent_text = partial(interval_text, form=".1f", unit=" %")
+points_text = partial(interval_text, form="+.1f", unit=" points")  # a difference of percentages
+nats_text = partial(interval_text, form="+.2f", unit=" nats")  # a difference of losses
 
 
 @dataclass(frozen=True)
@@ -73,14 +58,12 @@ def mean_cell(values: Iterable[float], form: str = ".1f", low: float = -math.inf
     return Cell(text, estimate.mean)
 
 
-def accuracy_cell(values: Iterable[float]) -> Cell:
-    """Show accuracies in percent: mean ± standard deviation, the interval within [0, 100]."""
-    return mean_cell(values, low=0.0, high=100.0)
+accuracy_cell = partial(mean_cell, low=0.0, high=100.0)  # of accuracies in percent
 
 
 def diff_cell(estimate: Estimate, form: str = "+.1f") -> Cell:
     """Show a difference and its 95 % interval."""
-    return Cell(_with_interval(estimate, form, "\n"), estimate.mean)
+    return Cell(interval_text(estimate, form, separator="\n"), estimate.mean)
 
 
 def count_cell(n: int) -> Cell:

@@ -5,8 +5,6 @@ file is a zip archive, and the SHA-256 of its bytes is the archive's comment. ``
 two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -3,8 +3,6 @@
 It imports nothing slow, so that ``-h`` and a mistyped option are answered at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import itertools

@@ -4,8 +4,6 @@ Every module logs to the logger "ex1". A record with a data set goes to standard
 standard error. Where a line can't be written, as after ``| head`` or to a full disk, the run goes on without.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """Errors that a user can mend, and how any error is put into one line."""
 
-from __future__ import annotations
-
 
 class RunnerError(Exception):
     """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``."""

@@ -3,8 +3,6 @@
 Accuracy in files is a fraction in [0, 1]. Loss is the mean cross-entropy in nats.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

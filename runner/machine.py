@@ -1,7 +1,5 @@
 """The machine that a run computes on: its device, threads and precision, and what files say about it."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import hashlib

@@ -1,7 +1,5 @@
 """Going on with a saved run: its settings, which of them may change, and what is then no longer bit for bit."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path

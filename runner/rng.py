@@ -3,8 +3,6 @@
 So every model meets the same images in the same order at the same seed, and no draw depends on an earlier one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import random

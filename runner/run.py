@@ -3,8 +3,6 @@
 ``config.json`` is written first and ``metrics.json`` last: a run that has that is finished.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

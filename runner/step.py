@@ -1,7 +1,5 @@
 """A step of training, from a batch to changed weights, as the recipe says: optimiser, learning rate, precision."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

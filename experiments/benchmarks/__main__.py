@@ -1,7 +1,5 @@
 """Time contenders side by side and write a page of tables and figures: ``python -m experiments.benchmarks``."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

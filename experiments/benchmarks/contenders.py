@@ -4,8 +4,6 @@ Each is made for a model and a batch size, and called with a number of steps; it
 one step took. Workers and the like are started before the clock is.
 """
 
-from __future__ import annotations
-
 import pickle
 import runpy
 import time

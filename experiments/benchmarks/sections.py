@@ -4,8 +4,6 @@ In each round every contender takes its turn, so that whatever else the machine 
 the median of the rounds' own ratios; its spread is their lowest and highest.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 import subprocess
@@ -215,10 +213,7 @@ FAST_COLUMNS = (
 
 
 def fast(bench: Bench) -> list[Block]:
-    """Measure the fast recipe's time to the accuracy of the classic one's best epoch.
-
-    Raises RunnerError if most of the runs to compare with are not classic.
-    """
+    """Measure the fast recipe's time to the accuracy of the classic one's best epoch, of which there must be runs."""
     study = results.read_study(bench.classic / bench.dataset.slug)
     if not study.is_classic:
         raise RunnerError(f"most runs in {bench.classic} are not of the classic recipe")
@@ -294,10 +289,7 @@ def growth(bench: Bench) -> list[Block]:
 
 
 def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_size: int) -> None:
-    """Plot seconds per epoch against multiply-accumulates, with the bare limit's line; axes are logarithmic.
-
-    ``points``: multiply-accumulates of an image, and seconds of an epoch of ours and of the bare limit.
-    """
+    """Plot seconds per epoch, ours and the bare limit's, against multiply-accumulates of an image, on log axes."""
     figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")
     axes = figure.subplots()
     macs, ours, limits = zip(*sorted(points))

@@ -13,7 +13,7 @@ COLOURS = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse
 
 
 def fake_run(
-    results,
+    root,
     model="Q1_1",
     seed=0,
     shuffle="none",
@@ -36,7 +36,7 @@ def fake_run(
         losses: (training, validation) losses after each epoch, in place of smooth ones.
     """
     run = config.Config(model_name=model, seed=seed, shuffle=shuffle, **settings)
-    folder = results / slug / model / (name or run.run_name)
+    folder = root / slug / model / (name or run.run_name)
     folder.mkdir(parents=True)
     draws = random.Random(f"{model} {seed} {shuffle}")
     row = models.find(model)
@@ -67,29 +67,36 @@ def fake_run(
                 },
             }
         )
-    about = {
+    description = {
         "dataset": data,
         "model": model,
         "parameters": row.parameters,
         "macs": sum(layer.macs for layer in row.layers()),
         "settings": asdict(run),
-        "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes)},
+        "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes), "seed": None},
         "machine": {"device_name": "a CPU", "threads": 1, "git_commit": "0" * 40, "versions": {"torch": "2.0"}},
     }
-    files.write_json(folder / "config.json", about)
-    files.write_history(folder / "history.csv", data, history if finished else history[:-1])
+    files.write_json(folder / "config.json", description)
+    files.write_history(folder, data, history if finished else history[:-1])
     if finished:
-        test = {"accuracy": history[-1]["val_accuracy"]}
-        files.write_json(folder / "metrics.json", {"epochs": run.epochs, "test": test})
+        files.write_json(folder / "metrics.json", fake_metrics(history))
     return folder
 
 
-def fake_seeds(results, model, shuffle="none", **options):
+def fake_metrics(history):
+    """What ``metrics.json`` says of a run with this history."""
+    last = history[-1]
+    per_class = {name.removeprefix("val_accuracy_of_"): value for name, value in last.items() if "_of_" in name}
+    test = {"images": 10_000, "loss": last["val_loss"], "accuracy": last["val_accuracy"]}
+    return {"epochs": len(history), "test": test | {"per_class_accuracy": per_class}}
+
+
+def fake_seeds(root, model, shuffle="none", **options):
     """Writes three runs that differ in their seed."""
-    return [fake_run(results, model, seed, shuffle, **options) for seed in range(3)]
+    return [fake_run(root, model, seed, shuffle, **options) for seed in range(3)]
 
 
-def fake_study(results):
+def fake_study(root):
     """All models, three seeds of those that the claims are about, and each shuffle of Q1_1, as the study found it."""
     for place, model in enumerate(models.TABLE):
         several = model.name in ("Q1_1", "Q1_4", "Q1_11", "Q1_17", "Q1_18", "Q1_19", "Q2_1", "Q2_2")
@@ -98,10 +105,10 @@ def fake_study(results):
         if model.name in ("Q1_4", "Q1_17", "Q1_18"):
             losses = [(1.9 - 0.02 * epoch, 1.88 - 0.02 * epoch) for epoch in range(10)]
         for seed in range(3 if several else 1):
-            fake_run(results, model.name, seed, accuracy=accuracy, turn=5 if place in (10, 18) else None, losses=losses)
+            fake_run(root, model.name, seed, accuracy=accuracy, turn=5 if place in (10, 18) else None, losses=losses)
     for seed in range(3):
-        fake_run(results, "Q1_1", seed, "fixed", accuracy=44)
-        fake_run(results, "Q1_1", seed, "per-image", accuracy=27, per_class=COLOURS)
+        fake_run(root, "Q1_1", seed, "fixed", accuracy=44)
+        fake_run(root, "Q1_1", seed, "per-image", accuracy=27, per_class=COLOURS)
 
 
 def fake_baselines(folder, histogram=35.0, per_class=None, pixels=39.0):

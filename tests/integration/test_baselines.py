@@ -12,6 +12,7 @@ import data
 from data import Dataset, Images, digest, split_holdout
 from datasets import synthetic
 from experiments import baselines
+from report.results import CHANCE, COLOUR, PIXELS, read_baselines
 from runner.errors import RunnerError
 from runner.rng import generator
 from tests.helpers import internals
@@ -37,23 +38,20 @@ def few_iterations(monkeypatch):
 
 
 def accuracies(dataset):
-    return {
-        name: result["accuracy"]
-        for name, result in baselines.measure(dataset, say=lambda text: None)["baselines"].items()
-    }
+    return {name: result["accuracy"] for name, result in baselines.measure(dataset)["baselines"].items()}
 
 
 def test_histogram_finds_colours_alone(few_iterations):
     found = accuracies(dataset_of(colour=1.0))
-    assert found[baselines.CHANCE] == 0.1
-    assert found[baselines.COLOUR] > 0.8
+    assert found[CHANCE] == 0.1
+    assert found[COLOUR] > 0.8
 
 
 def test_pixel_regression_alone_finds_places(few_iterations):
     found = accuracies(dataset_of(position=1.0))
-    assert found[baselines.CHANCE] == 0.1
-    assert found[baselines.COLOUR] < 0.2
-    assert found[baselines.PIXELS] > 0.6
+    assert found[CHANCE] == 0.1
+    assert found[COLOUR] < 0.2
+    assert found[PIXELS] > 0.6
 
 
 def test_measure_chooses_on_holdout_and_trains_on_all_images(monkeypatch):
@@ -61,49 +59,66 @@ def test_measure_chooses_on_holdout_and_trains_on_all_images(monkeypatch):
     trained_on = []
 
     class Constant(dummy):
-        def fit(self, features, labels):
+        def fit(self, pixels, labels):
             trained_on.append(len(labels))
-            return super().fit(features, labels)
+            return super().fit(pixels, labels)
 
-    def candidate(label):
-        return baselines.Candidate(
-            {"label": label}, baselines.raw_pixels, lambda: Constant(strategy="constant", constant=label)
-        )
+    def all_of_class_1_but_one(labels, n, purpose):  # that one is left to be trained on, which a constant asks for
+        assert (n, purpose) == (150, "holdout")
+        return torch.nonzero(labels == 1).flatten()[1:]
 
-    def all_of_class_1_held_out(images, n):
-        assert n == 150
-        return images, images.take(images.labels == 1)
-
-    monkeypatch.setattr(data, "split_holdout", all_of_class_1_held_out)
+    monkeypatch.setattr(data, "balanced_subset", all_of_class_1_but_one)
+    monkeypatch.setattr(baselines, "CANDIDATES", {"made": [{"label": 2}, {"label": 1}, {"label": 3}]})
+    monkeypatch.setattr(baselines, "ABOUT", {"made": ""})
     monkeypatch.setattr(
-        baselines, "baselines", lambda: {"made": baselines.Baseline("", tuple(map(candidate, (2, 1, 3))))}
+        baselines, "build_classifier", lambda settings: Constant(strategy="constant", constant=settings["label"])
     )
     dataset = dataset_of()
     test = Images(dataset.test.pixels, torch.full_like(dataset.test.labels, 2))
-    result = baselines.measure(replace(dataset, test=test), say=lambda text: None)["baselines"]["made"]
+    result = baselines.measure(replace(dataset, test=test))["baselines"]["made"]
     assert result["settings"] == {"label": 1}
     assert [(row["label"], row["holdout_accuracy"]) for row in result["candidates"]] == [(2, 0), (1, 1), (3, 0)]
     assert result["accuracy"] == 0
-    assert trained_on == [1500] * 4
+    assert trained_on == [1351] * 3 + [1500]
 
 
 def test_held_out_images_are_not_trained_on(few_iterations, monkeypatch):
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
     seen = []
-    fit = baselines._fit
-    monkeypatch.setattr(baselines, "_fit", lambda candidate, images: seen.append(images) or fit(candidate, images))
+    build = baselines.build_classifier
+
+    class Recorder(ClassifierMixin, BaseEstimator):
+        def __init__(self, settings):
+            self.settings = settings
+
+        def fit(self, pixels, labels):
+            seen.append(torch.from_numpy(pixels))
+            self.fitted_ = build(self.settings).fit(pixels, labels)
+            self.classes_ = self.fitted_.classes_
+            return self
+
+        def predict(self, pixels):
+            return self.fitted_.predict(pixels)
+
+    monkeypatch.setattr(baselines, "build_classifier", Recorder)
     dataset = dataset_of(300, colour=1.0)
-    baselines.choose(baselines.baselines()[baselines.COLOUR], dataset.train, say=lambda text: None)
+    baselines.choose(baselines.CANDIDATES[COLOUR], dataset.train, 30)
     kept, _ = split_holdout(dataset.train, 30)
-    assert seen
-    assert all(torch.equal(images.pixels, kept.pixels) for images in seen)
+    *compared, last = seen
+    assert len(compared) == len(baselines.CANDIDATES[COLOUR])
+    assert all(torch.equal(pixels, kept.pixels) for pixels in compared)
+    assert torch.equal(last, dataset.train.pixels)
 
 
 def test_measure_repeats_to_the_last_digit(few_iterations):
     dataset = dataset_of(300, colour=0.5, position=0.5)
-    for baseline in baselines.baselines().values():
-        for candidate in baseline.candidates:
-            first, again = (baselines.evaluate(candidate, dataset) for _ in range(2))
-            assert first.loss == again.loss, candidate.settings
+    for candidates in baselines.CANDIDATES.values():
+        for settings in candidates:
+            first, again = (
+                baselines.evaluate(baselines.choose([settings], dataset.train, 30), dataset) for _ in range(2)
+            )
+            assert first.loss == again.loss, settings
             assert torch.equal(first.confusion, again.confusion)
 
 
@@ -112,7 +127,7 @@ def test_chance_is_the_most_frequent_training_class():
     dataset = dataset_of()
     labels = torch.arange(10).repeat_interleave(torch.arange(1, 11))  # so many of each class as its number plus 1
     dataset = replace(dataset, train=Images(dataset.train.pixels[: len(labels)], labels))
-    found = baselines.evaluate(baselines.baselines()[baselines.CHANCE].candidates[0], dataset)
+    found = baselines.evaluate(baselines.choose(baselines.CANDIDATES[CHANCE], dataset.train, 10), dataset)
     assert found.confusion[:, 9].tolist() == [50] * 10
     assert found.accuracy == 0.1
     assert found.confidence == pytest.approx(10 / 55)
@@ -134,12 +149,12 @@ def main(tmp_path, monkeypatch):
     """Runs a command line on a small synthetic set, with results under ``tmp_path``, and returns the exit code."""
     internals.shrink_synthetic(400, 200, monkeypatch.setattr)
     place = ["--dataset", "synthetic", "--results-dir", str(tmp_path)]
-    return lambda *argv: baselines.main(baselines.parse([*argv, *place]))
+    return lambda *argv: baselines.main([*argv, *place])
 
 
 def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
     assert main() == 0
-    found = baselines.read(tmp_path / "synthetic")
+    found = read_baselines(tmp_path / "synthetic")
     assert found["data"]["slug"] == "synthetic"
     assert found["data"]["test_images"] == 200
     assert found["seed"] == 0
@@ -150,19 +165,19 @@ def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
         confusion = np.array(result["confusion"])
         assert confusion.sum() == result["images"] == 200
         assert result["accuracy"] == confusion.trace() / 200
-        assert baselines.per_class(found, name) == dict(zip(synthetic.CLASSES, confusion.diagonal() / 20))
+        assert result["per_class_accuracy"] == dict(zip(synthetic.CLASSES, confusion.diagonal() / 20))
         assert f"{name:<19}  {100 * result['accuracy']:5.1f} % of 200 test images" in screen
         accuracies = [row["holdout_accuracy"] for row in result["candidates"]]
         if accuracies:
             best = result["candidates"][accuracies.index(max(accuracies))]
             assert result["settings"].items() <= best.items()
-    assert found["baselines"][baselines.CHANCE]["loss"] == pytest.approx(np.log(10))
-    assert set(found["baselines"]) == {baselines.CHANCE, baselines.COLOUR, baselines.PIXELS}
+    assert found["baselines"][CHANCE]["loss"] == pytest.approx(np.log(10))
+    assert set(found["baselines"]) == {CHANCE, COLOUR, PIXELS}
 
 
 def test_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):
     assert main("--limit", "100") == 0
-    assert baselines.read(tmp_path / "synthetic") is None
+    assert read_baselines(tmp_path / "synthetic") is None
     found = json.loads((tmp_path / "synthetic" / "baselines__limit-100.json").read_text())
     assert (found["data"]["train_images"], found["data"]["test_images"]) == (100, 100)
 
@@ -186,6 +201,5 @@ def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys
 def test_images_that_are_missing_are_said_in_one_line(tmp_path, capsys):
     pytest.importorskip("sklearn")
     (tmp_path / "data").write_text("no folder")
-    options = baselines.parse(["--dataset", "cifar10", "--data-dir", str(tmp_path / "data")])
-    assert baselines.main(options) == 1
+    assert baselines.main(["--dataset", "cifar10", "--data-dir", str(tmp_path / "data")]) == 1
     assert capsys.readouterr().err.startswith("baselines.py: error: ")

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import models
 from report import __main__ as report_main
 from report import claims, overview, results
+from report.text import FAILS, HOLDS, UNDECIDED
 from runner import files
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.markdown import rows
@@ -24,7 +26,7 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
     fake_run(tmp_path, "Q1_2", finished=False)
     study = results.read_study(tmp_path)
     assert [group.model for group in study.models] == ["Q1_1"]
-    overview.write(tmp_path, say=lambda text: None)
+    overview.write(tmp_path)
     assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text()
 
 
@@ -45,7 +47,7 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
 def test_report_names_and_leaves_out_unreadable_runs(tmp_path, name, content, capsys):
     fake_run(tmp_path, "Q1_1")
     (fake_run(tmp_path, "Q1_2") / name).write_text(content)
-    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
+    assert report_main.main([str(tmp_path)]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "can't be read" in line]
     assert len(said) == 1
     assert "Q1_2" in said[0]
@@ -56,13 +58,15 @@ def test_report_names_and_leaves_out_unreadable_runs(tmp_path, name, content, ca
 @pytest.mark.parametrize("options", [{"epochs": 1}, {"shuffle": "fixed"}, {"epochs": 2, "val": "holdout"}])
 def test_report_copes_with_any_kind_of_run_alone(tmp_path, options):
     fake_run(tmp_path, "Q1_1", **options)
-    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
+    assert report_main.main([str(tmp_path)]) == 0
 
 
 def test_report_shows_test_accuracy_beside_holdout(tmp_path):
     path = fake_run(tmp_path, "Q1_1", val="holdout") / "metrics.json"
-    path.write_text('{"epochs": 10, "test": {"accuracy": 0.123}}')
-    text = overview.write(tmp_path, say=lambda text: None).with_suffix(".md").read_text()
+    metrics = files.read_json(path)
+    metrics["test"]["accuracy"] = 0.123
+    files.write_json(path, metrics)
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text()
     table, columns = rows(text, "model")
     assert table["Q1_1"][columns.index("test accuracy (%)")] == "12.3"
 
@@ -70,7 +74,7 @@ def test_report_shows_test_accuracy_beside_holdout(tmp_path):
 def test_samples_that_are_no_picture_are_noted(tmp_path):
     for shuffle in ("none", "fixed"):
         (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture")
-    assert "samples.png can't be shown" in overview.write(tmp_path).with_suffix(".md").read_text()
+    assert "samples.png can't be shown" in overview.write(tmp_path).path.with_suffix(".md").read_text()
 
 
 @pytest.mark.figures
@@ -79,17 +83,17 @@ def test_report_copes_with_class_without_images(tmp_path):
         folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
         text = (folder / "history.csv").read_text().splitlines()
         (folder / "history.csv").write_text("\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]))
-    assert report_main.main(report_main.parse([str(tmp_path)])) == 0
+    assert report_main.main([str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["--compare", "Q1_2"], ["--compare", "Q9_9"]])
 def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys):
     if arguments:
         fake_run(tmp_path, "Q1_1")
-    code = report_main.main(report_main.parse([str(tmp_path), *arguments]))
+    code = report_main.main([str(tmp_path), *arguments])
     assert code == (2 if arguments else 1)
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("report.py: error: ")
+    assert line.startswith("python -m report: error: ")
     assert "Traceback" not in line
 
 
@@ -118,25 +122,57 @@ def test_every_claim_is_there_with_its_verdict(studied):
     assert table["C4"][3] == "holds"
 
 
-def test_readme_and_committed_report_say_what_runs_decide():
-    folder = next((PROJECT / "results/reproduction").glob("cifar10*"))
-    study = results.read_study(folder)
-    verdicts = {claim.key: claim.verdict for claim in claims.check_claims(study)}
-    reported, _ = rows((folder / "report.md").read_text(), "claim")
+@pytest.fixture(scope="module")
+def reproduced():
+    """The committed runs of the published recipe."""
+    return results.read_study(PROJECT / "results/reproduction")
+
+
+def accuracy_text(group, epoch=-1):
+    mean = group.mean("val_accuracy", epoch)
+    return f"{mean.mean:.1f} ({mean.low:.1f} … {mean.high:.1f})"
+
+
+def test_findings_and_committed_report_say_what_runs_decide(reproduced):
+    verdicts = {claim.key: claim.verdict for claim in claims.check_claims(reproduced)}
+    reported, _ = rows((reproduced.folder / "report.md").read_text(), "claim")
     assert {key: row[3] for key, row in reported.items()} == verdicts
-    readme = (PROJECT / "README.md").read_text()
-    told, columns = rows(readme.replace("| | published |", "| claim | published |"), "claim")
+    findings = (PROJECT / "docs/findings.md").read_text()
+    stated, columns = rows(findings.replace("| | published |", "| claim | published |"), "claim")
     assert columns == ["claim", "published", "measured", "verdict"]
-    assert {key: row[3].split(",")[0] for key, row in told.items()} == verdicts
-    table, _ = rows(readme, "shuffle")
+    assert {key: row[3].split(",")[0] for key, row in stated.items()} == verdicts
+    table, _ = rows(findings, "shuffle")
+    assert list(table) == ["none", "fixed", "per-image"]
     for shuffle, row in table.items():
-        means = (study.group("Q1_1", shuffle).mean("val_accuracy", epoch) for epoch in (1, 2, 10))
-        assert row[2:] == [f"{mean.mean:.1f} ({mean.low:.1f} … {mean.high:.1f})" for mean in means]
+        assert row[2:] == [accuracy_text(reproduced.group("Q1_1", shuffle), epoch) for epoch in (1, 2, 10)]
+
+
+def test_readmes_results_are_those_of_committed_runs(reproduced):
+    readme = (PROJECT / "README.md").read_text()
+    table, columns = rows(readme, "network")
+    assert columns == ["network", "parameters", "test accuracy (%)"]
+    *networks, colours, pixels = table.values()
+    assert len(networks) == 6
+    for name, parameters, accuracy in networks:
+        shuffled = re.search("--shuffle ([a-z-]+)", name)
+        group = reproduced.group(name.split(",")[0], shuffled[1] if shuffled else "none")
+        assert [parameters, accuracy] == [f"{group.example.parameters:,}", accuracy_text(group)]
+    baselines = results.read_baselines(reproduced.folder)["baselines"]
+    for row, baseline in ((colours, results.COLOUR), (pixels, results.PIXELS)):
+        assert row[2] == f"{100 * baselines[baseline]['accuracy']:.1f}"
+    counts = Counter(claim.verdict for claim in claims.check_claims(reproduced))
+    words = dict(zip(range(1, 11), "one two three four five six seven eight nine ten".split()))
+    held, failed, undecided = (words[counts[verdict]] for verdict in (HOLDS, FAILS, UNDECIDED))
+    total = words[counts.total()]
+    assert (
+        f"Of {total} published claims about these networks, {held} hold, {failed} do not, and {undecided} are not "
+        "decided;" in " ".join(readme.split())
+    )
 
 
 def test_report_names_every_setting_that_differs(tmp_path):
     fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
-    text = overview.write(tmp_path, say=lambda text: None).with_name("report.md").read_text()
+    text = overview.write(tmp_path).path.with_name("report.md").read_text()
     assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
 
 
@@ -155,7 +191,7 @@ def test_figures_are_those_that_the_markdown_shows(studied):
 
 def test_chosen_models_are_overlaid(studied, tmp_path):
     shutil.copytree(studied, tmp_path / "cifar10")
-    assert report_main.main(report_main.parse([str(tmp_path), "--compare", "q1-4", "Q2_?"])) == 0
+    assert report_main.main([str(tmp_path), "--compare", "q1-4", "Q2_?"]) == 0
     text = (tmp_path / "cifar10" / "report.md").read_text()
     assert "Side by side: Q1_4, Q2_1, Q2_2" in text
     assert "--compare Q1_4 Q2_1 Q2_2" in text
@@ -166,7 +202,7 @@ def test_samples_of_the_runs_are_shown(tmp_path):
     for shuffle in ("none", "fixed", "per-image"):
         folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
         shutil.copy(PROJECT / "docs" / "samples.png", folder / "samples.png")
-    folder = overview.write(tmp_path, say=lambda text: None).parent
+    folder = overview.write(tmp_path).path.parent
     assert "report/samples.png" in (folder / "report.md").read_text()
     assert (folder / "report" / "samples.png").stat().st_size > 10_000
 
@@ -176,7 +212,7 @@ def test_names_from_files_are_only_text(tmp_path):
     classes = ["<script>alert(1)</script>", "a|b", *"cdefghij"]
     for shuffle in ("none", "fixed"):
         fake_run(tmp_path, "Q1_1", shuffle=shuffle, data='<b id="x">&', classes=classes)
-    page = overview.write(tmp_path, say=lambda text: None)
+    page = overview.write(tmp_path).path
     page, text = page.read_text(), page.with_suffix(".md").read_text()
     assert "<script>alert" not in page
     assert '<b id="x">' not in page
@@ -187,10 +223,10 @@ def test_names_from_files_are_only_text(tmp_path):
 def test_report_of_same_runs_is_the_same(studied, tmp_path, monkeypatch):
     shutil.copytree(studied, tmp_path / "results" / "cifar10")
     monkeypatch.chdir(tmp_path)
-    report_main.main(report_main.parse([]))
+    report_main.main([])
     page = tmp_path / "results" / "cifar10" / "report.html"
     first = page.read_bytes()
-    assert report_main.main(report_main.parse(["results/cifar10"])) == 0
+    assert report_main.main(["results/cifar10"]) == 0
     assert page.read_bytes() == first
 
 
@@ -203,7 +239,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 
     folder = fake_run(tmp_path, "Q1_1")
     for _ in range(2):
-        assert report_main.main(report_main.parse([str(tmp_path), "--tensorboard"])) == 0
+        assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
     events = EventAccumulator(str(tmp_path / "cifar10" / "tensorboard" / "Q1_1" / folder.name))
     events.Reload()
     run = results.read_run(folder)
@@ -217,7 +253,7 @@ def test_event_files_hold_the_history_once(tmp_path, capsys):
 def test_report_without_tensorboard_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     fake_run(tmp_path, "Q1_1")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert report_main.main(report_main.parse([str(tmp_path), "--tensorboard"])) == 2
+    assert report_main.main([str(tmp_path), "--tensorboard"]) == 2
     assert "pip install tensorboard" in capsys.readouterr().err
 
 

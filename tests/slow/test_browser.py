@@ -15,9 +15,9 @@ pytestmark = pytest.mark.figures
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """A folder of a data set with runs of all models, and the report on them."""
-    results = tmp_path_factory.mktemp("drawn")
-    fake_study(results)
-    return overview.write(results, say=lambda text: None).parent
+    root = tmp_path_factory.mktemp("drawn")
+    fake_study(root)
+    return overview.write(root).path.parent
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,11 @@ def browser(tmp_path_factory):
     opened.quit()
 
 
-def open_page(browser, results, width):
+def open_page(browser, folder, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get((results / "report.html").as_uri())
+    browser.get((folder / "report.html").as_uri())
 
 
 def test_page_renders_without_error_or_request(browser, drawn):

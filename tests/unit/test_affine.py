@@ -130,7 +130,7 @@ def test_facts_are_those_of_the_matrix():
     with torch.no_grad():
         network[1].weight.copy_(3 * torch.eye(4, 3072))
         network[2].weight.copy_(torch.eye(10, 4))
-    facts = affine.facts(affine.collapse(network), network)
+    facts = affine.describe(affine.collapse(network), network)
     assert facts["singular_values"] == pytest.approx([3] * 4 + [0] * 6)
     assert facts["effective_rank"] == pytest.approx(4)
     assert (facts["parameters"], facts["network_parameters"]) == (30_730, 4 * 3073 + 10 * 5)
@@ -149,18 +149,18 @@ def test_templates_are_uniform_by_their_mean_over_places(red_for_the_first):
 def test_scores_tell_a_class_from_a_class_up_to_the_sign():
     labels = torch.arange(200) % 10
     own = torch.eye(10)[labels] * 9
-    sure = affine.scores(own + torch.arange(200)[:, None], labels)
+    sure = affine.score(own + torch.arange(200)[:, None], labels)
     # 9 less the mean of 0.9 for the own class, and -0.9 for the others.
     assert sure == pytest.approx(
         {"own_mean": 8.1, "own_sd": 0, "others_sd": 0, "own_highest": 1, "own_lowest": 0}, abs=1e-4
     )
     signs = torch.tensor([1.0, 1.0, 1.0, -1.0]).repeat_interleave(50)[:, None]
-    either = affine.scores(own * signs, labels)
+    either = affine.score(own * signs, labels)
     assert either["own_mean"] == pytest.approx(8.1 / 2)
     assert either["own_sd"] == pytest.approx(8.1 * 0.75**0.5)
     assert either["others_sd"] == pytest.approx(0.9 * 0.75**0.5)
     assert (either["own_highest"], either["own_lowest"]) == (0.75, 0.25)
-    between = affine.scores(torch.arange(10.0)[None], torch.tensor([5]))
+    between = affine.score(torch.arange(10.0)[None], torch.tensor([5]))
     assert (between["own_highest"], between["own_lowest"]) == (0, 0)
 
 
@@ -169,8 +169,8 @@ def test_facts_of_a_constant_network_can_be_written(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     nn.init.zeros_(network[1].weight)
     matrix = affine.collapse(network)
-    assert affine.facts(matrix, network)["effective_rank"] == affine.facts(matrix, network)["uniform_share"] == 0
-    files.write_json(tmp_path / "facts.json", affine.facts(matrix, network))
+    assert affine.describe(matrix, network)["effective_rank"] == affine.describe(matrix, network)["uniform_share"] == 0
+    files.write_json(tmp_path / "facts.json", affine.describe(matrix, network))
     affine.plot_templates(tmp_path / "templates.png", "Constant", matrix, list("abcdefghij"))
     picture = np.asarray(Image.open(tmp_path / "templates.png").convert("RGB")).astype(int)
     assert (abs(picture - 128) <= 1).all(2).mean() > 0.3

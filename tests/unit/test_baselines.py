@@ -8,6 +8,7 @@ import torch
 
 from datasets import synthetic
 from experiments import baselines
+from report.results import COLOUR, read_baselines
 from runner.errors import RunnerError
 from runner.rng import generator
 from tests.helpers.fake_runs import fake_baselines
@@ -17,7 +18,7 @@ from tests.helpers.reference import per_image_permutations, permute_pixels
 
 
 def test_histogram_counts_colours():
-    pixels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    pixels = np.zeros((1, 3, 32, 32), np.uint8)
     pixels[0, 0, :16] = 255  # half of it red, and the rest black
     histogram = baselines.colour_histogram(pixels, 4)
     assert histogram.shape == (1, 64)
@@ -29,7 +30,7 @@ def test_histogram_counts_colours():
 @pytest.mark.parametrize("bins", [4, 6, 8])
 def test_histogram_bins_are_equally_wide(bins):
     grey = torch.arange(256, dtype=torch.uint8).repeat(4).view(1, 1, 32, 32).expand(1, 3, 32, 32)
-    counts = baselines.colour_histogram(grey, bins)[0] ** 2 * 1024
+    counts = baselines.colour_histogram(grey.numpy(), bins)[0] ** 2 * 1024
     used = counts[[i * (bins**2 + bins + 1) for i in range(bins)]]
     assert used.sum() == pytest.approx(1024)
     assert used.max() - used.min() <= 4 + 1e-3
@@ -38,7 +39,7 @@ def test_histogram_bins_are_equally_wide(bins):
 def test_statistics_are_those_of_the_colours():
     images = synthetic.make_images(3, generator("test of statistics"), {})
     flat = images.pixels.flatten(2).numpy().astype(np.float64)
-    found = baselines.colour_statistics(images.pixels)
+    found = baselines.colour_statistics(images.pixels.numpy())
     assert found.shape == (3, 145)
     assert found[:, 0] == pytest.approx(flat[:, 0].min(1))
     assert found[:, 16] == pytest.approx(flat[:, 0].max(1))
@@ -53,19 +54,19 @@ def test_colour_features_survive_permutations(features):
     images = synthetic.make_images(50, generator("test of permutations"), synthetic.STRENGTHS)
     shuffled = permute_pixels(images.pixels, per_image_permutations(50, 1))
     assert not torch.equal(shuffled, images.pixels)
-    assert np.array_equal(features(images.pixels), features(shuffled))
+    assert np.array_equal(features(images.pixels.numpy()), features(shuffled.numpy()))
 
 
 def test_many_images_have_the_features_that_they_have_alone(monkeypatch):
     images = synthetic.make_images(25, generator("test of chunks"), synthetic.STRENGTHS)
-    whole = baselines.colours(images.pixels, 4)
+    whole = baselines.colour_features(images.pixels.numpy(), 4)
     monkeypatch.setattr(baselines, "CHUNK", 10)
-    assert np.array_equal(baselines.colours(images.pixels, 4), whole)
+    assert np.array_equal(baselines.colour_features(images.pixels.numpy(), 4), whole)
 
 
 def test_raw_pixels_are_scaled_as_for_networks():
-    pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(1536).view(1, 3, 32, 32)
-    features = baselines.raw_pixels(pixels)
+    pixels = np.tile(np.array([0, 255], np.uint8), 1536).reshape(1, 3, 32, 32)
+    features = baselines.normalized_pixels(pixels)
     assert features.shape == (1, 3072)
     assert features[0, :2].tolist() == [-1, 1]
 
@@ -74,12 +75,12 @@ def test_raw_pixels_are_scaled_as_for_networks():
 
 
 def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
-    assert baselines.read(tmp_path) is None
-    assert baselines.read(tmp_path / "no folder") is None
+    assert read_baselines(tmp_path) is None
+    assert read_baselines(tmp_path / "no folder") is None
     for content in ("{", "[]", "{}", '{"baselines": {"chance": {}}}'):
         (tmp_path / "baselines.json").write_text(content)
         with pytest.raises(RunnerError, match="baselines.json can't be read"):
-            baselines.read(tmp_path)
+            read_baselines(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +88,13 @@ def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
 )
 def test_results_that_cannot_be_are_an_error(tmp_path, key, value):
     fake_baselines(tmp_path)
-    assert baselines.read(tmp_path)
+    assert read_baselines(tmp_path)
     found = json.loads((tmp_path / "baselines.json").read_text())
-    results = found["baselines"][baselines.COLOUR]
+    results = found["baselines"][COLOUR]
     if value is ...:
         del results[key]
     else:
         results[key] = value
     (tmp_path / "baselines.json").write_text(json.dumps(found))
     with pytest.raises(RunnerError, match="baselines.json can't be read"):
-        baselines.read(tmp_path)
+        read_baselines(tmp_path)

@@ -168,7 +168,7 @@ def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
 )
 def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
     with pytest.raises(DataError, match=f"it holds {opcode}"):
-        cifar10._read_batch("batch", raw, md5(raw).hexdigest())
+        cifar10._unpickle("batch", raw, md5(raw).hexdigest())
 
 
 def test_known_archive_is_the_official_one():

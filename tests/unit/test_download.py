@@ -7,10 +7,12 @@ import time
 import pytest
 from torchvision.datasets import CIFAR10
 
-from datasets import cifar10, download
+import datasets
+from datasets import cifar10, download, synthetic
 from datasets.download import DownloadError
+from runner.config import Config
 from tests.helpers.compare import assert_holds
-from tests.helpers.images import load_images
+from tests.helpers.images import listening, load_images
 
 
 class Source(http.server.BaseHTTPRequestHandler):
@@ -69,12 +71,14 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
         fetch(*args)
 
     monkeypatch.setattr(download, "_fetch", fetch_late)
+    config = Config("Q1_1", dataset="cifar10", data_dir=str(tmp_path), data_url=url, batch_size=1)
     loads = []
-    first = threading.Thread(target=lambda: loads.append(load_images("cifar10", tmp_path, url)))
-    first.start()
-    assert arrived.wait(10)
-    loads.append(load_images("cifar10", tmp_path, url, notice=told.append))
-    first.join()
+    first = threading.Thread(target=lambda: loads.append(datasets.load(config)))
+    with listening(lambda text: told.append(text) if threading.current_thread() is not first else None):
+        first.start()
+        assert arrived.wait(10)
+        loads.append(datasets.load(config))
+        first.join()
     assert told[0].startswith("waiting for another run")
     assert handler.asked == [None]
     assert loads[0].digest == loads[1].digest
@@ -156,5 +160,6 @@ def test_download_without_source_fails_or_leaves_synthetic(source, small_synthet
     assert len(source[1].asked) <= 1
     told = []
     assert not load_images("auto", tmp_path, url, warn=told.append).is_cifar10
-    assert len(told) == 1
+    assert len(told) == 2
     assert "could not be downloaded" in told[0]
+    assert told[1] == synthetic.NOTICE

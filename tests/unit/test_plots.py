@@ -2,7 +2,6 @@
 
 import pytest
 
-import data
 import utils
 from report import results
 from runner import config
@@ -23,8 +22,8 @@ def test_frontier_is_what_nothing_as_small_beats(tmp_path):
 def test_long_titles_stay_inside_their_figure(width):
     settings = dict(lr=0.0123, momentum=0.55, weight_decay=0.001, batch_size=128, shuffle="per-image", shuffle_seed=33)
     settings |= dict(val="holdout", holdout=1000, train_fraction=0.125, limit=1000, epochs=100, seed=123456)
-    dataset = data.Dataset("SYNTHETIC (not CIFAR-10) seed 12345", "", "", (), None, None, "")
-    title = utils.run_title(config.Config("A_long_name_of_an_own_model_that_goes_on_and_on", **settings), dataset)
+    run = config.Config("A_long_name_of_an_own_model_that_goes_on_and_on", **settings)
+    title = run.title("SYNTHETIC (not CIFAR-10) seed 12345")
     figure = utils.new_figure(width, 4, title)
     figure.canvas.draw()
     box = figure._suptitle.get_window_extent()

@@ -1,5 +1,7 @@
 """Means, differences and correlations, with their intervals."""
 
+import statistics
+
 import mpmath
 import numpy as np
 import pytest
@@ -7,42 +9,55 @@ import pytest
 from report import stats
 
 
+def t_quantile(degrees):
+    """The quantile of Student's t in the interval of the mean of so many values and one more."""
+    values = [0.0] * degrees + [1.0]
+    return stats.mean(values).half_width / (statistics.stdev(values) / len(values) ** 0.5)
+
+
 @pytest.mark.parametrize("degrees", [*range(1, 31), 40, 60, 120])
-def test_t_quantile_is_that_of_the_distribution(degrees):
-    t = stats.t_quantile(degrees)
+def test_interval_of_mean_is_that_of_the_t_distribution(degrees):
+    t = t_quantile(degrees)
     beyond = mpmath.betainc(degrees / 2, 0.5, 0, degrees / (degrees + t**2), regularized=True)
-    assert float(beyond) == pytest.approx(0.05, rel=2e-3)
+    assert float(beyond) == pytest.approx(0.05, rel=1e-9)
 
 
-def test_t_quantile_between_rows_is_the_wider_one():
-    assert stats.t_quantile(59) == stats.t_quantile(40) > stats.t_quantile(60)
-    assert stats.t_quantile(10**6) == stats.t_quantile(120)
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (10, 2.2281), (30, 2.0423), (120, 1.9799)]
+)
+def test_interval_of_mean_is_as_in_textbooks(degrees, quantile):
+    assert t_quantile(degrees) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_interval_of_mean_narrows_to_the_normal_one():
+    assert t_quantile(40) > t_quantile(59) > t_quantile(60)
+    assert t_quantile(120) > t_quantile(10**6) == pytest.approx(1.959964, abs=1e-5)
 
 
 def test_mean_and_its_interval():
     estimate = stats.mean([1.0, 2.0, 4.0])
     assert estimate.mean == pytest.approx(7 / 3)
     assert estimate.sd == pytest.approx(np.std([1, 2, 4], ddof=1))
-    assert estimate.high - estimate.mean == pytest.approx(4.303 * np.std([1, 2, 4], ddof=1) / 3**0.5, rel=1e-4)
-    assert stats.mean([3.0]).half is None
+    assert estimate.high - estimate.mean == pytest.approx(4.3027 * np.std([1, 2, 4], ddof=1) / 3**0.5, rel=2e-5)
+    assert not stats.mean([3.0]).has_interval
 
 
 def test_difference_pairs_common_seeds():
     a, b = {0: 10.0, 1: 20.0, 2: 33.0}, {0: 9.0, 1: 18.0, 2: 32.0, 5: 99.0}
     paired = stats.difference(a, b)
-    assert (paired.how, paired.n) == ("paired", 3)
+    assert (paired.method, paired.n) == ("paired", 3)
     assert paired.mean == pytest.approx(4 / 3)
-    assert paired.half < 2
+    assert paired.half_width < 2
 
 
 def test_difference_without_common_seeds_uses_pooled_spread():
-    pooled = stats.pool([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
+    pooled = stats.pool_sd([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
     assert pooled.degrees == 3
     assert pooled.sd == pytest.approx(((2 + 6) / 3) ** 0.5)
-    apart = stats.difference({0: 5.0}, {1: 2.0, 2: 2.0}, pooled)
-    assert apart.mean == 3
-    assert apart.half == pytest.approx(3.182 * pooled.sd * 1.5**0.5, rel=1e-4)
-    assert stats.difference({0: 5.0}, {1: 2.0}).half is None
+    gap = stats.difference({0: 5.0}, {1: 2.0, 2: 2.0}, pooled)
+    assert gap.mean == 3
+    assert (gap.method, gap.half_width) == ("pooled", pytest.approx(3.1824 * pooled.sd * 1.5**0.5, rel=2e-5))
+    assert not stats.difference({0: 5.0}, {1: 2.0}).has_interval
 
 
 def test_correlation_of_known_values():
@@ -57,14 +72,13 @@ def test_correlation_of_known_values():
     assert stats.correlation(x, [100 * value + 3 for value in y]) == pytest.approx((r, low, high))
 
 
-def test_correlation_agrees_with_scipy():
-    stats = pytest.importorskip("scipy.stats")
+def test_correlation_is_pearsons_with_fishers_interval():
     draws = np.random.default_rng(0)
     for n in (4, 10, 30):
         x, y = draws.normal(size=(2, n))
-        found = stats.pearsonr(x, y)
-        interval = found.confidence_interval(0.95)
-        expected = (found.statistic, interval.low, interval.high)
+        r = np.corrcoef(x, y)[0, 1]
+        reach = 1.959964 / (n - 3) ** 0.5
+        expected = (r, np.tanh(np.arctanh(r) - reach), np.tanh(np.arctanh(r) + reach))
         assert stats.correlation(x, y) == pytest.approx(expected, abs=1e-6)
 
 
