@@ -4,8 +4,6 @@ A data set stays in memory as uint8. An epoch is a permutation of its images; a 
 gathered, has its pixels shuffled, is normalised, and is cut into batches that are views.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import deque
@@ -42,7 +40,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor | slice) -> Images:
+    def take(self, indices: Tensor | slice) -> "Images":
         return Images(self.pixels[indices], self.labels[indices])
 
 

@@ -377,9 +377,12 @@ def act(arguments: cli.Arguments) -> None:
     else:
         from experiments import probes
 
-        probes.act(
-            arguments.action, probes.load_run(arguments.run, arguments.weights, given), arguments.images, validate
-        )
+        run = probes.load_run(arguments.run, arguments.weights, given, validate)
+        if arguments.action == "predict":
+            probes.predict(run, arguments.images)
+        else:
+            probe = {"evaluate": probes.evaluate, "transfer": probes.transfer, "collapse": probes.collapse}
+            probe[arguments.action](run)
 
 
 def main(arguments: cli.Arguments) -> int:

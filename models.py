@@ -15,13 +15,14 @@ ReLU follows every convolution and every hidden fully connected layer, except in
 import copy
 import difflib
 import fnmatch
-import importlib.util
 import re
 import shutil
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import torch
@@ -228,13 +229,10 @@ def load_file(path: str | Path) -> None:
     if not is_python_file:
         raise UsageError(f"no such file of models (one that ends in .py): {path}")
     name = f"own_models_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # of a file that ends in .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = str(path)
     try:
-        spec.loader.exec_module(module)
+        SourceFileLoader(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
@@ -242,14 +240,11 @@ def load_file(path: str | Path) -> None:
 
 
 def find(name: str, own_file: object = None) -> ModelSpec:
-    """Find the row called ``name``; case does not matter, nor ``-`` for ``_``. Raises UnknownModel if there is none.
-
-    ``own_file``, the file of own models that a saved run names, is not run for that, but named in the message.
-    """
+    """Find the row called ``name``; case does not matter, nor ``-`` for ``_``. Raises UnknownModel if there is none."""
     try:
         return REGISTRY[_key(name)]
     except KeyError:
-        if own_file:
+        if own_file:  # that a saved run names; it is not run for that
             raise UnknownModel(f"{name} is an own model: give --model-file {own_file} if you trust that file") from None
         near = difflib.get_close_matches(_key(name), REGISTRY, n=4, cutoff=0.5)
         hint = f"; nearest: {', '.join(REGISTRY[key].name for key in near)}" if near else ""
@@ -311,13 +306,9 @@ class Net(nn.Module):
     """Convolutions and pools, then fully connected layers.
 
     ReLU and the flattening are functional, so that a layer-by-layer summary has no rows for them.
-
-    Attributes:
-        memory_format: how its weights and the images that it is given lie in memory, for speed; it computes the same
-            in any.
     """
 
-    memory_format = torch.channels_last
+    memory_format = torch.channels_last  # of its weights and images, for speed; it computes the same in any
 
     def __init__(self, spec: ModelSpec):
         super().__init__()

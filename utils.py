@@ -3,8 +3,6 @@
 Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. Loss is the mean cross-entropy in nats.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io
@@ -107,15 +105,11 @@ def result_lines(test: Mapping[str, Any]) -> list[str]:
     """Format a run's result, the entry ``test`` of ``metrics.json``: the accuracy on all images, then by class."""
     percent, loss = 100 * test["accuracy"], test["loss"]
     overall = f"Accuracy of the network on {test['images']:,} test images: {percent:.1f} % (loss {loss:.3f})"
-    return [overall, *per_class_lines(test["per_class_accuracy"])]
-
-
-def per_class_lines(per_class: Mapping[str, float | None]) -> list[str]:
-    """Format the accuracy of each class as the published tables do, e.g. ``Accuracy of plane : 48 %``."""
-    width = max(map(len, per_class))
-    return [
+    # As the published tables print it, e.g. "Accuracy of plane : 48 %".
+    width = max(map(len, test["per_class_accuracy"]))
+    return [overall] + [
         f"Accuracy of {name:>{width}} : " + ("no images" if value is None else f"{100 * value:2.0f} %")
-        for name, value in per_class.items()
+        for name, value in test["per_class_accuracy"].items()
     ]
 
 
@@ -159,7 +153,7 @@ def parameter_summary(model: nn.Module) -> str:
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
+def new_figure(width: float, height: float, title: str) -> "Figure":
     """Make an empty figure, ``width`` × ``height`` inches, with the run's title above it, broken to fit."""
     from matplotlib.figure import Figure
 
@@ -174,7 +168,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path, colours: int | None = None) -> None:
+def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> None:
     """Write a PNG; with 256 ``colours`` a figure takes about a third of the bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)

@@ -47,10 +47,7 @@ def _load_cifar10(data_dir: Path, url: str) -> Dataset:
 
 
 def max_train_images(config: Config) -> int:
-    """Bound the number of training images that ``load`` will find, without reading any.
-
-    Raises DataError if ``--data-dir`` holds folders that are not CIFAR-10's.
-    """
+    """Bound the number of training images that ``load`` will find, without reading any. Raises DataError."""
     if config.dataset == "synthetic":
         return synthetic.TRAIN_IMAGES
     kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())

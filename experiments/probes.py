@@ -30,6 +30,7 @@ class LoadedRun:
     model: nn.Module  # with the saved weights, in evaluation mode, on the device
     saved: dict  # the checkpoint
     weights: str  # which it is, ``last`` or ``best``
+    validate: Validate
     machine: machine.Machine
 
     @property
@@ -48,18 +49,15 @@ class LoadedRun:
         dataset = datasets.reload(self.saved["dataset"], self.config, str(self.folder))
         return dataset, data.subset(dataset.test, limit=self.config.limit)
 
-    def measure(self, images: data.Images, validate: Validate, shuffle: str = "") -> EvalMetrics:
+    def measure(self, images: data.Images, shuffle: str = "") -> EvalMetrics:
         """Measure the model on ``images``, with the random numbers of its last epoch."""
         with rng.isolated_rng(self.config.seed, self.epoch, self.machine.device):
             chunks = self.loader(images, shuffle).epoch(self.epoch)
-            return validate(self.model, chunks, len(self.saved["dataset"]["classes"]), self.machine.precision)
+            return self.validate(self.model, chunks, len(self.saved["dataset"]["classes"]), self.machine.precision)
 
 
-def load_run(folder: str, weights: str, given: dict[str, object]) -> LoadedRun:
-    """Load the ``last`` or ``best`` weights of a saved run, with settings ``given`` in place of saved ones.
-
-    Raises RunnerError if the run can't be read, or is one of another model.
-    """
+def load_run(folder: str, weights: str, given: dict[str, object], validate: Validate) -> LoadedRun:
+    """Load ``last`` or ``best`` weights of a saved run. Raises RunnerError if it can't, or the model has changed."""
     saved = checkpoint.load(folder, weights)
     config = resume.saved_config(folder, saved, given, device="auto")
     models.find(config.model_name, saved["config"].get("model_file"))
@@ -70,28 +68,13 @@ def load_run(folder: str, weights: str, given: dict[str, object]) -> LoadedRun:
         model.load_state_dict(saved["model"])
     except Exception as error:
         raise RunnerError(f"{folder}: {config.model_name} has changed since this run was trained") from error
-    return LoadedRun(Path(folder), config, model.to(device).eval(), saved, weights, here)
+    return LoadedRun(Path(folder), config, model.to(device).eval(), saved, weights, validate, here)
 
 
-def act(action: str, run: LoadedRun, images: Sequence[str], validate: Validate) -> None:
-    """Do one of ``cli.PROBES``."""
-    if action == "evaluate":
-        evaluate(run, validate)
-    elif action == "transfer":
-        transfer(run, validate)
-    elif action == "collapse":
-        collapse(run)
-    else:
-        predict(run, images)
-
-
-def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
-    """Say a saved run's result again, measured on the test images.
-
-    Raises RunnerError if its data is not there, or another.
-    """
+def evaluate(run: LoadedRun) -> EvalMetrics:
+    """Say a saved run's result again, measured anew. Raises RunnerError if its data is not there, or another."""
     dataset, images = run.test_images()
-    test = run.measure(images, validate)
+    test = run.measure(images)
     where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs} epochs"
     console.stdout_log(dataset.name).info(f"{run.folder}: {where}")
     lines = utils.result_lines(test.as_dict(dataset.classes))
@@ -99,13 +82,13 @@ def evaluate(run: LoadedRun, validate: Validate) -> EvalMetrics:
     return test
 
 
-def transfer(run: LoadedRun, validate: Validate) -> None:
+def transfer(run: LoadedRun) -> None:
     """Measure a saved run with each shuffle, and write its accuracies into the run's folder. Raises as ``evaluate``."""
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
     accuracies = {}
     for shuffle in SHUFFLES:
-        accuracies[shuffle] = accuracy = run.measure(images, validate, shuffle).accuracy
+        accuracies[shuffle] = accuracy = run.measure(images, shuffle).accuracy
         text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {accuracy:.1%}"
         console.stdout_log(dataset.name).info(text)
     facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights}
@@ -113,10 +96,7 @@ def transfer(run: LoadedRun, validate: Validate) -> None:
 
 
 def collapse(run: LoadedRun) -> None:
-    """Write the matrix that the affine model of a saved run comes to, and its templates, into the run's folder.
-
-    Raises NotAffine if the model has other logits than the matrix, on the test images.
-    """
+    """Write the matrix that an affine model comes to, and its templates. Raises NotAffine if it is none."""
     dataset, images = run.test_images()
     name, folder = run.config.model_name, run.folder
 

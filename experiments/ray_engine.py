@@ -43,10 +43,7 @@ class DriverPaths:
 
 
 class RayTasks:
-    """Trains runs as Ray tasks, as many at a time as there are CPUs and GPUs for; see ``engines.Engine``.
-
-    Raises UsageError if Ray is not installed, or the cluster can't be reached.
-    """
+    """Trains runs as Ray tasks, see ``engines.Engine``. Raises UsageError if Ray or the cluster is not there."""
 
     def __init__(self, options: EngineConfig, config: Config, facts: dict, train: Train):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

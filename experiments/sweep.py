@@ -4,8 +4,6 @@ Each is the run that ``ex1.py --resume auto`` trains, and what it says goes to a
 a sweep that is begun again skips the finished runs and goes on with the others.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import time
@@ -64,10 +62,7 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
 
 
 def plan(configs: Iterable[Config]) -> list[Job]:
-    """Make the jobs of a sweep, the longest first, so that none of them is begun when all others have ended.
-
-    A run whose settings leave the threads open gets one, as each has a core.
-    """
+    """Make the jobs, each on one thread, the longest first, so that none begins when all others have ended."""
     jobs = [Job(replace(config, threads=config.threads or 1)) for config in configs]
     return sorted(jobs, key=lambda job: -job.cost)
 
@@ -101,17 +96,61 @@ def accuracy_of(job: Job, facts: dict) -> float | None:
     return None
 
 
+class Display:
+    """What the screen shows of a sweep: a line for each run that ends, and in a terminal a bar below."""
+
+    def __init__(self, todo: list[Job], dataset: str):
+        self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0
+        self._began, self._spent = time.monotonic(), 0.0
+        cost = sum(job.cost for job in todo)
+        self._bar = console.progress_bar("", cost, bar_format="{desc} {percentage:3.0f}% {bar}")
+        self._left = ""
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
+        """Show how many runs are done, running, failed and waiting, and the time that is left."""
+        spent, left = self._spent, sum(job.cost for job in waiting)
+        begun = 0
+        for job in running:
+            if job.read_log():
+                begun += 1
+            else:
+                job.started = time.monotonic()  # a cluster lets it wait
+            before, done = job.epochs()
+            spent += job.cost * (done - before) / job.config.epochs
+            left += job.cost * (job.config.epochs - done) / job.config.epochs
+        counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
+        counts.append(f"{len(running) - begun + len(waiting)} waiting")
+        if spent:
+            self._left = f", {tqdm.format_interval((time.monotonic() - self._began) * left / spent)} left"
+        self._bar.n = self._bar.total - left
+        self._bar.set_description_str(", ".join(counts) + self._left)
+
+    def say(self, text: str) -> None:
+        self._bar.clear()
+        self._log.info(text)
+        self._bar.refresh()
+
+    def say_done(self, job: Job, accuracy: float) -> None:
+        before, done = job.epochs()
+        self._spent += job.cost * (done - before) / job.config.epochs
+        self.done += 1
+        took = tqdm.format_interval(time.monotonic() - job.started)
+        left = self._left if self._bar.disable and self.done < len(self.todo) else ""
+        result = f"test accuracy {100 * accuracy:.1f} % after epoch {job.config.epochs}"
+        self.say(f"{self.done}/{len(self.todo)} {job.name}: {result}, {took}{left}")
+
+
 def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
     """Train the runs of ``todo``, each that fails once more when all others are done.
 
     Returns those that failed, and those that other processes were at. Raises Stopped if a signal came, with all saved.
     """
-    waiting = deque(todo)
-    running: list[Job] = []
-    failed: list[Job] = []
-    busy: list[Job] = []
-    stop = StopSignal()
-    with stop, display:
+    waiting, running = deque(todo), list[Job]()
+    failed, busy = list[Job](), list[Job]()
+    with StopSignal() as stop, contextlib.closing(display):
         while running or (waiting and not stop.requested):
             # Start what there is room for; after a signal nothing more, and all that runs is asked to stop.
             while waiting and engine.has_room() and not stop.requested:
@@ -151,58 +190,3 @@ def reason(job: Job, code: int) -> str:
     if errors:
         return errors[-1].removeprefix("ex1.py: error: ")
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-class Display:
-    """What the screen shows of a sweep: a line for each run that ends, and in a terminal a bar below."""
-
-    def __init__(self, todo: list[Job], dataset: str):
-        self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0
-        self._began, self._spent = time.monotonic(), 0.0
-        self._bar = tqdm(
-            total=sum(job.cost for job in todo),
-            leave=False,
-            disable=None if log.isEnabledFor(logging.INFO) else True,  # None: only without a terminal
-            dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}% {bar}",
-        )
-        self._left = ""
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
-        """Show how many runs are done, running, failed and waiting, and the time that is left."""
-        spent, left = self._spent, sum(job.cost for job in waiting)
-        begun = 0
-        for job in running:
-            if job.read_log():
-                begun += 1
-            else:
-                job.started = time.monotonic()  # a cluster lets it wait
-            before, done = job.epochs()
-            spent += job.cost * (done - before) / job.config.epochs
-            left += job.cost * (job.config.epochs - done) / job.config.epochs
-        counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
-        counts.append(f"{len(running) - begun + len(waiting)} waiting")
-        if spent:
-            self._left = f", {tqdm.format_interval((time.monotonic() - self._began) * left / spent)} left"
-        self._bar.n = self._bar.total - left
-        self._bar.set_description_str(", ".join(counts) + self._left)
-
-    def say(self, text: str) -> None:
-        self._bar.clear()
-        self._log.info(text)
-        self._bar.refresh()
-
-    def say_done(self, job: Job, accuracy: float) -> None:
-        before, done = job.epochs()
-        self._spent += job.cost * (done - before) / job.config.epochs
-        self.done += 1
-        took = tqdm.format_interval(time.monotonic() - job.started)
-        left = self._left if self._bar.disable and self.done < len(self.todo) else ""
-        result = f"test accuracy {100 * accuracy:.1f} % after epoch {job.config.epochs}"
-        self.say(f"{self.done}/{len(self.todo)} {job.name}: {result}, {took}{left}")

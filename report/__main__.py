@@ -29,7 +29,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def write_events(study: Study) -> Path:
+def write_events(study: "Study") -> Path:
     """Write all histories as event files, in place of those there. Raises UsageError without TensorBoard."""
     from runner.errors import UsageError
 

@@ -59,9 +59,6 @@ class Claim:
         return combine(statement.verdict for statement in self.statements)
 
 
-# ---- rules -----------------------------------------------------------------------------------------------------------
-
-
 def require_group(
     study: Study, model: str, shuffle: str = "none", runs: int = MIN_RUNS, epochs: int = MIN_EPOCHS
 ) -> SeedGroup:
@@ -179,9 +176,6 @@ def overconfidence_text(group: SeedGroup) -> str:
         f"{course}: it decides as well as before and is surer of its mistakes. The loss that climbs is the price of "
         "over-confidence, not of worse decisions."
     )
-
-
-# ---- the figures beside a claim --------------------------------------------------------------------------------------
 
 
 def _parameters(model: str) -> int:

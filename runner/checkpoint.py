@@ -42,11 +42,7 @@ def _is_whole(content: bytes) -> bool:
 
 
 def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
-    """Write a checkpoint, whole or not at all; what was at ``path`` gets the name ``previous``.
-
-    With ``check`` it makes sure first that it can be read again, which the state of an own model may prevent, and
-    raises CheckpointError otherwise.
-    """
+    """Write a checkpoint, whole or not at all; ``check`` raises CheckpointError if it could not be read again."""
     buffer = io.BytesIO()
     torch.save({"version": VERSION} | content, buffer)
     if check:

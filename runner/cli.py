@@ -9,24 +9,12 @@ import itertools
 import os
 import re
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.config import (
-    AUTO,
-    DATA_URL_VARIABLE,
-    FIELDS,
-    PLACE_SETTINGS,
-    RECIPE_TABLE,
-    RECIPES,
-    TYPES,
-    Config,
-    EngineConfig,
-    check,
-    flag_of,
-    in_words,
-)
+from runner import config
+from runner.config import AUTO, FIELDS, PLACE_SETTINGS, RECIPES, Config, EngineConfig, flag_of, in_words
 from runner.errors import UsageError
 
 PROBES = ("evaluate", "transfer", "collapse", "predict")  # the actions on a saved run
@@ -57,10 +45,7 @@ class Arguments:
         return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
-        """Tell whether ``runs`` are a sweep.
-
-        Raises UsageError if they are, and what was given does not go with that.
-        """
+        """Tell whether ``runs`` are a sweep. Raises UsageError if something else given does not go with one."""
         if len(runs) == 1 and not self.seeds and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
@@ -149,10 +134,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if metadata["group"] not in groups:
             groups[metadata["group"]] = parser.add_argument_group(metadata["group"])
         options: dict = {"default": argparse.SUPPRESS, "help": metadata["help"].replace("%", "%%") + _default(setting)}
-        if setting.type == "bool":
+        if setting.type is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options |= {"type": TYPES[str(setting.type)], "metavar": metadata["metavar"]}
+            options |= {"type": setting.type, "metavar": metadata["metavar"]}
             options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
         groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
 
@@ -178,7 +163,7 @@ def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
 def _default(setting: dataclasses.Field) -> str:
     """Format an option's default for its help, e.g. ``(default: 10; fast: 3)``."""
     default, recipes = setting.default, {}
-    if setting.name in RECIPE_TABLE:
+    if setting.name in config.RECIPE_TABLE:
         recipes = {
             recipe: values[setting.name] for recipe, values in RECIPES.items() if values[setting.name] != default
         }
@@ -217,12 +202,12 @@ def _arguments(options: dict) -> Arguments:
 
     # Each setting by itself.
     given = {name: options[name] for name in FIELDS if name in options}
-    if os.environ.get(DATA_URL_VARIABLE):
-        given.setdefault("data_url", os.environ[DATA_URL_VARIABLE])
-    shuffles = _unique(part for value in given.pop("shuffle", []) for part in value.split(","))
-    seeds = _unique(options["seeds"] or ())
+    if os.environ.get(config.DATA_URL_VARIABLE):
+        given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
+    shuffles = tuple(dict.fromkeys(part for value in given.pop("shuffle", []) for part in value.split(",")))
+    seeds = tuple(dict.fromkeys(options["seeds"] or ()))
     for name, value in [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", n) for n in seeds)]:
-        check(name, value)
+        config.check(name, value)
     if seeds and "seed" in given:
         raise UsageError("--seed and --seeds: give one of them")
 
@@ -265,7 +250,3 @@ def _arguments(options: dict) -> Arguments:
         quiet=options["quiet"],
         debug=options["debug"],
     )
-
-
-def _unique(values: Iterable) -> tuple:
-    return tuple(dict.fromkeys(values))

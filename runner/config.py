@@ -4,8 +4,6 @@ The argparse options, the run folder's name and ``config.json`` follow from ``Co
 recipe sets.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -17,7 +15,6 @@ from runner.errors import UsageError
 DATA_URL_VARIABLE = "CIFAR10_URL"
 MAX_SEED = 2**63 - 1
 AUTO = "auto"
-TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 # The recipes, number beside number; any option of these names overrides one of them.
 # fmt: off
@@ -183,12 +180,12 @@ class Config:
         cue_strengths(self.cues)
 
     @classmethod
-    def from_given(cls, given: Mapping[str, Any]) -> Config:
+    def from_given(cls, given: Mapping[str, Any]) -> "Config":
         """Make the settings of a new run from the given ones; the others are the recipe's and the defaults."""
         return cls(**{**RECIPES.get(str(given.get("recipe")), {}), **given})
 
     @classmethod
-    def from_saved(cls, settings: Mapping[str, Any]) -> Config:
+    def from_saved(cls, settings: Mapping[str, Any]) -> "Config":
         """Make the settings of a saved run from those in its files. Raises TypeError for one that is not known."""
         return cls(**{name: value for name, value in settings.items() if name not in RETIRED_SETTINGS})
 
@@ -223,9 +220,10 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 def check(name: str, value: object) -> None:
     """Check one setting by itself. Raises UsageError if it is of another type, or out of its limits."""
-    flag, kind, limits = flag_of(name), FIELDS[name].type, FIELDS[name].metadata
-    if type(value) is not TYPES[str(kind)] and not (kind == "float" and type(value) is int):
-        raise UsageError(f"{flag} {value!r}: must be of type {kind}")
+    flag, limits = flag_of(name), FIELDS[name].metadata
+    kind: Any = FIELDS[name].type
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise UsageError(f"{flag} {value!r}: must be of type {kind.__name__}")
     if limits["choices"] and value not in limits["choices"]:
         raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
     if isinstance(value, float) and not math.isfinite(value):

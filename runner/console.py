@@ -104,18 +104,14 @@ def print_result(config: Config, dataset: str, run: str | Path, accuracy: float,
         say.log(RESULT, f"{config.model_name}: test accuracy {100 * accuracy:.1f} %, {run}")
 
 
-def progress_bar(what: str, images: int, done: int = 0) -> tqdm:
-    """Make a bar of images, ``done`` of which were done before; none with --quiet or without a terminal."""
-    return tqdm(
-        desc=what,
-        total=images,
-        initial=done,
-        unit="img",
-        leave=False,
-        disable=None if log.isEnabledFor(logging.INFO) else True,  # None: only without a terminal
-        dynamic_ncols=True,
-        bar_format="{desc} {percentage:3.0f}% {remaining} left {rate_noinv_fmt} {bar}",
-    )
+BAR_OF_IMAGES = "{desc} {percentage:3.0f}% {remaining} left {rate_noinv_fmt} {bar}"
+
+
+def progress_bar(what: str, total: float, done: int = 0, bar_format: str = BAR_OF_IMAGES) -> tqdm:
+    """Make a bar, ``done`` of whose ``total`` was done before; none with --quiet or without a terminal."""
+    disable = None if log.isEnabledFor(logging.INFO) else True  # None: only without a terminal
+    look = {"unit": "img", "leave": False, "dynamic_ncols": True, "bar_format": bar_format}
+    return tqdm(desc=what, total=total, initial=done, disable=disable, **look)
 
 
 def epoch_line(config: Config, row: dict, seconds_left: float) -> str:

@@ -35,10 +35,7 @@ class Diverged(RunnerError):
 
 
 def one_line(error: BaseException) -> str:
-    """Put an error into one line: ours as it is, the system's with its path, any other with its type.
-
-    Unprintable characters, such as a line break in the name of a file, become question marks.
-    """
+    """Put an error into one line, with its path or type where it is not ours; unprintable characters become ``?``."""
     if isinstance(error, RunnerError):
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:

@@ -33,9 +33,6 @@ DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "see
 HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
-
-
 def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
     """Write a file whole or not at all: under a temporary name, to the disk, then renamed.
 
@@ -92,9 +89,6 @@ def write_history(run: Path, dataset: str, history: Sequence[dict]) -> None:
     write_file(run / HISTORY, text.getvalue())
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
 def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
 
@@ -126,10 +120,7 @@ def read_json(path: Path) -> dict:
 
 
 def read_config(run: Path) -> dict:
-    """Read ``config.json`` of a run: ``settings``, ``data`` and ``machine``, ``parameters`` and ``macs``, and more.
-
-    Raises RunnerError if it can't be read, or is not the description of a run.
-    """
+    """Read ``config.json`` of a run. Raises RunnerError if it can't be read, or is not the description of a run."""
     content = read_json(run / CONFIG)
     sizes = content.get("parameters"), content.get("macs")
     if not (
@@ -144,10 +135,7 @@ def read_config(run: Path) -> dict:
 
 
 def read_metrics(run: Path) -> dict:
-    """Read ``metrics.json`` of a finished run: ``epochs``, ``test`` with ``accuracy`` in [0, 1], and more.
-
-    Raises RunnerError if it can't be read, or is not the result of a run.
-    """
+    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be read, or is not a result."""
     content = read_json(run / METRICS)
     test: Any = content.get("test")
     number = (int, float)
@@ -164,10 +152,9 @@ def read_metrics(run: Path) -> dict:
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
-    """Read ``history.csv`` of a run: its numbers, a row an epoch; none for a run that has no such file yet.
+    """Read ``history.csv``, a row an epoch, an empty field as NaN; no rows where there is no such file yet.
 
-    An empty field, as for a class without images, is NaN. Raises RunnerError if it can't be read, or does not hold one
-    epoch after the other.
+    Raises RunnerError if it can't be read, or does not hold one epoch after the other.
     """
     path = run / HISTORY
     if not path.exists():

@@ -35,10 +35,7 @@ def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **ov
 
 
 def resumed_config(run: str, given: Mapping[str, object]) -> Config:
-    """Make the settings of a run that goes on: the saved ones, and those that are ``given``.
-
-    Raises UsageError if they contradict each other.
-    """
+    """Make the settings of a run that goes on. Raises UsageError if ``given`` ones contradict the saved ones."""
     saved = describe(run)
     config = saved_config(run, saved, given)
 
@@ -77,13 +74,8 @@ def differences(saved: Mapping[str, object], config: Config, names: Iterable[str
 
 def warn_of_other_machine(before: dict, now: dict) -> None:
     """Warn of what keeps a run that goes on from being bit for bit as without a stop: another machine."""
-    compared = {
-        "threads": "threads",
-        "device": "device",
-        "device_name": "processor",
-        "precision": "precision",
-        "model_sha256": "own model",
-    }
+    compared = {"threads": "threads", "device": "device", "device_name": "processor"}
+    compared |= {"precision": "precision", "model_sha256": "own model"}
     before = {"precision": "fp32"} | before
     changes = [
         f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]

@@ -27,10 +27,8 @@ def seed_everything(seed: int) -> None:
 
 @contextlib.contextmanager
 def isolated_rng(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators from ``(seed, epoch)`` inside the block, and put them back after it.
-
-    So an own model that draws random numbers in evaluation gives the same figures whenever an epoch is measured.
-    """
+    """Seed the global generators from ``(seed, epoch)`` inside the block, and put them back after it."""
+    # So an own model that draws random numbers in evaluation gives the same figures whenever an epoch is measured.
     before = rng_state(device)
     seed_everything(int(generator("validation", seed, epoch).integers(2**63)))
     try:

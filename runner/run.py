@@ -1,7 +1,4 @@
-"""The folder of a run: made, locked, found again.
-
-``config.json`` is written first and ``metrics.json`` last: a run that has that is finished.
-"""
+"""The folder of a run: made, locked, found again; a run that has ``metrics.json``, written last, is finished."""
 
 import contextlib
 import logging
@@ -41,10 +38,7 @@ class Run:
     saved_once: bool = False  # whether a checkpoint has been written, and so could be
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write a training state to ``last.pt``, what that was to ``previous.pt``, and the ``best`` to ``best.pt``.
-
-        Raises OSError, with the checkpoints as they were, or CheckpointError if the model's state can't be saved.
-        """
+        """Write ``last.pt``, the former one to ``previous.pt``, and ``best.pt`` if ``best``. Raises OSError."""
         content = {"config": asdict(self.config), "dataset": self.dataset, "machine": self.machine} | state
         check, self.saved_once = not self.saved_once, True
         if best:

@@ -4,8 +4,6 @@ While a run trains, the first signal lets the step end, so that it can be saved;
 ends the program at once. Nothing is harmed by that: every file is written under another name first.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -50,7 +48,7 @@ class StopSignal:
     def __init__(self):
         self.requested = 0
 
-    def __enter__(self) -> StopSignal:
+    def __enter__(self) -> "StopSignal":
         # Elsewhere Python lets no handler be set, and delivers no signal.
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._before = {number: signal.signal(number, self._request) for number in SIGNALS if in_main_thread}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -61,45 +62,39 @@ def initialize_kaiming(model: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+@dataclass
 class TrainStep:
-    """One step of training, taken with each call; where ``compiled`` fails, it is taken without."""
+    """One step of training, taken with each call; where the model is ``compiled`` and that fails, without."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        precision: str = "fp32",
-        label_smoothing: float = 0.0,
-        compiled: bool = False,
-    ):
-        self.model = model
-        self.weights = list(model.parameters())
-        self.optimizer = optimizer
-        self.precision = precision
-        self.label_smoothing = label_smoothing
-        self.compiled = torch.compile(model) if compiled else None
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    precision: str = "fp32"  # of convolutions and matrix products, or "bf16"
+    label_smoothing: float = 0.0  # share of each label that is spread over all classes
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        self.weights = list(self.model.parameters())
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if self.compiled else self.model
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Change the weights by one batch and return its logits (B, 10), which were computed before.
+        """Change the weights by a batch, float32 (B, 3, 32, 32), int64 (B,); return its logits before, (B, 10)."""
+        try:
+            return self.forward_backward(images, labels)
+        except Exception as error:
+            if self.forward is self.model:
+                raise
+            log.warning(f"--compile: going on without, it failed here: {one_line(error)}")
+            self.forward = self.model
+            return self.forward_backward(images, labels)
 
-        Images are float32 (B, 3, 32, 32), labels int64 (B,).
-        """
-        if self.compiled is not None:
-            try:
-                return self.forward_backward(self.compiled, images, labels)
-            except Exception as error:
-                log.warning(f"--compile: going on without, it failed here: {one_line(error)}")
-                self.compiled = None
-        return self.forward_backward(self.model, images, labels)
-
-    def forward_backward(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        """Compute logits by ``forward``, the gradients of the loss, and the changed weights."""
+    def forward_backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Compute logits, the gradients of the loss, and the changed weights."""
         self.zero_grad()
         if self.precision == "fp32":
-            logits = forward(images)
+            logits = self.forward(images)
         else:
             with autocast(images.device, self.precision):
-                logits = forward(images)
+                logits = self.forward(images)
             logits = logits.float()
         F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing).backward()
         self.optimizer.step()

@@ -248,7 +248,7 @@ def use_checkpoint(folder: Path):
     with refused_or_read():
         resume.describe(folder)
     with refused_or_read():
-        loaded = probes.load_run(str(folder), "last", {})
+        loaded = probes.load_run(str(folder), "last", {}, ex1.validate)
         loaded.model(torch.zeros(1, 3, 32, 32))
         checkpoint.position(loaded.saved)
     with refused_or_read(), listening():

@@ -47,9 +47,6 @@ class Contender(Protocol):
     def __call__(self, count: int) -> float: ...
 
 
-# ---- ours ------------------------------------------------------------------------------------------------------------
-
-
 class ThisRepo:
     """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks."""
 
@@ -112,9 +109,6 @@ class NoDataLoop:
             F.cross_entropy(logits.float(), self.labels).backward()
             self.optimizer.step()
         return (time.perf_counter() - began) / count
-
-
-# ---- the textbook ----------------------------------------------------------------------------------------------------
 
 
 def write_batches(dataset: data.Dataset, root: Path) -> None:

@@ -96,7 +96,7 @@ def test_help_shows_every_setting_with_its_default(capsys):
         assert "--" + name.replace("_", "-") in text
         if field.default != "":
             default = (
-                {True: "on", False: "off"}.get(field.default, field.default) if field.type == "bool" else field.default
+                {True: "on", False: "off"}.get(field.default, field.default) if field.type is bool else field.default
             )
             assert re.search(rf"\(default: {re.escape(str(default))}[;)]", text)
     assert "(default: 0.001; fast: 0.06)" in text

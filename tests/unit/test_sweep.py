@@ -1,5 +1,6 @@
 """Which runs a batch has, and what the screen shows of them."""
 
+import contextlib
 import os
 import re
 
@@ -19,7 +20,7 @@ def test_sweep_begins_with_longest_runs():
 def test_display_reckons_time_left_from_logs(tmp_path):
     jobs = sweep.plan([Config("Q1_1", seed=seed, epochs=10) for seed in range(4)])
     said = []
-    with listening(said.append), sweep.Display(jobs, "data") as display:
+    with listening(said.append), contextlib.closing(sweep.Display(jobs, "data")) as display:
         for job in jobs[:2]:
             job.log = tmp_path / f"{job.config.seed}.log"
             job.log.write_text(
