@@ -1,7 +1,5 @@
 """Report on all runs in a folder of results: ``python -m report [RESULTS]``."""
 
-from __future__ import annotations  # Study is imported for the type checker alone
-
 import argparse
 import math
 import shlex
