@@ -102,13 +102,14 @@ def _read(path: Path) -> dict:
         raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
 
     # Then its entries; a whole file without a version is of the time before checkpoints had one.
-    if has_fields(saved, {"config": dict, "model": dict}) and saved.get("version") != VERSION:
+    version = saved.get("version", 1) if has_fields(saved, {"config": dict, "model": dict}) else None
+    if isinstance(version, int) and version != VERSION:
         raise CheckpointError(
-            f"{path} is of another version of this program (its checkpoints have version {saved.get('version', 1)}, "
+            f"{path} is of another version of this program (its checkpoints have version {version}, "
             f"this one's {VERSION}): read it with that version, or train the run anew"
         )
     if not (
-        has_fields(saved, CONTENT)
+        has_fields(saved, CONTENT | {"version": int})
         and has_fields(saved["machine"], MACHINE)
         and is_dataset(saved["dataset"])
         and has_fields(saved["metrics"], METRICS)

@@ -1,6 +1,7 @@
 """The benchmark's contenders train what they say they do."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def batches(dataset, tmp_path):
 def test_textbook_loop_and_ours_train_alike(dataset, batches):
     ours = ThisRepo("Q1_1", dataset, threads=1)
     textbook = Textbook("Q1_1", batches, 0)
-    shown = [textbook.trainset[int(index)] for index in data.epoch_order(400, 0, 1)]
+    shown = [textbook.trainloader.dataset[int(index)] for index in data.epoch_order(400, 0, 1)]
     images, labels = torch.stack([image for image, _ in shown]), torch.tensor([label for _, label in shown])
     theirs = list(textbook.losses(zip(images.split(4), labels.split(4))))
     logits = []
@@ -82,7 +83,8 @@ def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
         files.write_history(folder, "X", rows)
 
     def run(bench, results, *options):
-        write(results, options[1], (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3), 5, recipe="fast")
+        accuracies = (0.3, 0.6, 0.7) if options[1] == "Q1_19" else (0.1, 0.2, 0.3)
+        write(Path(results), options[1], accuracies, 5, recipe="fast")
         return 20.0
 
     for model in ("Q1_1", "Q1_11", "Q1_19"):

@@ -36,6 +36,15 @@ def test_checkpoint_of_another_version_is_refused_in_a_line(tmp_path, written, n
     assert f"(its checkpoints have version {named}, this one's {checkpoint.VERSION})" in line
 
 
+@pytest.mark.parametrize("version", ["2", None, [], torch.zeros(0), torch.tensor([1, 2])])
+def test_checkpoint_whose_version_is_no_number_is_not_ours(tmp_path, version):
+    buffer = io.BytesIO()
+    torch.save({"config": {}, "model": {}, "version": version}, buffer)
+    (tmp_path / "last.pt").write_bytes(checkpoint._add_checksum(buffer.getvalue()))
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
+        checkpoint._read(tmp_path / "last.pt")
+
+
 def test_generators_of_own_models_are_restored_too():
     import numpy as np
 
