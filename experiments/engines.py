@@ -134,10 +134,7 @@ class LocalProcesses:
 
 
 def start_fork_server() -> None:
-    """Start the process that runs are forked from in the project's folder.
-
-    It looks for modules in its working directory first, where others may have the names of ours, such as ``utils``.
-    """
+    """Start the fork server in the project's folder, as it looks for modules in its working directory first."""
     folder = os.getcwd()
     os.chdir(PROJECT)
     try:

@@ -219,10 +219,7 @@ class Written:
 
 
 def write(results: Path, compare: Sequence[str] = ()) -> Written:
-    """Write the report on the runs in ``results``, and their gallery, into the folder of their data set.
-
-    Raises RunnerError if there is no finished run, or none of a model to ``compare`` in the overlay.
-    """
+    """Write the report on ``results``, and their gallery. Raises RunnerError without runs, or one of ``compare``."""
     study = read_study(results)
     try:
         compare = [model.name for names in compare for model in models.select(names)]

@@ -152,10 +152,7 @@ def read_metrics(run: Path) -> dict:
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
-    """Read ``history.csv``, a row an epoch, an empty field as NaN; no rows where there is no such file yet.
-
-    Raises RunnerError if it can't be read, or does not hold one epoch after the other.
-    """
+    """Read ``history.csv``, a row an epoch, empty fields as NaN; [] without a file. Raises RunnerError if it can't."""
     path = run / HISTORY
     if not path.exists():
         return []
