@@ -298,16 +298,16 @@ class Loader:
                 yield last.result()
 
     def _prepare(
-        self, images: Tensor, epoch: int, chunk: int, buffer: Tensor, map: Callable = map
+        self, images: Tensor, epoch: int, chunk: int, buffer: Tensor, map_parts: Callable = map
     ) -> tuple[Tensor, Tensor]:
         """Gather, shuffle and normalise ``images`` into ``buffer`` as chunk ``chunk``.
 
-        ``map`` may do parts at the same time.
+        ``map_parts`` may do parts at the same time.
         """
         rows = images + len(self) * (self.flipped[images] == epoch % 2) if self.flip else images
         if self.per_image:
             permute = self._permute_on_cpu if self.device.type == "cpu" else self._permute_on_device
-            pixels = permute(rows, (self.shuffle_seed, self.split, epoch, chunk), map)
+            pixels = permute(rows, (self.shuffle_seed, self.split, epoch, chunk), map_parts)
         else:
             pixels = self.pixels.index_select(0, rows)
 
@@ -320,8 +320,8 @@ class Loader:
             values = buffer[: len(rows)].view(-1, 32, 32, 3).permute(0, 3, 1, 2)
         return normalize(before, values), self.labels[images]
 
-    def _permute_on_cpu(self, images: Tensor, draw: tuple[int, ...], map: Callable) -> Tensor:
-        """Permute the pixels of each image on its own: (n, 1024, 3); ``map`` may draw for some at the same time."""
+    def _permute_on_cpu(self, images: Tensor, draw: tuple[int, ...], map_parts: Callable) -> Tensor:
+        """Permute the pixels of each image on its own, (n, 1024, 3); ``map_parts`` may draw parts at the same time."""
         rows = np.empty((len(images), PIXELS), dtype=np.int32)  # of each pixel among those of all images
         starts = range(0, len(images), PART)
 
@@ -330,11 +330,11 @@ class Loader:
             np.bitwise_and(per_image_keys(len(out), *draw, part), PIXELS - 1, out=out, casting="unsafe")
             out += PIXELS * images[start : start + PART, None].numpy().astype(np.int32)
 
-        list(map(permute, range(len(starts)), starts))
+        list(map_parts(permute, range(len(starts)), starts))
         # In one go, by all threads of the model.
         return self.pixels.view(-1, 3).index_select(0, torch.from_numpy(rows).flatten()).view(-1, PIXELS, 3)
 
-    def _permute_on_device(self, images: Tensor, draw: tuple[int, ...], map: Callable) -> Tensor:
+    def _permute_on_device(self, images: Tensor, draw: tuple[int, ...], map_parts: Callable) -> Tensor:
         """Permute the pixels of each image on its own, with the device's own generator."""
         pixels = self.pixels[images]
         seed = int(generator("per-image permutations", *draw).integers(2**63))

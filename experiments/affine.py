@@ -106,11 +106,11 @@ def score(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """
     centred = logits - logits.mean(1, keepdim=True)
     is_own = nn.functional.one_hot(labels, logits.shape[1]).bool()  # (N, C)
-    own, others = centred[is_own], centred[~is_own]
+    own_scores, other_scores = centred[is_own], centred[~is_own]
     return {
-        "own_mean": own.mean().item(),
-        "own_sd": own.std(correction=0).item(),
-        "others_sd": others.std(correction=0).item(),
+        "own_mean": own_scores.mean().item(),
+        "own_sd": own_scores.std(correction=0).item(),
+        "others_sd": other_scores.std(correction=0).item(),
         "own_highest": (logits.argmax(1) == labels).float().mean().item(),
         "own_lowest": (logits.argmin(1) == labels).float().mean().item(),
     }

@@ -50,20 +50,20 @@ SAME = "same"  # --val-shuffle: as --shuffle
 CUES = ("colour", "position", "texture")  # what carries the class in the synthetic images
 
 
-def _option(default, group, help, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
+def _option(default, group, text, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
             several=False):  # fmt: skip
     """Make a field of ``Config``, in [low, high] or, with ``low_open``, above ``low``.
 
     ``names_run``: the run folder's name says it. ``several``: a sweep takes several values of it.
     """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
-    metadata = dict(group=group, help=help, metavar=metavar, names_run=names_run, several=several, **limits)
+    metadata = dict(group=group, help=text, metavar=metavar, names_run=names_run, several=several, **limits)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _recipe_option(name, help, **metadata):
+def _recipe_option(name, text, **metadata):
     """Make a field of ``Config`` that is in the table of recipes."""
-    return _option(CLASSIC[name], "recipe", help, names_run=True, **metadata)
+    return _option(CLASSIC[name], "recipe", text, names_run=True, **metadata)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def resumed_config(run: str, given: Mapping[str, object]) -> Config:
     # The number of epochs may grow; what else makes it another run may not change, nor may its data.
     different = differences(saved["config"], config, IDENTITY - {"epochs"})
     if given.get("dataset") != "auto":
-        data = {"dataset": files.dataset_kind(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
-        different += differences(data, config, data.keys() & given.keys())
+        trained_on = {"dataset": files.dataset_kind(saved["dataset"]), "data_seed": saved["dataset"].get("seed") or 0}
+        different += differences(trained_on, config, trained_on.keys() & given.keys())
     if different:
         raise UsageError(f"{run} is another run than the one asked for: {'; '.join(different)}")
     _check_epochs(saved, config, run)

@@ -202,8 +202,8 @@ def _folders(parent: Path, name: str) -> list[Path]:
     if not parent.is_dir():
         return []
     pattern = re.compile(re.escape(name) + r"(?:__run-(\d+))?")
-    found = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
-    return [path for match, path in sorted(found, key=lambda pair: int(pair[0][1] or 1))]
+    matches = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+    return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
 
 
 def _new_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
