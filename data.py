@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
@@ -207,6 +207,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(generator("order", seed, epoch).permutation(n))
 
 
+@dataclass(eq=False)
 class Loader:
     """The images of one split as the model sees them, a chunk at a time.
 
@@ -217,35 +218,35 @@ class Loader:
     in each; see Jordan, 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU".
     """
 
-    def __init__(
-        self,
-        images: Images,
-        split: int,  # TRAIN, TEST or HOLDOUT, which per-image permutations differ by
-        batch_size: int,  # chunks hold whole batches
-        shuffle: str = "none",  # a value of --shuffle
-        shuffle_seed: int = 0,  # of the permutations
-        order_seed: int | None = None,  # of the images' order; None keeps the order they have
-        device: torch.device | str = "cpu",
-        memory_format: torch.memory_format = torch.channels_last,  # of a chunk
-        flip: bool = False,
-        threads: int = 0,  # 0: one thread prepares a chunk ahead; else so many do while the model waits
-    ):
-        self.device = torch.device(device)
+    images: InitVar[Images]  # of which it keeps copies
+    split: int  # TRAIN, TEST or HOLDOUT, which per-image permutations differ by
+    batch_size: int  # chunks hold whole batches
+    shuffle: str = "none"  # a value of --shuffle
+    shuffle_seed: int = 0  # of the permutations
+    order_seed: int | None = None  # of the images' order; None keeps the order they have
+    device: torch.device = torch.device("cpu")
+    memory_format: torch.memory_format = torch.channels_last  # of a chunk
+    flip: bool = False
+    threads: int = 0  # 0: one thread prepares a chunk ahead; else so many do while the model waits
+
+    def __post_init__(self, images: Images) -> None:
+        device = self.device
         self.labels = images.labels.to(device)
-        self.per_image = shuffle == "per-image"
+        self.per_image = self.shuffle == "per-image"
         # Mirroring changes nothing where every permutation is as likely as any other.
-        self.flip = flip and not self.per_image
-        self.flipped = torch.from_numpy(generator("flip", order_seed or 0).integers(2, size=len(images))).to(device)
+        self.flip = self.flip and not self.per_image
+        flipped = generator("flip", self.order_seed or 0).integers(2, size=len(images))
+        self.flipped = torch.from_numpy(flipped).to(device)
 
         # What never changes is done once: here the shuffles that are the same for all images, and before the first
         # epoch mirrored copies behind the images themselves, as the memory of ``images`` may be free by then.
         pixels = images.pixels.flatten(2).transpose(1, 2)  # (N, 1024, 3): a pixel's colour is one gather
-        positions = shuffle_permutation(shuffle, shuffle_seed)
+        positions = shuffle_permutation(self.shuffle, self.shuffle_seed)
         if not torch.equal(positions, torch.arange(PIXELS)):
             pixels = pixels[:, positions]
         self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, 3, dtype=torch.uint8, device=device)
         self.pixels[: len(images)] = pixels.to(device)
-        if shuffle == "colour":
+        if self.shuffle == "colour":
             for some in self.pixels[: len(images)].split(CHUNK):
                 some.copy_(grey(some))
         self.mirror = None
@@ -253,14 +254,9 @@ class Loader:
             mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
             self.mirror = positions.argsort()[mirror[positions]].to(device)
 
-        self.split = split
-        self.shuffle_seed = shuffle_seed
-        self.order_seed = order_seed
-        self.memory_format = memory_format
-        self.threads = threads
-        self.chunk_size = max(1, CHUNK // batch_size) * batch_size
+        self.chunk_size = max(1, CHUNK // self.batch_size) * self.batch_size
         # One that the model is at work on, and one that is prepared ahead.
-        count = 1 if threads or self.device.type != "cpu" else 2
+        count = 1 if self.threads or self.device.type != "cpu" else 2
         size = min(self.chunk_size, len(images))
         self.buffers = [torch.empty(size, 3 * PIXELS, device=device) for _ in range(count)]
 
