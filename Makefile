@@ -65,4 +65,4 @@ $(VENV)/test: $(VENV)/optional requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find . -name __pycache__ -type d -prune -exec rm -rf {} + tests/*/__pycache__
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
