@@ -178,9 +178,10 @@ def train(config: Config, resumed: str = "") -> Path:
         if run.finished:
             say_finished(run)
             return run.folder
-        here = machine.set_up(config, machine.count_macs(model), device, run.saved and run.saved["machine"])
+        macs = machine.count_macs(model)
+        here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
         run.machine = machine.describe(here, config.model_file)
-        header = write_header(run, model, len(val_images) if has_holdout else 0)
+        header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
 
         # Loaders, which hold copies of the images.
         placement = device, models.memory_format_of(model), here.loader_threads
@@ -224,7 +225,7 @@ def load_dataset(config: Config, resumed: str) -> data.Dataset:
     return datasets.reload(saved["dataset"], config, resumed)
 
 
-def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
+def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
     """Write and say what is to be trained, before it is; return what ``metrics.json`` repeats of it.
 
     ``held_out`` counts the images that are validated on; 0: the test images are.
@@ -234,7 +235,7 @@ def write_header(run: Run, model: nn.Module, held_out: int) -> dict:
         "dataset": dataset["name"],
         "model": config.model_name,
         "parameters": models.count_parameters(model),
-        "macs": machine.count_macs(model),
+        "macs": macs,
         "validated_on": f"{held_out:,} images held out" if held_out else f"{dataset['test_images']:,} test images",
     }
     run.write_config(header)

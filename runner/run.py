@@ -38,7 +38,7 @@ class Run:
     saved_once: bool = False  # whether a checkpoint has been written, and so could be
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write ``last.pt``, the former one to ``previous.pt``, and ``best.pt`` if ``best``. Raises OSError."""
+        """Write ``last.pt``, the former to ``previous.pt``, ``best.pt`` if best. Raises OSError, CheckpointError."""
         content = {"config": asdict(self.config), "dataset": self.dataset, "machine": self.machine} | state
         check, self.saved_once = not self.saved_once, True
         if best:
