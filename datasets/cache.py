@@ -5,18 +5,21 @@ import hashlib
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from data import Images
 from runner.errors import DataError
+from runner.lock import FolderLock
 
 log = logging.getLogger("ex1")
+
+POLL_SECONDS = 0.2
 
 Splits = tuple[Images, Images]  # training and test images
 
@@ -24,19 +27,17 @@ Splits = tuple[Images, Images]  # training and test images
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Let one run at a time download and decode; a folder that can't be written needs no guard."""
-    file_lock = FileLock(folder / ".lock")
-    try:
+    folder_lock = FolderLock(folder)
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        file_lock.acquire(blocking=False)
-    except Timeout:
-        log.info(f"waiting for another run that is reading {folder}")
-        file_lock.acquire()
-    except OSError:
-        pass
+        if not folder_lock.acquire():
+            log.warning(f"waiting for another run that is reading {folder}: {folder_lock.holder}")
+            while not folder_lock.acquire():
+                time.sleep(POLL_SECONDS)
     try:
         yield
     finally:
-        file_lock.release()
+        folder_lock.release()
 
 
 def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Splits]) -> Splits:

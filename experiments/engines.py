@@ -7,7 +7,9 @@ import multiprocessing.connection
 import multiprocessing.forkserver
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +149,15 @@ def train_alone(train: Train, config: Config, log: str) -> None:
     """Be the process of a run: train it, say all to its log, and exit with its code."""
     with contextlib.suppress(AttributeError, OSError):
         os.setsid()  # Ctrl-C is for the sweep, which then asks each run to stop, once
+    threading.Thread(target=stop_with_parent, daemon=True).start()
     sys.exit(train_with_log(train, config, log))
+
+
+def stop_with_parent() -> None:
+    """Wait for the end of the sweep, however it comes, and ask this process to save and to stop."""
+    if parent := multiprocessing.parent_process():
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train_with_log(train: Train, config: Config, log: str) -> int:

@@ -164,5 +164,5 @@ def train_on_node(train: Train, config: Config, log: str, paths: DriverPaths) ->
         results, log = Path("results"), str(Path("results") / Path(log).relative_to(paths.results))
         files.make_folder(Path(log).parent)
         code = train_with_log(train, config, log)
-        written = [path for path in results.rglob("*") if path.is_file() and path.name != files.LOCK]
+        written = [path for path in results.rglob("*") if path.is_file() and path.name[0] != "."]
         return code, {str(path.relative_to(results)): path.read_bytes() for path in written}

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from runner import checkpoint, files
 from runner.checkpoint import has_checkpoint, position
 from runner.config import AUTO, IDENTITY, Config
 from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, one_line
-from runner.files import BEST, CONFIG, LAST, LOCK, PREVIOUS, is_finished
+from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
+from runner.lock import FolderLock
 from runner.resume import describe, differences
 from runner.signals import Stopped, StopSignal
 
@@ -145,13 +144,13 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
         lock.release()
 
 
-def _lock_first(folders: list[Path]) -> tuple[Path | None, FileLock | None]:
+def _lock_first(folders: list[Path]) -> tuple[Path | None, FolderLock | None]:
     """Lock the first folder that is free. Raises BusyError if none is."""
     for folder in folders:
         if lock := _lock(folder):
             return folder, lock
     if folders:
-        raise BusyError(f"{folders[0]} is being trained by another process")
+        raise BusyError(f"{folders[0]} is being trained by {FolderLock(folders[0]).holder}")
     return None, None
 
 
@@ -206,7 +205,7 @@ def _folders(parent: Path, name: str) -> list[Path]:
     return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
 
 
-def _new_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
+def _new_folder(parent: Path, name: str) -> tuple[Path, FolderLock]:
     """Make and lock a folder whose name is not taken."""
     number = 1
     while True:
@@ -220,18 +219,20 @@ def _new_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
         except OSError as error:
             raise RunnerError(f"can't create {folder}: {error.strerror}") from error
         else:
-            if lock := _lock(folder):
-                return folder, lock
+            try:
+                if lock := _lock(folder):
+                    return folder, lock
+            except RunnerError:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+                raise
         number += 1
 
 
-def _lock(folder: Path) -> FileLock | None:
-    """Lock a run's folder; None if another process has it. The system frees the lock of a process that ends."""
-    lock = FileLock(folder / LOCK)
+def _lock(folder: Path) -> FolderLock | None:
+    """Lock a run's folder; None if another process has it. Raises RunnerError if it can't be written."""
+    lock = FolderLock(folder)
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return None
+        return lock if lock.acquire() else None
     except OSError as error:
         raise RunnerError(f"{folder} can't be written: {error.strerror}") from error
-    return lock

@@ -1,7 +1,7 @@
-"""The program among others: the signals that stop it, SIGINT (Ctrl-C) and SIGTERM, and its standard streams.
+"""The program among others: the signals that stop it, and its standard streams.
 
-While a run trains, the first signal lets the step end, so that it can be saved; a second one, or any at another time,
-ends the program at once. Nothing is harmed by that: every file is written under another name first.
+While a run trains, the first signal lets the step end, so that it can be saved; Ctrl-C after that, or any signal at
+another time, ends the program at once. Nothing is harmed by that: every file is written under another name first.
 """
 
 import contextlib
@@ -10,7 +10,9 @@ import signal
 import sys
 import threading
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C; a plain kill; a terminal that closes; then what schedulers of clusters send before they end a job.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Stopped(BaseException):
@@ -28,9 +30,15 @@ def stop_at_once(number: int, frame: object = None) -> None:
 
 
 def stop_at_once_on_signals() -> None:
-    """Have every later signal end the program, even one that was ignored, as it is in a script's background."""
+    """Have every later signal end the program: Ctrl-C even where it was ignored, as it is in a script's background."""
     for number in SIGNALS:
-        signal.signal(number, stop_at_once)
+        if number == signal.SIGINT or not _is_ignored(number):
+            signal.signal(number, stop_at_once)
+
+
+def _is_ignored(number: int) -> bool:
+    """Tell whether whoever started the program had it ignore the signal, as nohup does with SIGHUP."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def open_standard_streams() -> None:
@@ -43,7 +51,10 @@ def open_standard_streams() -> None:
 
 
 class StopSignal:
-    """While this is entered, a first signal only sets ``requested`` to its number; a second one ends the program."""
+    """While this is entered, a first signal only sets ``requested`` to its number; Ctrl-C after it ends the program.
+
+    Other signals after the first change nothing: a terminal that closes, or a scheduler, may send several at once.
+    """
 
     def __init__(self):
         self.requested = 0
@@ -51,7 +62,8 @@ class StopSignal:
     def __enter__(self) -> "StopSignal":
         # Elsewhere Python lets no handler be set, and delivers no signal.
         in_main_thread = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._request) for number in SIGNALS if in_main_thread}
+        heard = [number for number in SIGNALS if in_main_thread and not _is_ignored(number)]
+        self._before = {number: signal.signal(number, self._request) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -59,9 +71,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: object) -> None:
-        self.requested = number
-        stop_at_once_on_signals()
-        _tell("\nex1.py: stopping after this step; once more stops at once\n")
+        if not self.requested:
+            self.requested = number
+            _tell("\nex1.py: stopping after this step; Ctrl-C once more stops at once\n")
+        elif number == signal.SIGINT:
+            stop_at_once(number)
 
 
 def _tell(text: str) -> None:

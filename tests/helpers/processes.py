@@ -89,6 +89,18 @@ class KilledAtWrite:
         sys.addaudithook(hook)
 
 
+class Ignoring:
+    """Makes a process one that was started with a signal ignored, as nohup does; ``before`` is what else happens."""
+
+    def __init__(self, number, before):
+        self.number, self.before = number, before
+
+    def __call__(self):
+        signal.signal(self.number, signal.SIG_IGN)
+        signals.stop_at_once_on_signals()
+        self.before()
+
+
 class SignalAtStep:
     """Makes a process get a signal in its ``n``-th step of training."""
 

@@ -14,17 +14,17 @@ import torch
 from runner import checkpoint, config, resume
 from tests.helpers import internals
 from tests.helpers.compare import assert_same_outcome, outcome, same
-from tests.helpers.processes import Evil, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
+from tests.helpers.processes import Evil, Ignoring, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_signal_saves_step_and_tells_how_to_go_on(place, number):
     case = ("--model-name", "Q1_1", "--epochs", "3", "--shuffle", "per-image", "--batch-size", "8")
     straight, stopped = (place(name, images=(1200, 100)) for name in ("straight", "stopped"))
     assert straight.run(*case) == 0
-    assert stopped.run(*case, before=SignalAtStep(150 + 131, number)) == code
+    assert stopped.run(*case, before=SignalAtStep(150 + 131, number)) == 128 + number
     (folder,) = stopped.runs
     said = stopped.said()
     assert "Traceback" not in said
@@ -38,22 +38,33 @@ def test_signal_saves_step_and_tells_how_to_go_on(place, number, code):
     assert [entry["position"] for entry in resumed] == ["after epoch 1 and 131 steps of the next"]
 
 
-def test_second_signal_stops_at_once(place):
+def test_only_another_ctrl_c_stops_at_once(place):
+    """Several signals may come at once from a terminal that closes, or from a scheduler."""
     here = place(images=(200, 50))
     process = here.start("--model-name", "Q1_1", before=SlowStep())
     while not here.log.exists() or "results go to" not in here.log.read_text():
         time.sleep(0.01)
     time.sleep(0.3)
     began = time.monotonic()
-    os.kill(process.pid, signal.SIGINT)
-    while "once more stops at once" not in here.log.read_text():
-        time.sleep(0.01)
-    assert process.is_alive()
     os.kill(process.pid, signal.SIGTERM)
+    while "Ctrl-C once more stops at once" not in here.log.read_text():
+        time.sleep(0.01)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        os.kill(process.pid, number)
+        time.sleep(0.3)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
     process.join()
-    assert process.exitcode == 143
+    assert process.exitcode == 130
     assert time.monotonic() - began < 25
     assert "Traceback" not in here.said()
+
+
+def test_hangup_that_nohup_ignores_stops_nothing(place):
+    here = place(images=(200, 50))
+    before = SignalAtStep(10, signal.SIGHUP)
+    assert here.run("--model-name", "Q1_4", "--epochs", "1", before=Ignoring(signal.SIGHUP, before)) == 0
+    assert "stopping" not in here.said()
 
 
 def test_signal_before_training_stops_at_once(place, tmp_path):
@@ -221,7 +232,7 @@ def test_resume_leaves_running_run_and_takes_dead_one(place):
     for how in ([*case, "--resume", "auto"], ["--resume", str(folder)]):
         assert here.run(*how) == 75
         said = here.said()
-        assert f"{folder} is being trained by another process" in said
+        assert f"{folder} is being trained by process {process.pid} on " in said
         assert "Traceback" not in said
     process.kill()
     process.join()

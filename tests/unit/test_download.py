@@ -74,7 +74,7 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
     config = Config("Q1_1", dataset="cifar10", data_dir=str(tmp_path), data_url=url, batch_size=1)
     loads = []
     first = threading.Thread(target=lambda: loads.append(datasets.load(config)))
-    with listening(lambda text: told.append(text) if threading.current_thread() is not first else None):
+    with listening(warning=lambda text: told.append(text) if threading.current_thread() is not first else None):
         first.start()
         assert arrived.wait(10)
         loads.append(datasets.load(config))
