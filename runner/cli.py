@@ -5,19 +5,22 @@ It imports nothing slow, so that ``-h`` and a mistyped option are answered at on
 
 import argparse
 import dataclasses
+import difflib
 import itertools
 import os
 import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner import config
 from runner.config import AUTO, FIELDS, PLACE_SETTINGS, RECIPES, Config, EngineConfig, flag_of, in_words
-from runner.errors import UsageError
+from runner.errors import UsageError, one_line
 
 PROBES = ("evaluate", "transfer", "collapse", "predict")  # the actions on a saved run
+MAX_FILE_NAME = 255  # bytes, of all file systems in use
 ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig))
 
 
@@ -58,7 +61,13 @@ class Arguments:
 def parse(argv: Sequence[str] | None = None) -> Arguments:
     """Parse and check the command line; a mistake ends the program with exit code 2 and its reason."""
     parser = build_parser()
-    options = vars(parser.parse_args(argv))
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        near = [match for text in unknown for match in difflib.get_close_matches(text.partition("=")[0], flags, n=1)]
+        nearest = f"; nearest: {', '.join(near)}" if near else " (-h shows all options)"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{nearest}")
+    options = vars(known)
     try:
         return _arguments(options)
     except UsageError as error:
@@ -113,7 +122,9 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         help="make one matrix of a saved run's affine network, check that it computes the same, and write it and its "
         "class templates, as pictures, into the run's folder",
     )
-    actions.add_argument("--predict", metavar="IMAGE", nargs="+", help="classify image files of any size, see --from")
+    actions.add_argument(
+        "--predict", metavar="IMAGE", nargs="+", type=expand_home, help="classify image files of any size, see --from"
+    )
 
     # What goes with it.
     group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
@@ -137,7 +148,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if setting.type is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options |= {"type": setting.type, "metavar": metadata["metavar"]}
+            kind = _path if metadata["metavar"] in ("DIR", "FILE") else setting.type
+            options |= {"type": kind, "metavar": metadata["metavar"]}
             options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
         groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
 
@@ -173,10 +185,42 @@ def _default(setting: dataclasses.Field) -> str:
     return f" ({'; '.join(parts)})"
 
 
+def expand_home(text: str) -> str:
+    """Replace ``~`` at the start of a path, which a shell leaves as it is after ``=``. Raises ArgumentTypeError."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user; a folder of that name is ./{text}")
+    return path
+
+
+def _path(text: str) -> str:
+    """Check that a file or folder could have this path, whether it is there or not."""
+    path = expand_home(text)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from error
+    if any(len(os.fsencode(part)) > MAX_FILE_NAME for part in path.split(os.sep)):
+        raise argparse.ArgumentTypeError(f"{path}: File name too long")
+    return path
+
+
 def _run(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("names no run")
-    return text
+    return _path(text)
+
+
+def check_results_dir(folder: str) -> None:
+    """Raise UsageError if no run could make its folder in ``folder``, which need not be there yet."""
+    path = Path(folder).absolute()
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise UsageError(f"--results-dir {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"--results-dir {folder}: {there} can't be written")
 
 
 def _seeds(text: str) -> list[int]:
@@ -206,8 +250,9 @@ def _arguments(options: dict) -> Arguments:
         given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
     shuffles = tuple(dict.fromkeys(part for value in given.pop("shuffle", []) for part in value.split(",")))
     seeds = tuple(dict.fromkeys(options["seeds"] or ()))
-    for name, value in [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", n) for n in seeds)]:
-        config.check(name, value)
+    values = [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", seed) for seed in seeds)]
+    if mistakes := [str(mistake) for name, value in values if (mistake := config.mistake_in(name, value))]:
+        raise UsageError("; ".join(mistakes))
     if seeds and "seed" in given:
         raise UsageError("--seed and --seeds: give one of them")
 
@@ -234,7 +279,8 @@ def _arguments(options: dict) -> Arguments:
     if options["resume"] not in (None, AUTO) and "results_dir" in given:
         raise UsageError("--results-dir: a run that is resumed stays where it is")
     if action == "train" and options["resume"] in (None, AUTO):
-        Config.from_given(given)  # what can't work is said before the slow imports
+        # What can't work is said before the slow imports.
+        check_results_dir(Config.from_given(given).results_dir)
 
     return Arguments(
         action=action,

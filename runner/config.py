@@ -5,6 +5,7 @@ recipe sets.
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from runner.errors import UsageError
 DATA_URL_VARIABLE = "CIFAR10_URL"
 MAX_SEED = 2**63 - 1
 AUTO = "auto"
+# Bytes of a run's name, which leave room for "__run-99" and ".log" in the 143 that encrypted home folders allow.
+MAX_NAME = 130
+MAX_MODEL_IN_NAME = 40  # bytes of the model's name in a name that is too long
 
 # The recipes, number beside number; any option of these names overrides one of them.
 # fmt: off
@@ -161,8 +165,8 @@ class Config:
     # fmt: on
 
     def __post_init__(self):
-        for name in FIELDS:
-            check(name, getattr(self, name))
+        if mistakes := [mistake for name in FIELDS if (mistake := mistake_in(name, getattr(self, name)))]:
+            raise UsageError("; ".join(mistakes))
         if not self.model_name:
             raise UsageError("--model-name is needed, e.g. --model-name Q1_19 (--list-models shows all)")
         if self.limit and self.batch_size > self.limit:
@@ -202,10 +206,26 @@ class Config:
         return {flag_of(name)[2:]: in_words(value) for name, value in values.items() if value != usual[name]}
 
     @property
+    def full_name(self) -> str:
+        """Name the run by model, shuffle, every setting that differs from the recipe's, and seed."""
+        return self._join_name(self.model_name, self._differing_words())
+
+    @property
     def run_name(self) -> str:
-        """The run folder's name: model, shuffle, every setting that differs from the recipe's, seed."""
-        different = [f"{name}-{value}" for name, value in self.differing.items()]
-        name = "__".join([self.model_name, f"shuffle-{self.shuffle}", *different, f"seed-{self.seed}"])
+        """Name the run's folder: in full, or where that is too long for a file system, by what fits and a hash."""
+        name, words = self.full_name, self._differing_words()
+        model = self.model_name.encode()[:MAX_MODEL_IN_NAME].decode(errors="ignore")
+        tag, kept = hashlib.sha256(name.encode()).hexdigest()[:8], len(words)
+        while len(name.encode()) > MAX_NAME:
+            name = self._join_name(model, [*words[:kept], f"and-{len(words) - kept}-more-{tag}"])
+            kept -= 1
+        return name
+
+    def _differing_words(self) -> list[str]:
+        return [f"{option}-{value}" for option, value in self.differing.items()]
+
+    def _join_name(self, model: str, words: list[str]) -> str:
+        name = "__".join([model, f"shuffle-{self.shuffle}", *words, f"seed-{self.seed}"])
         return name.replace(":", "-")  # no file's name may hold ":" on Windows
 
     def title(self, data_name: str) -> str:
@@ -218,21 +238,23 @@ class Config:
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
-def check(name: str, value: object) -> None:
-    """Check one setting by itself. Raises UsageError if it is of another type, or out of its limits."""
+def mistake_in(name: str, value: object) -> str:
+    """Say what is wrong with one setting by itself, its type or its limits; empty if nothing is."""
     flag, limits = flag_of(name), FIELDS[name].metadata
     kind: Any = FIELDS[name].type
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise UsageError(f"{flag} {value!r}: must be of type {kind.__name__}")
-    if limits["choices"] and value not in limits["choices"]:
-        raise UsageError(f"{flag} {value}: choose from {', '.join(limits['choices'])}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{flag} {value}: must be a finite number")
     low, high = limits["low"], limits["high"]
-    if low is not None and (value < low or (value == low and limits["low_open"])):
-        raise UsageError(f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}")
-    if high is not None and value > high:
-        raise UsageError(f"{flag} {value}: must be at most {high}")
+    number: Any = value
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        return f"{flag} {value!r}: must be of type {kind.__name__}"
+    if limits["choices"] and value not in limits["choices"]:
+        return f"{flag} {value}: choose from {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{flag} {value}: must be a finite number"
+    if low is not None and (number < low or (number == low and limits["low_open"])):
+        return f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}"
+    if high is not None and number > high:
+        return f"{flag} {value}: must be at most {high}"
+    return ""
 
 
 def cue_strengths(cues: str) -> dict[str, float]:

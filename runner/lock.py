@@ -45,7 +45,7 @@ class FolderLock:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            problem = error.strerror
+            problem = str(error.strerror)
 
         # A process that has a system lock, and is not there any more, has lost it: its note is of no weight.
         holder = self._read_holder()

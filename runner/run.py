@@ -115,7 +115,7 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
         candidates = [origin]
     else:
-        candidates = [folder for folder in _folders(parent, config.run_name) if _is_on(dataset, folder)]
+        candidates = [folder for folder in _folders(parent, config) if _is_on(dataset, folder)]
         start = checkpoint.load(origin) if origin else None
 
     folder, lock = None, None
@@ -181,7 +181,7 @@ def runs_folder(config: Config, dataset: dict) -> Path:
 
 def find_runs(config: Config, dataset: dict) -> list[Path]:
     """Find the folders of the runs of these settings on the data described, finished ones first, then the oldest."""
-    folders = _folders(runs_folder(config, dataset), config.run_name)
+    folders = _folders(runs_folder(config, dataset), config)
     return sorted((folder for folder in folders if _is_on(dataset, folder)), key=lambda folder: not is_finished(folder))
 
 
@@ -196,11 +196,13 @@ def _is_on(dataset: dict, run: Path) -> bool:
     return facts["sha256"] == dataset["sha256"]
 
 
-def _folders(parent: Path, name: str) -> list[Path]:
-    """Find the folders of runs called ``name``, in the order in which they were begun."""
+def _folders(parent: Path, config: Config) -> list[Path]:
+    """Find the folders of runs with these settings, in the order in which they were begun."""
     if not parent.is_dir():
         return []
-    pattern = re.compile(re.escape(name) + r"(?:__run-(\d+))?")
+    # Earlier versions named every folder in full.
+    names = f"{re.escape(config.run_name)}|{re.escape(config.full_name)}"
+    pattern = re.compile(rf"(?:{names})(?:__run-(\d+))?")
     matches = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
     return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
 

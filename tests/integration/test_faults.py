@@ -85,11 +85,10 @@ def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, cap
     assert "to go on" not in line
 
 
-@pytest.mark.parametrize("results", ["/proc/here", "/dev/null", "/dev/null/below"])
-def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys, results):
-    command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", results]
+def test_results_folder_that_cannot_be_made_is_told(small_synthetic, capsys):
+    command = ["--model-name", "Q1_1", "--dataset", "synthetic", "--results-dir", "/proc/here"]
     assert execute(command) == 1
-    assert results in only_line(capsys.readouterr().err)
+    assert "/proc/here" in only_line(capsys.readouterr().err)
 
 
 def test_unwritable_output_does_not_stop_run(place):

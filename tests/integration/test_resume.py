@@ -221,6 +221,31 @@ def test_runs_starting_together_get_a_folder_each(place):
         assert_same_outcome(folder, here.runs[0])
 
 
+def test_run_with_long_name_is_found_again_under_either(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_4", "--epochs", "1", "--batch-size", "8", "--lr", "0.0012345", "--momentum", "0.8765")
+    case += (
+        "--weight-decay",
+        "0.000125",
+        "--label-smoothing",
+        "0.0625",
+        "--shuffle-seed",
+        "12345678",
+        "--init",
+        "kaiming",
+    )
+    assert here.run(*case) == 0
+    [folder] = here.runs
+    assert "-more-" in folder.name
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert settings["shuffle_seed"] == 12345678
+    folder.rename(folder.with_name(config.Config.from_saved(settings).full_name))  # as earlier versions named it
+    here.said()
+    assert here.run(*case, "--resume", "auto") == 0
+    assert " is finished; " in here.said()
+    assert len(here.runs) == 1
+
+
 def test_resume_leaves_running_run_and_takes_dead_one(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")

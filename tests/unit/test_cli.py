@@ -182,6 +182,17 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--list-models --resume run", "--resume: not allowed with argument --list-models"),
         ("--collapse= --model-name Q1_1", "--collapse: names no run"),
         ("--model-name Q1_1 --shuffle block:3", "--shuffle block:3"),
+        (
+            "--model-name Q1_1 --lr 0 --epochs 0",
+            "--epochs 0: must be at least 1; --lr 0.0: must be above 0|--lr.*--epochs",
+        ),
+        ("--model-nam Q1_1", "unrecognized arguments: --model-nam Q1_1; nearest: --model-name"),
+        ("--qqq", r"unrecognized arguments: --qqq \(-h shows all options\)"),
+        (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
+        (f"--model-name Q1_1 --data-dir {'x' * 300}", "x: File name too long"),
+        (f"--model-name Q1_1 --results-dir not/there/{'x' * 300}", "x: File name too long"),
+        ("--model-name Q1_1 --data-dir ~nobody-of-this-name/x", "no such user; a folder of that name is ./~nobody-of-"),
+        ("--model-name Q1_1 --results-dir /dev/null/below", "--results-dir /dev/null/below: /dev/null is not a folder"),
     ],
 )
 def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
@@ -197,7 +208,6 @@ def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
         ("--model-name Q1_99", "nearest: .*Q1_9"),
         ("--model-name nonsense", "no model is named 'nonsense'"),
         ("--model-name Q1_1 --model-file nowhere.py", "no such file of models"),
-        (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
     ],
 )
 def test_mistake_with_models_is_one_line_and_exit_code_2(arguments, reason, capsys):
@@ -205,6 +215,29 @@ def test_mistake_with_models_is_one_line_and_exit_code_2(arguments, reason, caps
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("ex1.py: error: ")
     assert re.search(reason, line)
+
+
+PATH_OPTIONS = ["--data-dir", "--model-file", "--results-dir", "--resume", "--evaluate", "--transfer", "--collapse"]
+
+
+@pytest.mark.parametrize("option", PATH_OPTIONS)
+def test_home_is_expanded(option, monkeypatch):
+    """A shell leaves ``~`` after ``=`` as it is."""
+    monkeypatch.setenv("HOME", "/somebody")
+    parsed = cli.parse([f"{option}=~/here", *(["--model-name", "Q1_1"] if option in PATH_OPTIONS[:3] else [])])
+    assert "/somebody/here" in [parsed.run, parsed.resume, *parsed.given.values()]
+
+
+def test_home_is_expanded_in_predict(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    parsed = cli.parse(["--predict", "~/a.png", "b.png", "--from=~/run"])
+    assert (parsed.images, parsed.run) == (("/somebody/a.png", "b.png"), "/somebody/run")
+
+
+def test_every_path_option_is_tried_above():
+    actions = {flag for action in cli.build_parser()._actions if action.type in (cli._path, cli._run)
+               for flag in action.option_strings}  # fmt: skip
+    assert actions == {*PATH_OPTIONS, "--from"}
 
 
 def test_command_line_imports_nothing_slow():

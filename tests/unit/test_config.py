@@ -1,5 +1,7 @@
 """Settings: their names, values and defaults."""
 
+import re
+
 import pytest
 
 from runner import config
@@ -43,6 +45,26 @@ def test_run_name_tells_model_shuffle_seed_and_differences():
     assert Config("Q1_1").run_name == "Q1_1__shuffle-none__seed-0"
     name = Config("Q1_4", shuffle="fixed", shuffle_seed=3, seed=2, lr=0.0123456789, val="holdout", epochs=15).run_name
     assert name == "Q1_4__shuffle-fixed__epochs-15__lr-0.0123456789__shuffle-seed-3__val-holdout__seed-2"
+
+
+LONG = dict(
+    model_name="Q1_1", recipe="fast", epochs=20, batch_size=128, lr=0.05, warmup=0.25, momentum=0.95, nesterov=False,
+    weight_decay=0.0005, init="torch", label_smoothing=0.05, augment="none", precision="fp32", shuffle="per-image",
+    val="holdout", holdout=100, train_fraction=0.5, val_shuffle="none", shuffle_seed=3,
+)  # fmt: skip
+
+
+def test_long_run_name_is_cut_and_stays_unique():
+    several = [LONG, LONG | {"holdout": 200}, LONG | {"model_name": "x" * 100}, LONG | {"model_name": "é" * 100}]
+    several += [LONG | {"model_name": "x" * 100, "seed": config.MAX_SEED}, LONG | {"seed": config.MAX_SEED}]
+    names = [Config.from_given(settings).run_name for settings in several]
+    assert len(set(names)) == len(names)
+    assert all(len(f"{name}__run-99.log".encode()) <= 143 for name in names)
+    assert re.fullmatch(
+        r"Q1_1__shuffle-per-image__recipe-fast__epochs-20__batch-size-128__.*__and-\d+-more-[0-9a-f]{8}__seed-0",
+        names[0],
+    )
+    assert names[4].endswith(f"__seed-{config.MAX_SEED}")
 
 
 @pytest.mark.parametrize("field", [name for name, field in config.FIELDS.items() if field.metadata["names_run"]])
