@@ -250,8 +250,9 @@ def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
         say.info(
             "validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)"
         )
-    threads = run.machine["threads"]
-    say.info(f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}; results go to {run.folder}")
+    threads, precision = run.machine["threads"], run.machine["precision"]
+    here = f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}" + f", {precision}" * (precision != "fp32")
+    say.info(f"{here}; results go to {run.folder}")
     return header
 
 

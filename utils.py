@@ -6,6 +6,7 @@ Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. 
 import contextlib
 import copy
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,17 +135,25 @@ def parameter_summary(model: nn.Module) -> str:
     """Format torchsummary's table of ``model``, which must be on the CPU, with our own count of trainable parameters.
 
     The summary sends random numbers through a copy of the model; the global generator stays as it was. An own module
-    that torchsummary can't summarise is shown as PyTorch prints it.
+    that torchsummary can't summarise is shown as PyTorch prints it, with its parameters one by one.
     """
     from torchsummary import summary
 
-    text = io.StringIO()
+    table, count, note = io.StringIO(), count_parameters(model), ""
     try:
-        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(text):
+        with torch.random.fork_rng(devices=[]), contextlib.redirect_stdout(table):
             summary(copy.deepcopy(model), IMAGE_SHAPE, device="cpu")
-    except Exception:
-        text = io.StringIO(f"{model}\n")
-    return f"{text.getvalue()}Trainable parameters: {count_parameters(model):,}\n"
+    except Exception as error:
+        lines = [f"torchsummary can't make a table of this network ({type(error).__name__}).", str(model)]
+        for name, weight in model.named_parameters():
+            lines.append(f"{name:<40} {str([*weight.shape]):<20} {weight.numel():>12,}")
+        table = io.StringIO("\n".join([*lines, ""]))
+    # Its table adds up layers, each time they are used.
+    counted = re.search(r"Trainable params: ([\d,]+)", table.getvalue())
+    if counted and (missing := count - int(counted[1].replace(",", ""))):
+        why = "has no row for parameters outside its layers" if missing > 0 else "counts a layer each time it is used"
+        note = f" (the table adds up to {counted[1]}: it {why})"
+    return f"{table.getvalue()}Trainable parameters: {count:,}{note}\n"
 
 
 # ---- plots ----------------------------------------------------------------------------------------------------------

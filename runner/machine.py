@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -20,6 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from runner.config import Config
 from runner.errors import UsageError
+
+log = logging.getLogger("ex1")
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMMIT_VARIABLE = "RUNNER_COMMIT"  # the commit of a copy of the code on another machine
@@ -48,11 +51,18 @@ def set_up(config: Config, macs: int, device: torch.device, before: dict | None 
 
     ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``config`` leaves open.
     """
+    # Threads: those asked for, else those that the run began with, else those that pay.
     before = before or {}
-    threads, precision = config.threads, config.precision
+    threads, reason = config.threads, "--threads goes before it"
     if not threads and isinstance(before.get("threads"), int):
-        threads = min(max(0, before["threads"]), cores())
-    torch.set_num_threads(threads or threads_that_pay(macs, config.batch_size))
+        threads, reason = min(max(0, before["threads"]), cores()), "the run began with another number"
+    if not threads:
+        threads, reason = threads_that_pay(macs, config.batch_size), "no more pay for this model and batch size"
+    torch.set_num_threads(threads)
+    if (limit := thread_limit()) and limit != threads:
+        log.info(f"OMP_NUM_THREADS={limit} is not what is used, {threads} is: {reason}")
+
+    precision = config.precision
     if precision == "auto":
         precision = before.get("precision", "")
     if precision not in ("fp32", "bf16"):
@@ -65,9 +75,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_limit() -> int | None:
+    """Read the number of threads that $OMP_NUM_THREADS allows; None where it says nothing."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # others are for nested regions
+    return int(first) if first.isdecimal() and int(first) else None
+
+
 def threads_that_pay(macs: int, batch_size: int) -> int:
     """Count the CPU threads worth their cost for a step; by a rule, so that the same command gives the same bits."""
-    return max(1, min(cores(), macs * batch_size // MACS_PER_THREAD))
+    return max(1, min(thread_limit() or cores(), cores(), macs * batch_size // MACS_PER_THREAD))
 
 
 @torch.no_grad()
@@ -154,15 +170,20 @@ def _cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Find the commit of the code, ``-dirty`` where Python files were changed since; None outside a checkout."""
+    """Find the commit of the code, ``-dirty`` where Python files were changed since; None, and why, if it can't."""
     if os.environ.get(COMMIT_VARIABLE):
         return os.environ[COMMIT_VARIABLE]
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=10)
+        return done.stdout.strip()
 
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    try:
         changed = git("diff", "--name-only", "HEAD", "--", "*.py")
         return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    return None
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
+        remedy = f"; to trust it: git config --global --add safe.directory {PROJECT}" * ("ownership" in said)
+        log.info(f"the commit of this code is not known, and files say null for it: {said}{remedy}")
+        return None

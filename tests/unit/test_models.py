@@ -222,6 +222,30 @@ def test_own_module_trial_leaves_it_and_random_numbers_alone(registry):
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
+def test_summary_says_why_its_sums_differ():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.last = nn.Parameter(torch.ones(3)), nn.Linear(3072, 10)
+
+        def forward(self, x):
+            return self.last(x.flatten(1)) * self.scale.sum()
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.same, self.last = nn.Linear(32, 32), nn.Linear(3072, 10)
+
+        def forward(self, x):
+            return self.last(self.same(self.same(x)).flatten(1))
+
+    for network, counted, why in ((Scaled(), 30_730, "has no row for"), (Twice(), 32_842, "counts a layer each time")):
+        line = utils.parameter_summary(network).splitlines()[-1]
+        assert line.startswith(f"Trainable parameters: {utils.count_parameters(network):,} (")
+        assert f"adds up to {counted:,}: it {why}" in line
+    assert utils.parameter_summary(models.build("Q1_1")).endswith("Trainable parameters: 62,006\n")
+
+
 def test_summary_falls_back_where_torchsummary_fails():
     class Recurrent(nn.Module):
         def __init__(self):
@@ -232,7 +256,9 @@ def test_summary_falls_back_where_torchsummary_fails():
             return self.last(self.lstm(x.permute(0, 2, 1, 3).flatten(2))[0][:, -1])
 
     summary = utils.parameter_summary(Recurrent())
+    assert "can't make a table of this network" in summary
     assert "(lstm): LSTM(96, 8" in summary
+    assert re.search(r"^lstm.weight_ih_l0 +\[32, 96\] +3,072$", summary, re.MULTILINE)
     assert summary.endswith("Trainable parameters: 3,482\n")
 
 
