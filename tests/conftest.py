@@ -27,7 +27,13 @@ from tests.helpers.paths import PROJECT
 torch.set_num_threads(1)
 
 # Modules whose tests don't run beside each other, or share what takes long to make: all on one worker.
-ON_ONE_WORKER = ("slow/test_browser.py", "slow/test_ray.py", "slow/test_theory.py", "unit/test_affine.py")
+ON_ONE_WORKER = (
+    "slow/test_browser.py",
+    "slow/test_every_option.py",
+    "slow/test_ray.py",
+    "slow/test_theory.py",
+    "unit/test_affine.py",
+)
 
 
 @pytest.hookimpl(optionalhook=True)
