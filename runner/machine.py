@@ -180,8 +180,8 @@ def git_commit() -> str | None:
         return done.stdout.strip()
 
     try:
-        changed = git("diff", "--name-only", "HEAD", "--", "*.py")
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+        commit = git("rev-parse", "HEAD")  # first, as it tells best why it can't
+        return commit + ("-dirty" if git("diff", "--name-only", "HEAD", "--", "*.py") else "")
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
         remedy = f"; to trust it: git config --global --add safe.directory {PROJECT}" * ("ownership" in said)
