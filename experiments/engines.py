@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,9 @@ Train = Callable[[Config, str], object]  # ex1.train
 # What the fork server imports once, so that no run has to; torch._dynamo takes a second of the first optimiser's.
 PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
 PRELOADED += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
+
+STOP = "stop"  # what the sweep says to a run
+JOIN_SECONDS = 5
 
 
 @dataclasses.dataclass(eq=False)
@@ -98,12 +103,16 @@ class Engine(Protocol):
 
 
 class LocalProcesses:
-    """Trains runs in processes of this machine, ``jobs`` at a time."""
+    """Trains runs in processes of this machine, ``jobs`` at a time.
+
+    A pipe ties each to the sweep: it says how the process ended, and its end, however the sweep comes to it, makes the
+    process save and stop.
+    """
 
     def __init__(self, jobs: int, train: Train):
-        self.jobs, self.train, self.stopping = jobs, train, False
+        self.jobs, self.train = jobs, train
         self.name = f"this machine, {jobs} at a time"
-        self.processes: dict[Job, multiprocessing.process.BaseProcess] = {}
+        self.running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
         # A fork server imports torch once for all runs; macOS forks no process safely that has loaded its libraries.
         self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
@@ -111,53 +120,79 @@ class LocalProcesses:
             start_fork_server()
 
     def has_room(self) -> bool:
-        return len(self.processes) < self.jobs
+        return len(self.running) < self.jobs
 
     def start(self, job: Job) -> None:
-        process = self.context.Process(target=train_alone, args=(self.train, job.config, str(job.log)), name=job.name)
+        ours, theirs = multiprocessing.Pipe()
+        arguments = (self.train, job.config, str(job.log), theirs)
+        if sys.platform == "linux":
+            start_fork_server()  # again, if something killed it
+        process = self.context.Process(target=train_alone, args=arguments, name=job.name)
         process.start()
-        self.processes[job] = process
+        theirs.close()
+        self.running[ours] = job, process
 
     def wait(self, seconds: float) -> list[tuple[Job, int]]:
-        multiprocessing.connection.wait([process.sentinel for process in self.processes.values()], seconds)
-        ended = [(job, process.exitcode) for job, process in self.processes.items() if process.exitcode is not None]
-        for job, _ in ended:
-            self.processes.pop(job).close()
+        ended = []
+        ready = multiprocessing.connection.wait(list(self.running), seconds)
+        for pipe in [pipe for pipe in self.running if pipe in ready]:
+            job, process = self.running.pop(pipe)
+            try:
+                code = pipe.recv()
+            except (EOFError, OSError):  # it was killed; the fork server may know how, if it is still there
+                process.join(JOIN_SECONDS)
+                code = process.exitcode or 1
+            pipe.close()
+            ended.append((job, code))
         return ended
 
     def stop(self) -> None:
-        for process in self.processes.values() if not self.stopping else ():
-            process.terminate()
-        self.stopping = True
+        for pipe in self.running:
+            with contextlib.suppress(OSError):
+                pipe.send(STOP)
 
     def close(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
+        for pipe in self.running:
+            pipe.close()
 
 
 def start_fork_server() -> None:
-    """Start the fork server in the project's folder, as it looks for modules in its working directory first."""
+    """Start the fork server, if it is not there, in the project's folder, as it looks for modules there first.
+
+    The signals that stop a sweep are blocked in it and its resource tracker: the end of a run is not for them to miss.
+    """
     folder = os.getcwd()
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
     os.chdir(PROJECT)
     try:
+        multiprocessing.resource_tracker.ensure_running()  # it unblocks some again
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
         multiprocessing.forkserver.ensure_running()
     finally:
         os.chdir(folder)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
-def train_alone(train: Train, config: Config, log: str) -> None:
-    """Be the process of a run: train it, say all to its log, and exit with its code."""
+def train_alone(train: Train, config: Config, log: str, pipe: Connection) -> None:
+    """Be the process of a run: train it, say all to its log, and tell the sweep the exit code."""
     with contextlib.suppress(AttributeError, OSError):
-        os.setsid()  # Ctrl-C is for the sweep, which then asks each run to stop, once
-    threading.Thread(target=stop_with_parent, daemon=True).start()
-    sys.exit(train_with_log(train, config, log))
+        os.setsid()  # Ctrl-C is for the sweep, which then asks each run to stop
+    signals.stop_at_once_on_signals()
+    threading.Thread(target=stop_with_sweep, args=(pipe,), daemon=True).start()
+    code = train_with_log(train, config, log)
+    with contextlib.suppress(OSError):
+        pipe.send(code)
+    sys.exit(code)
 
 
-def stop_with_parent() -> None:
-    """Wait for the end of the sweep, however it comes, and ask this process to save and to stop."""
-    if parent := multiprocessing.parent_process():
-        multiprocessing.connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+def stop_with_sweep(pipe: Connection) -> None:
+    """Have this process save and stop as soon as the sweep asks for it, or is gone."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()
+    if os.name == "posix":
+        os.kill(os.getpid(), signal.SIGTERM)  # it interrupts what the main thread waits for
+    else:
+        signal.raise_signal(signal.SIGTERM)  # where the other would end the process unsaved
 
 
 def train_with_log(train: Train, config: Config, log: str) -> int:

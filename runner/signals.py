@@ -34,6 +34,8 @@ def stop_at_once_on_signals() -> None:
     for number in SIGNALS:
         if number == signal.SIGINT or not _is_ignored(number):
             signal.signal(number, stop_at_once)
+    if hasattr(signal, "pthread_sigmask"):  # what forked this process may have blocked them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _is_ignored(number: int) -> bool:
