@@ -113,8 +113,8 @@ def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
     return images if n >= len(images) else images.take(balanced_subset(images.labels, n, "subset"))
 
 
-def check_sizes(config: Config, images: int) -> None:
-    """Check ``config`` against a number of training images. Raises UsageError if too few are left to train on."""
+def check_sizes(config: Config, images: int) -> int:
+    """Count how many of so many training images are left to train on. Raises UsageError if too few."""
     if config.val == "holdout":
         if config.holdout >= images:
             raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
@@ -122,6 +122,7 @@ def check_sizes(config: Config, images: int) -> None:
     left = subset_size(images, config.train_fraction, config.limit)
     if config.batch_size > left:
         raise UsageError(f"--batch-size {config.batch_size}: there are only {left:,} training images")
+    return left
 
 
 def split(dataset: Dataset, config: Config) -> tuple[Images, Images, Images]:

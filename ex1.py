@@ -26,6 +26,7 @@ import data
 import datasets
 import models
 import utils
+from experiments import trial
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import AUTO, Config, EngineConfig
 from runner.errors import CheckpointError, Diverged
@@ -174,7 +175,8 @@ def train(config: Config, resumed: str = "") -> Path:
     if config.init == "kaiming":
         initialize_kaiming(model)
 
-    with open_run(config, facts, resumed) as run:  # its folder is ours while we are in it
+    # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
+    with models.find(config.model_name).beside, open_run(config, facts, resumed) as run:
         if run.finished:
             say_finished(run)
             return run.folder
@@ -216,12 +218,13 @@ def train(config: Config, resumed: str = "") -> Path:
 
 
 def load_dataset(config: Config, resumed: str) -> data.Dataset:
-    """Load the images of a new run, or those that the run in the folder ``resumed`` was trained on."""
+    """Load the images of a new run, or of the one in the folder ``resumed``; before, an own network is tried."""
     if resumed in ("", AUTO):
-        models.find(config.model_name)
-        return datasets.load(config)
+        return trial.load([config])
     saved = resume.describe(resumed)
     models.find(config.model_name, saved["config"].get("model_file"))
+    images = saved["dataset"].get("train_images")
+    trial.run(config, images if isinstance(images, int) else 0)
     return datasets.reload(saved["dataset"], config, resumed)
 
 
@@ -380,11 +383,12 @@ def act(arguments: cli.Arguments) -> None:
         from experiments import probes
 
         run = probes.load_run(arguments.run, arguments.weights, given, validate)
-        if arguments.action == "predict":
-            probes.predict(run, arguments.images)
-        else:
-            probe = {"evaluate": probes.evaluate, "transfer": probes.transfer, "collapse": probes.collapse}
-            probe[arguments.action](run)
+        with models.find(run.config.model_name).beside:
+            if arguments.action == "predict":
+                probes.predict(run, arguments.images)
+            else:
+                probe = {"evaluate": probes.evaluate, "transfer": probes.transfer, "collapse": probes.collapse}
+                probe[arguments.action](run)
 
 
 def main(arguments: cli.Arguments) -> int:

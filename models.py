@@ -12,6 +12,7 @@ ReLU follows every convolution and every hidden fully connected layer, except in
 10 logits ends every head and is not written out.
 """
 
+import contextlib
 import copy
 import difflib
 import fnmatch
@@ -21,7 +22,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -38,6 +39,11 @@ DROPOUT = 0.5
 STATED = "stated"  # the source states the structure
 REBUILT = "rebuilt"  # the source states only the idea and the count; the simplest structure that meets both
 OWN = "own"  # added by a user
+
+# What a file of own models imports this module as: beside it there may be a package of networks called "models".
+ALIAS = "cifar10_runner"
+sys.modules[ALIAS] = sys.modules[__name__]
+PROGRAM = ("data", "datasets", "ex1", "experiments", "models", "report", "runner", "utils")  # all names that we import
 
 
 # ---- a row -----------------------------------------------------------------------------------------------------------
@@ -93,6 +99,8 @@ class ModelSpec:
     change: str = ""  # what it changes, and why
     # The class of an own ``nn.Module``, in place of ``features`` and ``head``.
     module: Callable[[], nn.Module] | None = None
+    # What it has to be built and used in: where its file finds what it imports.
+    beside: contextlib.AbstractContextManager = contextlib.nullcontext()
 
     @property
     def question(self) -> str:
@@ -219,6 +227,48 @@ def register(name: str, change: str = "", parameters: int | None = None):
     return decorate
 
 
+class Neighbours:
+    """What lies beside a file of own models: inside this context its imports find that first, as those of a script do.
+
+    A module or package there that bears the name of one of ours is in its place, so that ``from models.lenet import
+    LeNet`` works. Our own code has imported what it needs before, and does not see it.
+    """
+
+    def __init__(self, path: Path):
+        self.folder, self.entered = path.parent, 0
+        self.names: set[str] = set()  # those that are theirs and ours
+        self.aside: dict[str, types.ModuleType] = {}  # their modules outside the context, ours inside
+        there = {entry.name for entry in self.folder.iterdir()} - {path.name}
+        for name in PROGRAM if self.folder != Path(__file__).resolve().parent else ():
+            folder, is_file = self.folder / name, f"{name}.py" in there
+            # A folder called "data" may well hold images alone.
+            if is_file or (name in there and (any(folder.glob("*.py")) or any(folder.glob("*/*.py")))):
+                self.names.add(name)
+                if not is_file and not (folder / "__init__.py").exists():
+                    # Python itself would take a module of ours before such a package.
+                    self.aside[name] = types.ModuleType(name)
+                    self.aside[name].__path__ = [str(folder)]
+
+    def __enter__(self) -> None:
+        self.entered += 1
+        if self.entered == 1:
+            sys.path.insert(0, str(self.folder))
+            self._exchange()
+
+    def __exit__(self, *error: object) -> None:
+        self.entered -= 1
+        if not self.entered:
+            self._exchange()
+            with contextlib.suppress(ValueError):  # the file may have changed the path itself
+                sys.path.remove(str(self.folder))
+
+    def _exchange(self) -> None:
+        """Put the modules that were set aside in the place of those of the same names."""
+        before = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in self.names}
+        sys.modules.update(self.aside)
+        self.aside = before
+
+
 def load_file(path: str | Path) -> None:
     """Run a Python file, so that its ``@register`` decorators add their models. Raises UsageError if it can't."""
     try:
@@ -231,12 +281,31 @@ def load_file(path: str | Path) -> None:
     name = f"own_models_{path.stem}"
     module = sys.modules[name] = types.ModuleType(name)
     module.__file__ = str(path)
+    before = set(REGISTRY)
     try:
-        SourceFileLoader(name, str(path)).exec_module(module)
+        with (neighbours := Neighbours(path)):
+            SourceFileLoader(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UsageError(_explain(error, path)) from error
+    for key in REGISTRY.keys() - before:
+        REGISTRY[key] = replace(REGISTRY[key], beside=neighbours)
+
+
+def _explain(error: BaseException, path: Path) -> str:
+    """Say in which line of the file of models an error came up, and how to mend an import."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where, hint = f"{path}, line {lines[-1]}" if lines else str(path), ""
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        hint = f"; {path.name} is in no package, as a script is in none: "
+        if frames[-1].filename == str(path):
+            hint += "write " + re.sub(r"from \.+ ?(import)?", lambda dots: dots[1] or "from ", frames[-1].line or "")
+        else:
+            package = path.parent.name
+            hint += f"have it beside the folder {package}, and import from {package}.NAME"
+    elif isinstance(error, ImportError) and "'register' from" in str(error):
+        hint = f"; to register a model, write from {ALIAS} import register"
+    return f"{where}: {one_line(error)}{hint}"
 
 
 def find(name: str, own_file: object = None) -> ModelSpec:
@@ -342,13 +411,14 @@ def build(name: str) -> nn.Module:
     """
     spec = find(name)
     try:
-        model = spec.module() if spec.module else Net(spec)
-        shape = output_shape(model) if spec.module else (2, CLASSES)
+        with spec.beside:
+            model = spec.module() if spec.module else Net(spec)
+            outputs = try_evaluation(model, 2) if spec.module else None
+        count = count_parameters(model)
     except Exception as error:
         raise UsageError(f"{spec.name} does not work: {type(error).__name__}: {error}") from error
-    if shape != (2, CLASSES):
-        raise UsageError(f"{spec.name} makes {shape} of 2 images, not logits of shape (2, {CLASSES})")
-    count = count_parameters(model)
+    if spec.module:
+        check_logits(spec.name, outputs, 2)
     if spec.parameters not in (None, count):
         raise UsageError(f"{spec.name} has {count:,} parameters, its row says {spec.parameters:,}")
     return model
@@ -360,10 +430,22 @@ def memory_format_of(model: nn.Module) -> torch.memory_format:
 
 
 @torch.no_grad()
-def output_shape(model: nn.Module) -> tuple[int, ...]:
-    """Try what shape ``model`` makes of two images; neither it nor the random numbers change."""
+def try_evaluation(model: nn.Module, images: int) -> object:
+    """Try what ``model`` makes of so many images; neither it nor the random numbers change."""
     with torch.random.fork_rng(devices=[]):
-        return tuple(copy.deepcopy(model).eval()(torch.zeros(2, *IMAGE_SHAPE)).shape)
+        return copy.deepcopy(model).eval()(torch.zeros(images, *IMAGE_SHAPE))
+
+
+def check_logits(name: str, outputs: object, images: int) -> None:
+    """Check that ``outputs`` of so many images are logits (images, 10). Raises UsageError if not."""
+    many = f"{images} image{'s' * (images > 1)}"
+    if not isinstance(outputs, Tensor):
+        why = "return the logits alone, without auxiliary outputs (of torchvision's networks: aux_logits=False)"
+        raise UsageError(f"{name} makes a {type(outputs).__name__} of {many}, not a tensor: {why}")
+    if outputs.shape != (images, CLASSES):
+        shape = tuple(outputs.shape)
+        how = "; squeeze() takes the first dimension of one image too: flatten(1) keeps it" * (shape == (CLASSES,))
+        raise UsageError(f"{name} makes {shape} of {many}, not logits of shape ({images}, {CLASSES}){how}")
 
 
 def count_parameters(model: nn.Module) -> int:

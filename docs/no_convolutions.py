@@ -1,8 +1,7 @@
 """A network to which all orders of the pixels are alike: fully connected layers alone, as wide as those of Q1_1."""
 
+from cifar10_runner import register
 from torch import nn
-
-from models import register
 
 
 @register("NoConv", change="no convolutions")

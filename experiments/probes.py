@@ -12,7 +12,7 @@ import datasets
 import models
 import utils
 from datasets.image_folder import read_any_image
-from experiments import affine
+from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import SHUFFLES, Config
 from runner.errors import RunnerError
@@ -60,10 +60,12 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
     """Load ``last`` or ``best`` weights of a saved run. Raises RunnerError if it can't, or the model has changed."""
     saved = checkpoint.load(folder, weights)
     config = resume.saved_config(folder, saved, given, device="auto")
-    models.find(config.model_name, saved["config"].get("model_file"))
+    spec = models.find(config.model_name, saved["config"].get("model_file"))
     device = machine.pick_device(config)
-    model = models.build(config.model_name)
-    here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
+    with spec.beside:
+        model = models.build(spec.name)
+        trial.evaluate(spec.name, model)
+        here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
     try:
         model.load_state_dict(saved["model"])
     except Exception as error:

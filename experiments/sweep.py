@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import data
-import datasets
+from experiments import trial
 from experiments.engines import Engine, Job, LocalProcesses, Train
 from report import overview
 from runner import console, files, machine
@@ -38,7 +38,8 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     """
     jobs = plan(configs)
     config = jobs[0].config  # what is asked of it here, they have in common
-    dataset = datasets.load(config)
+    on_ray = engine_config.engine == "ray"  # whose nodes may have a device that is not here
+    dataset = trial.load([replace(job.config, device="cpu") if on_ray else job.config for job in jobs])
     data.split(dataset, config)  # raises now what every run would
     facts = dataset.facts
     del dataset

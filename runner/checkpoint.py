@@ -43,15 +43,20 @@ def _is_whole(content: bytes) -> bool:
 
 def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
     """Write a checkpoint, whole or not at all; ``check`` raises CheckpointError if it could not be read again."""
+    write_file(path, _add_checksum(serialize({"version": VERSION} | content, check)), previous)
+
+
+def serialize(content: dict, check: bool = True) -> bytes:
+    """Make the bytes of a checkpoint; ``check`` raises CheckpointError if they could not be read again."""
     buffer = io.BytesIO()
-    torch.save({"version": VERSION} | content, buffer)
+    torch.save(content, buffer)
     if check:
         buffer.seek(0)
         try:
             torch.load(buffer, weights_only=True)
         except Exception as error:
             raise CheckpointError("the model's state holds more than tensors and numbers: it can't be saved") from error
-    write_file(path, _add_checksum(buffer.getvalue()), previous)
+    return buffer.getvalue()
 
 
 def load(run: str | Path, weights: str = "last") -> dict:

@@ -1,5 +1,7 @@
 """Errors that a user can mend, and how any error is put into one line."""
 
+import re
+
 
 class RunnerError(Exception):
     """Something a user can mend; ex1.py prints it as one line and exits with ``exit_code``."""
@@ -32,6 +34,12 @@ class Diverged(RunnerError):
     """A loss, or a weight, is not a finite number any more."""
 
     can_go_on = False
+
+
+def is_of_environment(error: BaseException) -> bool:
+    """Tell whether the machine failed and not the code, so that the same may work later: a file, space or memory."""
+    short_of_memory = re.search("out of memory|allocate memory", str(error))
+    return isinstance(error, (OSError, MemoryError)) or bool(short_of_memory)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from runner import checkpoint, files
 from runner.checkpoint import has_checkpoint, position
 from runner.config import AUTO, IDENTITY, Config
-from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, one_line
+from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, is_of_environment, one_line
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
 from runner.resume import describe, differences
@@ -75,8 +75,13 @@ class Run:
         try:
             yield
         except (Exception, SystemExit) as error:
-            can_go_on = getattr(error, "can_go_on", True) and self.folder.is_dir()
-            go_on = f"; to go on: {self.resume_command}" if can_go_on else ""
+            # Where the machine failed, the same again may work; where the code did, once that is mended, and only if
+            # there is something to go on from.
+            refused = isinstance(error, RunnerError) and not isinstance(error, CheckpointError)
+            by_itself, go_on = refused or is_of_environment(error), ""
+            is_there = self.folder.is_dir() and (by_itself or has_checkpoint(self.folder))
+            if is_there and getattr(error, "can_go_on", True):
+                go_on = f"; {'' if by_itself else 'once the cause is mended, '}to go on: {self.resume_command}"
             what = f"{self.config.model_name}, {self.stage}: {one_line(error)}"
             raise RunnerError(f"{what}; {self.last_checkpoint_text}{go_on}") from error
 

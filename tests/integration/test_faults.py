@@ -143,32 +143,44 @@ def test_checkpoint_is_not_written_of_infinite_weights(ex1_main, tmp_path, capsy
 
 
 OWN = """
-import torch
 from torch import nn
-from models import register
+from cifar10_runner import register
 
 @register("Own")
 class Own(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Flatten(), nn.Linear(3072, 10), nn.BatchNorm1d(10))
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10))
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        if self.steps == {step}:
+            raise {error}
+        return super().forward(images)
 """
 
 
-def test_own_model_failing_in_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
-    (tmp_path / "own.py").write_text(OWN)
-    command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "199")
+@pytest.mark.parametrize(
+    ("step", "error", "told"),
+    [
+        (5, "ValueError('a mistake')", "there is no checkpoint of it yet"),
+        (15, "ValueError('a mistake')", "last.pt, after epoch 1; once the cause is mended, to go on: "),
+        (5, "MemoryError('none left')", "there is no checkpoint of it yet; to go on: "),
+        (15, "RuntimeError('CUDA out of memory')", "last.pt, after epoch 1; to go on: "),
+    ],
+)
+def test_failing_own_model_is_told_how_to_go_on_where_that_can_help(
+    ex1_main, tmp_path, capsys, registry, step, error, told
+):
+    (tmp_path / "own.py").write_text(OWN.format(step=step, error=error))
+    command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20")
     assert ex1_main(*command) == 1
     line = only_line(capsys.readouterr().err)
-    assert "Own, epoch 1: ValueError: Expected more than 1 value per channel" in line
-    assert f"--resume {tmp_path}/results/synthetic/Own" in line
-    assert line.endswith(f"--model-file {tmp_path}/own.py")
-
-
-def test_own_model_with_unreadable_state_is_not_trained(ex1_main, tmp_path, capsys, registry):
-    methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
-    (tmp_path / "own.py").write_text(OWN + methods)
-    assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
-    assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
+    assert f"Own, epoch {1 + step // 10}: {error.partition('(')[0]}: " in line
+    (folder,) = tmp_path.glob("results/synthetic/Own/*")
+    end = f" --resume {folder} --model-file {tmp_path}/own.py"
+    assert told in line
+    assert line.endswith(end if "to go on: " in told else told)
 
 
 def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):

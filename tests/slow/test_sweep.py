@@ -96,11 +96,12 @@ from models import register
 class Failing(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = nn.Linear(3072, 10)
+        self.layer, self.steps = nn.Linear(3072, 10), 0
 
     def forward(self, x):
         marks = pathlib.Path({marks!r})
-        if len(x) == 4 and len(list(marks.iterdir())) < {fails}:
+        self.steps += self.training
+        if self.steps == 10 and len(list(marks.iterdir())) < {fails}:
             (marks / str(len(list(marks.iterdir())))).touch()
             {how}
         return self.layer(x.flatten(1))

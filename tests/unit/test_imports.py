@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from models import PROGRAM
 from tests.helpers.paths import PROJECT
 
 PACKAGES = ("runner", "datasets", "experiments", "report")
@@ -30,6 +31,10 @@ def imports(path):
 @pytest.mark.parametrize("name", ALLOWED)
 def test_root_file_imports_what_is_below_it(name):
     assert imports(PROJECT / f"{name}.py") <= ALLOWED[name]
+
+
+def test_names_that_an_own_file_may_take_are_all_of_the_program():
+    assert set(PROGRAM) == {*ROOT, *PACKAGES}
 
 
 def test_nothing_imports_the_entry_script():

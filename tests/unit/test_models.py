@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 
@@ -279,6 +280,99 @@ def test_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, rea
         models.load_file(tmp_path / "mine.py")
     with pytest.raises(UsageError, match="ends in .py"):
         models.load_file(tmp_path / "README.md")
+
+
+@pytest.fixture
+def zoo(tmp_path, registry):
+    """Makes files in a folder, and loads one of them as the file of own models."""
+    modules, path = dict(sys.modules), list(sys.path)
+
+    def load(name, **others):
+        for file, text in others.items():
+            target = tmp_path / f"{file.replace('__', '/').replace('init', '__init__')}.py"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        models.load_file(tmp_path / name)
+        assert sys.path == path
+        assert sys.modules["models"] is models
+        assert sys.modules["utils"] is utils
+
+    yield load
+    for name in sys.modules.keys() - modules:
+        del sys.modules[name]
+
+
+NEIGHBOUR = "from torch import nn\nWIDTH = 3072\nclass Flat(nn.Flatten):\n    pass\n"
+LAZY = """
+from torch import nn
+from cifar10_runner import register
+{imports}
+
+@register("Zoo")
+class Zoo(nn.Sequential):
+    def __init__(self):
+        from models.flat import WIDTH
+        super().__init__(Flat(), nn.Linear(WIDTH, 10))
+
+    def forward(self, images):
+        from utils import factor
+        return factor * super().forward(images)
+"""
+
+
+@pytest.mark.parametrize(
+    "imports", ["from models.flat import Flat", "from models import Flat; import utils; utils.factor"]
+)
+def test_own_file_finds_what_lies_beside_it_where_it_bears_our_names(zoo, imports):
+    text = LAZY.format(imports=imports)
+    zoo("mine.py", mine=text, models__flat=NEIGHBOUR, models__init="from .flat import *\n", utils="factor = 2\n")
+    models.build("Zoo")
+    with models.find("Zoo").beside, models.find("Zoo").beside:
+        assert models.build("Zoo")(torch.zeros(3, 3, 32, 32)).shape == (3, 10)
+        assert sys.modules["utils"].factor == 2
+    assert sys.modules["utils"] is utils
+
+
+def test_own_file_finds_a_package_without_init(zoo):
+    text = LAZY.format(imports="from models.flat import Flat")
+    zoo("mine.py", mine=text, models__flat=NEIGHBOUR, utils="factor = 2\n")
+    models.build("Zoo")
+
+
+def test_own_file_finds_its_neighbours_as_a_script_does(zoo):
+    zoo("flatter.py", flat=NEIGHBOUR, flatter="import models, flat\nmodels.register('Flatter')(flat.Flat)\n")
+    with pytest.raises(UsageError, match=r"makes \(2, 3072\)"):
+        models.build("Flatter")
+
+
+def test_own_file_may_bear_our_name_and_lie_beside_a_folder_of_data(zoo, tmp_path):
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "utils").mkdir()
+    text = "import torch, data, utils\nfrom models import register\nutils.EvalMetrics, data.Loader\n"
+    zoo("models.py", models=text + "register('Linear')(lambda: torch.nn.Linear(1, 1))\n")
+    assert models.find("Linear").known_from == OWN
+
+
+def test_own_file_in_the_programs_folder_finds_the_program():
+    assert not models.Neighbours(PROJECT / "mine.py").names
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("from .flat import Flat", "mine.py is in no package, as a script is in none: write from flat import Flat"),
+        ("from . import flat", "write import flat"),
+        ("from ..models.flat import Flat  # so", "write from models.flat import Flat"),
+        ("import dotted", "have it beside the folder NAME, and import from NAME.NAME"),
+        ("from models import register", "write from cifar10_runner import register"),
+    ],
+)
+def test_import_that_cannot_work_is_told_how_it_can(zoo, tmp_path, text, remedy):
+    with pytest.raises(UsageError) as told:
+        zoo("mine.py", mine=text, dotted="from .flat import Flat", flat=NEIGHBOUR, models__init="")
+    assert "mine.py, line 1: ImportError" in str(told.value)
+    assert remedy in str(told.value).replace(tmp_path.name, "NAME")
+    assert sys.modules["models"] is models
 
 
 def test_readmes_own_models_work(registry):

@@ -1,0 +1,110 @@
+"""Own networks are tried before any image is read: in all ways that a run uses them, so that none fails hours later."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+import data
+import datasets
+import models
+from runner import checkpoint, machine, rng
+from runner.config import Config
+from runner.errors import RunnerError, UsageError, is_of_environment, one_line
+from runner.step import TrainStep, make_optimizer
+
+
+def load(configs: Sequence[Config]) -> data.Dataset:
+    """Load the images of new runs, which share them, after a trial of each own network. Raises RunnerError."""
+    config = configs[0]
+    own = list({other.model_name: other for other in configs if models.find(other.model_name).module}.values())
+    found = datasets.max_train_images(config) if own else 0
+    for other in own:
+        run(other, data.check_sizes(other, found))
+    dataset = datasets.load(config)
+    for other in own if len(dataset.train) != found else ():  # the generated set in place of CIFAR-10
+        run(other, data.check_sizes(other, len(dataset.train)))
+    return dataset
+
+
+def run(config: Config, images: int) -> None:
+    """Try an own network as a run on so many images uses it: evaluation, training steps, what a checkpoint holds of it.
+
+    No random number of the run changes. Raises UsageError if it can't be used so, RunnerError if memory is short.
+    """
+    name = config.model_name
+    spec = models.find(name)
+    if not spec.module:
+        return
+    device = machine.pick_device(config)
+    with rng.isolated_rng(config.seed, 0, device), spec.beside:
+        model = models.build(name)
+        evaluate(name, model)
+
+        # A step of each size: the batches of an epoch, and what is left for its last one.
+        model.to(device).train()
+        with _explained(f"{name} can't be trained"):
+            optimizer = make_optimizer(model, config)
+        step = TrainStep(model, optimizer, "bf16" if config.precision == "bf16" else "fp32", config.label_smoothing)
+        for size in (config.batch_size, images % config.batch_size):
+            if size:
+                larger = _larger_batch(images, config.batch_size, size)
+                how = f"; --batch-size {larger} leaves no batch of that size" if larger else ""
+                with _explained(f"{name} can't be trained on {_batches(config.batch_size, images, size)}", how):
+                    _take_step(step, name, size, device)
+
+        with _explained(name):
+            checkpoint.serialize({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+
+def evaluate(name: str, model: nn.Module) -> None:
+    """Try ``model``, on the CPU, on one image. Raises UsageError if that does not give its logits."""
+    spec = models.find(name)
+    if spec.module:
+        how = "; it does on 2: squeeze() takes the first dimension of one image too, flatten(1) keeps it"
+        with spec.beside, _explained(f"{name} does not work on 1 image", how):
+            models.check_logits(name, models.try_evaluation(model, 1), 1)
+
+
+def _take_step(step: TrainStep, name: str, size: int, device: torch.device) -> None:
+    """Take a training step on noise. Raises UsageError if the outputs are not logits, and what the network raises."""
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        outputs = step.model(images)
+        models.check_logits(f"{name} in training", outputs, size)
+        return outputs
+
+    images = torch.rand(size, *models.IMAGE_SHAPE, device=device) * 2 - 1
+    step.forward = forward
+    step.forward_backward(
+        images.contiguous(memory_format=models.memory_format_of(step.model)),
+        torch.arange(size, device=device) % models.CLASSES,
+    )
+
+
+def _batches(batch_size: int, images: int, size: int) -> str:
+    """Name the batches that hold ``size`` images, in words."""
+    if size == batch_size:
+        return f"a batch of {size}"
+    return f"the last {size} of {images:,} images in batches of {batch_size}"
+
+
+def _larger_batch(images: int, batch_size: int, size: int) -> int:
+    """Find the next batch size that leaves no batch of ``size`` images or fewer; 0 if a larger one is no remedy."""
+    if 1 < size == batch_size:
+        return 0
+    larger = (larger for larger in range(batch_size + 1, images + 1) if not 0 < images % larger <= size)
+    return next(larger, 0)
+
+
+@contextlib.contextmanager
+def _explained(what: str, how: str = "") -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UsageError):
+            raise
+        if is_of_environment(error):
+            raise RunnerError(f"{what}: {one_line(error)}") from error
+        raise UsageError(f"{what}: {one_line(error)}{how}") from error
