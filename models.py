@@ -188,6 +188,10 @@ TABLE = [
 # ---- the registry ----------------------------------------------------------------------------------------------------
 
 REGISTRY: dict[str, ModelSpec] = {}  # by key, see _key
+MAX_NAME = 140  # bytes of a name, which is a folder's; encrypted home folders allow 143
+
+
+LISTED = " (--list-models shows all; one of your own needs its --model-file)"
 
 
 class UnknownModel(UsageError):
@@ -202,6 +206,8 @@ def _add(spec: ModelSpec) -> None:
     """Add a row to the registry; its name must be free, and fit for a folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", spec.name):
         raise ValueError(f"{spec.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
+    if len(spec.name.encode()) > MAX_NAME:
+        raise ValueError(f"{spec.name!r} can't name a model, as it names a folder: use at most {MAX_NAME} letters")
     if _key(spec.name) in REGISTRY:
         raise ValueError(f"a model named {REGISTRY[_key(spec.name)].name} exists already")
     REGISTRY[_key(spec.name)] = spec
@@ -317,18 +323,25 @@ def find(name: str, own_file: object = None) -> ModelSpec:
             raise UnknownModel(f"{name} is an own model: give --model-file {own_file} if you trust that file") from None
         near = difflib.get_close_matches(_key(name), REGISTRY, n=4, cutoff=0.5)
         hint = f"; nearest: {', '.join(REGISTRY[key].name for key in near)}" if near else ""
-        raise UnknownModel(f"no model is named {name!r}{hint} (--list-models shows all)") from None
+        raise UnknownModel(f"no model is named {name!r}{hint}{LISTED}") from None
 
 
 def select(names: str) -> list[ModelSpec]:
     """Find the rows that names stand for, e.g. ``Q1_19``, ``Q1_19,Q2_1``, ``Q1_1?`` or ``all``, each once."""
     chosen: dict[str, ModelSpec] = {}
+    unknown = []
     for name in names.split(","):
         pattern = "*" if _key(name) == "all" else _key(name)
-        keys = fnmatch.filter(REGISTRY, pattern) if set(pattern) & set("*?[") else [_key(find(name).name)]
+        try:
+            keys = fnmatch.filter(REGISTRY, pattern) if set(pattern) & set("*?[") else [_key(find(name).name)]
+        except UnknownModel as error:
+            unknown.append(str(error).removesuffix(LISTED))
+            continue
         if not keys:
-            raise UnknownModel(f"no model is named like {name!r} (--list-models shows all)")
+            unknown.append(f"no model is named like {name!r}")
         chosen |= {key: REGISTRY[key] for key in keys}
+    if unknown:
+        raise UnknownModel("; ".join(unknown) + LISTED)
     return list(chosen.values())
 
 

@@ -59,7 +59,7 @@ def _check_epochs(saved: dict, config: Config, run: str) -> None:
     planned = saved["config"].get("epochs")
     if config.schedule != "constant" and config.epochs != planned:
         raise UsageError(
-            f"--epochs {config.epochs}: the learning rate of {run} is planned for its {planned} epochs; more begin anew"
+            f"--epochs {config.epochs}: the learning rate of {run} is planned for {planned} in all; more begin anew"
         )
 
 

@@ -86,7 +86,7 @@ def test_resume_does_not_lengthen_one_cycle_run(ex1_main, tmp_path, capsys):
     (run,) = tmp_path.glob("results/*/*/*")
     before = (run / "last.pt").read_bytes()
     assert ex1_main("--resume", str(run), "--epochs", "2") == 2
-    assert "is planned for its 1 epochs; more begin anew" in capsys.readouterr().err
+    assert "is planned for 1 in all; more begin anew" in capsys.readouterr().err
     assert ex1_main("--resume", str(run)) == 0
     assert (run / "last.pt").read_bytes() == before
     assert len(list(tmp_path.glob("results/*/*/*"))) == 1

@@ -206,7 +206,8 @@ def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
     ("arguments", "reason"),
     [
         ("--model-name Q1_99", "nearest: .*Q1_9"),
-        ("--model-name nonsense", "no model is named 'nonsense'"),
+        ("--model-name nonsense", "no model is named 'nonsense' .*one of your own needs its --model-file"),
+        ("--model-name Q1_98,Q1_1,Q9*", "named 'Q1_98'; nearest: .*; no model is named like 'Q9\\*' "),
         ("--model-name Q1_1 --model-file nowhere.py", "no such file of models"),
     ],
 )

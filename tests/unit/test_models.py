@@ -193,6 +193,8 @@ def test_register_adds_own_module(registry):
         models.register("OWN")(Own)
     with pytest.raises(ValueError, match="can't name"):
         models.register("a/b")(Own)
+    with pytest.raises(ValueError, match="can't name a model, as it names a folder: use at most 140 letters"):
+        models.register("x" * 141)(Own)
 
 
 def test_own_modules_that_do_not_work_say_why(registry):
