@@ -236,7 +236,7 @@ def load_file(path: str | Path) -> None:
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
-        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{where}: {one_line(error)}") from error
 
 
 def find(name: str, own_file: object = None) -> ModelSpec:

@@ -17,3 +17,10 @@ def test_devices_are_picked_and_refused(monkeypatch):
     assert place("auto") == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert place("auto") == torch.device("cuda")
+
+
+def test_version_of_package_that_is_not_installed_is_null(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
+    versions = machine.describe(machine.Machine(torch.device("cpu"), "fp32", 1))["versions"]
+    assert list(versions) == ["python", "torch", "no-such-package"]
+    assert versions["no-such-package"] is None
