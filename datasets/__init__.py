@@ -4,6 +4,8 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from data import Dataset, check_sizes
 from datasets import cifar10, download, image_folder, synthetic
 from datasets.cache import lock
@@ -26,7 +28,7 @@ def load(config: Config) -> Dataset:
             f"--data-dir {config.data_dir} does not exist: make it (mkdir) to have CIFAR-10 downloaded into it, "
             "or name the folder that holds it"
         )
-    check_sizes(config, max_train_images(config))
+    check_sizes(config, *expected_labels(config))
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url)
@@ -53,12 +55,14 @@ def _load_cifar10(data_dir: Path, url: str) -> Dataset:
         return image_folder.load(path) if kind == "folder" else cifar10.load_archive(path)
 
 
-def max_train_images(config: Config) -> int:
-    """Bound the number of training images that ``load`` will find, without reading any. Raises DataError."""
+def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Tell the training images' labels, in any order, and the classes, without reading an image. Raises DataError."""
     if config.dataset == "synthetic":
-        return synthetic.TRAIN_IMAGES
+        return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
     kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
-    return len(image_folder.list_images(path)[0]) if kind == "folder" else cifar10.TRAIN_IMAGES
+    if kind == "folder":
+        return torch.tensor([label for _, label in image_folder.list_images(path)[0]]), cifar10.CLASSES
+    return torch.arange(cifar10.TRAIN_IMAGES) % 10, cifar10.CLASSES
 
 
 def reload(facts: dict, config: Config, run: str) -> Dataset:
