@@ -11,11 +11,11 @@ import data
 import datasets
 import models
 import utils
-from datasets.image_folder import read_any_image
+from datasets.image_folder import find_images, read_any_image
 from experiments import affine
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import SHUFFLES, Config
-from runner.errors import RunnerError
+from runner.errors import DataError, RunnerError, raise_all
 from utils import EvalMetrics
 
 Validate = Callable[..., EvalMetrics]  # ex1.validate
@@ -119,10 +119,24 @@ def collapse(run: LoadedRun) -> None:
     say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
 
 
-@torch.no_grad()
 def predict(run: LoadedRun, paths: Sequence[str]) -> None:
-    """Classify image files, and print the three likeliest classes of each. Raises DataError if one can't be read."""
-    pixels = torch.stack([read_any_image(path) for path in paths])  # uint8 (n, 3, 32, 32)
+    """Classify image files, and those in folders. Raises DataError for what can't be read, after all other answers."""
+    problems: list[str] = []
+    named, pixels = [], []
+    for file in [file for path in paths for file in find_images(path, problems)]:
+        try:
+            pixels.append(read_any_image(file))
+            named.append(file)
+        except DataError as error:
+            problems.append(str(error))
+    if named:
+        _classify(run, named, torch.stack(pixels))
+    raise_all("--predict", problems, most=len(problems))
+
+
+@torch.no_grad()
+def _classify(run: LoadedRun, paths: Sequence[str], pixels: torch.Tensor) -> None:
+    """Print the three likeliest classes of the images ``pixels``, uint8 (n, 3, 32, 32), of the files ``paths``."""
     images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
     with machine.autocast(run.machine.device, run.machine.precision):
         chunks = run.loader(images).epoch(run.epoch)
