@@ -45,7 +45,7 @@ MISPLACED = ("train", "test", *CLASSES, "*/train", f"*/{BATCH_FOLDER}", f"*/{ARC
 def find(data_dir: Path) -> tuple[str, Path] | None:
     """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and path."""
     for path in (data_dir / BATCH_FOLDER, data_dir):
-        if any((path / name).exists() for name in TRAIN_BATCHES):
+        if any((path / name).exists() for name in (*TRAIN_BATCHES, *TEST_BATCHES)):
             return "batches", path
     for path in (data_dir / ARCHIVE, data_dir):
         if path.is_file():

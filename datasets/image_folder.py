@@ -38,7 +38,8 @@ def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: can't be read as an image: it is no {', '.join(formats)}") from error
     except Exception as error:  # a damaged file makes Pillow raise almost any
-        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
+        reason = getattr(error, "strerror", None) or one_line(error)  # one_line() would name the file again
+        raise DataError(f"{path}: can't be read as an image: {reason}") from error
 
 
 def load(folder: Path) -> Dataset:
@@ -148,12 +149,13 @@ def find_images(path: str, problems: list[str]) -> list[str]:
     if not os.path.isdir(path):
         return [path]
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in SAFE_FORMATS}
-    images: list[str] = []
-    for folder, below, names in os.walk(path, onerror=lambda error: problems.append(one_line(error))):
+    images, closed = list[str](), list[OSError]()
+    for folder, below, names in os.walk(path, onerror=closed.append):
         below[:] = [name for name in below if name[0] != "."]
         names = [name for name in names if name[0] != "." and os.path.splitext(name)[1].lower() in endings]
         images += [os.path.join(folder, name) for name in names]
-    if not images:
+    problems += map(one_line, closed)
+    if not images and not closed:
         problems.append(f"{path}: no image in it ({', '.join(SAFE_FORMATS)})")
     return sorted(images)
 

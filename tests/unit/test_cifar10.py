@@ -88,6 +88,11 @@ def test_all_bad_batches_are_named_at_once(tiny_official, tiny_archive, monkeypa
         f"{folder.name}/data_batch_2 is damaged: its MD5 is {md5(b'x').hexdigest()}",
         f"{folder / 'test_batch'} is missing",
     ]
+    (folder / "test_batch").write_bytes(b"x")
+    for name in cifar10.TRAIN_BATCHES:
+        (folder / name).unlink()
+    with pytest.raises(DataError, match=f"{folder}: 6 problems"):
+        load_images("auto", folder.parent)
     rewrite(tiny_archive, monkeypatch, lambda members: [members.pop(f"{folder.name}/data_batch_{i}") for i in (1, 4)])
     told.clear()
     with pytest.raises(DataError, match=f"{tiny_archive}: 2 problems"):

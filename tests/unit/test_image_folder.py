@@ -251,6 +251,21 @@ def test_folder_stands_for_the_images_in_it(tmp_path):
     assert problems == [f"{tmp_path}/empty: no image in it (PNG, JPEG, GIF, BMP, TIFF, WEBP, PPM)"]
 
 
+def test_what_must_not_be_read_is_named_once(tmp_path, monkeypatch):
+    def denied(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    monkeypatch.setattr("builtins.open", denied)
+    problems = []
+    assert image_folder.find_images(str(tmp_path), problems) == []
+    assert problems == [f"{tmp_path}: Permission denied"]
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError) as caught:
+        image_folder.read_any_image(tmp_path / "a.png")
+    assert str(caught.value) == f"{tmp_path}/a.png: can't be read as an image: Permission denied"
+
+
 def test_image_that_is_not_there_is_named_once(tmp_path):
     for path, reason in ((tmp_path / "no.png", ": No such file or directory"), (tmp_path, " is not a regular file")):
         with pytest.raises(DataError) as caught:
