@@ -5,9 +5,10 @@ gathered, has its pixels shuffled, is normalised, and is cut into batches that a
 """
 
 import hashlib
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import InitVar, dataclass
 
@@ -18,6 +19,8 @@ from torch import Tensor
 from runner.config import Config
 from runner.errors import UsageError
 from runner.rng import generator
+
+log = logging.getLogger("ex1")
 
 PIXELS = 32 * 32
 CHUNK = 1024  # images prepared at once: so many that preparing costs next to nothing at batch 4
@@ -113,11 +116,16 @@ def subset(images: Images, fraction: float = 1.0, limit: int = 0) -> Images:
     return images if n >= len(images) else images.take(balanced_subset(images.labels, n, "subset"))
 
 
-def check_sizes(config: Config, images: int) -> int:
-    """Count how many of so many training images are left to train on. Raises UsageError if too few."""
+def check_sizes(config: Config, labels: Tensor, classes: Sequence[str]) -> int:
+    """Check ``config`` against the ``labels`` of the training images, int64 (N,), and count those left to train on.
+
+    Raises UsageError if they are too few, or the hold-out takes all images of a class.
+    """
+    images = len(labels)
     if config.val == "holdout":
         if config.holdout >= images:
             raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
+        _check_holdout(config.holdout, labels, classes)
         images -= config.holdout
     left = subset_size(images, config.train_fraction, config.limit)
     if config.batch_size > left:
@@ -125,19 +133,40 @@ def check_sizes(config: Config, images: int) -> int:
     return left
 
 
+def _check_holdout(n: int, labels: Tensor, classes: Sequence[str]) -> None:
+    counts = labels.bincount(minlength=len(classes))
+    held_out = labels[balanced_subset(labels, n, "holdout")].bincount(minlength=len(classes))
+    taken = [f"{classes[i]} ({counts[i]})" for i in ((held_out == counts) & (counts > 0)).nonzero().flatten()]
+    if taken:
+        most = (int(counts[counts > 0].min()) - 1) * int((counts > 0).sum())  # each class keeps one at least
+        fewer = f"hold out at most {most}, " if most else "validate on the test images (--val test), "
+        raise UsageError(f"--holdout {n} takes all training images of {', '.join(taken)}: {fewer}or add images of it")
+
+
+def _warn_if_uneven(part: str, images: Images, classes: Sequence[str]) -> None:
+    """Warn of a drawn ``part`` that has not as many images of each class, to within one, or none of a class."""
+    counts = images.labels.bincount(minlength=len(classes)).tolist()
+    if min(counts) == 0 or max(counts) - min(counts) > 1:
+        by_class = ", ".join(f"{name} {count}" for name, count in zip(classes, counts))
+        log.warning(f"{part} are not the same number of each class: {by_class}")
+
+
 def split(dataset: Dataset, config: Config) -> tuple[Images, Images, Images]:
     """Choose the training, validation and test images of a run; without a hold-out the last two are one object.
 
-    The hold-out is split off first, so that it is the same for every ``train_fraction``. Raises UsageError if too few
-    images are left to train on.
+    The hold-out is split off first, so that it is the same for every ``train_fraction``. Raises as ``check_sizes``.
     """
-    check_sizes(config, len(dataset.train))
+    check_sizes(config, dataset.train.labels, dataset.classes)
     train, test = dataset.train, subset(dataset.test, limit=config.limit)
     val = test
     if config.val == "holdout":
         train, val = split_holdout(train, config.holdout)
+        _warn_if_uneven("the images held out", val, dataset.classes)
         val = subset(val, limit=config.limit)
-    return subset(train, config.train_fraction, config.limit), val, test
+    part = subset(train, config.train_fraction, config.limit)
+    if part is not train:
+        _warn_if_uneven("the images to train on", part, dataset.classes)
+    return part, val, test
 
 
 # ---- pixel shuffles --------------------------------------------------------------------------------------------------

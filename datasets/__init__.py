@@ -4,11 +4,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from data import Dataset, check_sizes
 from datasets import cifar10, download, image_folder, synthetic
 from datasets.cache import lock
-from runner.config import Config, cue_strengths
-from runner.errors import DataError
+from runner.config import FIELDS, Config, cue_strengths
+from runner.errors import DataError, UsageError
 from runner.files import dataset_kind
 
 log = logging.getLogger("ex1")
@@ -17,10 +19,16 @@ log = logging.getLogger("ex1")
 def load(config: Config) -> Dataset:
     """Load the images of ``--dataset``; ``auto`` is CIFAR-10 where it can be had, else the generated set.
 
-    Raises UsageError if there are too few, before any is read; DataError if those in ``--data-dir`` are damaged;
-    DownloadError if ``cifar10`` is not there and can't be downloaded.
+    Raises UsageError if there are too few, or a given ``--data-dir`` is not there, before any is read; DataError if
+    those in it are damaged; DownloadError if ``cifar10`` is not there and can't be downloaded.
     """
-    check_sizes(config, max_train_images(config))
+    given = config.data_dir != FIELDS["data_dir"].default
+    if config.dataset != "synthetic" and given and not Path(config.data_dir).exists():
+        raise UsageError(
+            f"--data-dir {config.data_dir} does not exist: make it (mkdir) to have CIFAR-10 downloaded into it, "
+            "or name the folder that holds it"
+        )
+    check_sizes(config, *expected_labels(config))
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url)
@@ -35,23 +43,26 @@ def load(config: Config) -> Dataset:
 
 def _load_cifar10(data_dir: Path, url: str) -> Dataset:
     if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
-        raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}")
+        raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}; --data-dir can hold {cifar10.FORMS}")
     kind, path = cifar10.find(data_dir) or ("", data_dir)
     if kind == "batches":
         return cifar10.load_batches(path)
     with lock(data_dir.parent if data_dir.is_file() else data_dir):
         kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
         if not kind:
+            cifar10.warn_of_unread(data_dir)
             download.download(path, url)
         return image_folder.load(path) if kind == "folder" else cifar10.load_archive(path)
 
 
-def max_train_images(config: Config) -> int:
-    """Bound the number of training images that ``load`` will find, without reading any. Raises DataError."""
+def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Tell the training images' labels, in any order, and the classes, without reading an image. Raises DataError."""
     if config.dataset == "synthetic":
-        return synthetic.TRAIN_IMAGES
+        return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
     kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
-    return len(image_folder.list_images(path / "train")) if kind == "folder" else cifar10.TRAIN_IMAGES
+    if kind == "folder":
+        return torch.tensor([label for _, label in image_folder.list_images(path)[0]]), cifar10.CLASSES
+    return torch.arange(cifar10.TRAIN_IMAGES) % 10, cifar10.CLASSES
 
 
 def reload(facts: dict, config: Config, run: str) -> Dataset:

@@ -70,18 +70,21 @@ def _fingerprint(files: list[str]) -> str:
     """Hash names, sizes and times. Raises DataError if one of ``files`` is no regular file, or is not there."""
     total = hashlib.sha256()
     for path in files:
-        try:
-            status = stat_regular(path)
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from error
+        status = stat_regular(path)
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
         total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
 def stat_regular(path: str | Path) -> os.stat_result:
-    """Stat a file or what it links to. Raises DataError for pipes, devices and all that may block or have no end."""
-    status = os.stat(path)
+    """Stat a file or what it links to.
+
+    Raises DataError if it is not there, and for pipes, devices and all that may block or have no end.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is not a regular file")
     return status

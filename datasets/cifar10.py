@@ -7,7 +7,7 @@ import pickle
 import pickletools
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,17 @@ import torch
 
 from data import Dataset, Images, digest
 from datasets.cache import Splits, as_images, cached, stat_regular
-from runner.errors import DataError, one_line
+from runner.errors import DataError, one_line, raise_all
 
 log = logging.getLogger("ex1")
 
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
-# As in torchvision.datasets.CIFAR10, which takes a second to import.
+# As in torchvision.datasets.CIFAR10, which takes a second to import, and can't be where it does not fit torch.
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 BATCH_FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",  # MD5
@@ -34,11 +36,16 @@ TRAIN_BATCHES = {
 }
 TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
 
+FORMS = f"{BATCH_FOLDER}/, {ARCHIVE}, or image folders train/<class>/* and test/<class>/*"
+# Other forms that CIFAR-10 is found in, and those above in a place where they are not looked for.
+UNREAD = ("*.parquet", "*.npz", "*.npy", "*.mat", "*.bin", "cifar-10-binary.tar.gz", "cifar-10-matlab.tar.gz")
+MISPLACED = ("train", "test", *CLASSES, "*/train", f"*/{BATCH_FOLDER}", f"*/{ARCHIVE}")
+
 
 def find(data_dir: Path) -> tuple[str, Path] | None:
     """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and path."""
     for path in (data_dir / BATCH_FOLDER, data_dir):
-        if any((path / name).exists() for name in TRAIN_BATCHES):
+        if any((path / name).exists() for name in (*TRAIN_BATCHES, *TEST_BATCHES)):
             return "batches", path
     for path in (data_dir / ARCHIVE, data_dir):
         if path.is_file():
@@ -48,17 +55,27 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
     return None
 
 
+def warn_of_unread(data_dir: Path) -> None:
+    """Warn of what ``data_dir`` holds in a form, or at a place, that ``find`` does not take."""
+    patterns = [*UNREAD, *(f"*/{pattern}" for pattern in UNREAD), *MISPLACED]
+    paths = {path.relative_to(data_dir) for pattern in patterns for path in data_dir.glob(pattern)}
+    names = sorted(path.as_posix() for path in paths if not any(part[0] == "." for part in path.parts))
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        found = ", ".join(names[:3]) + more
+        log.warning(f"{data_dir} holds {found}: not read in this form or place; --data-dir can hold {FORMS}")
+
+
 def load_batches(folder: Path) -> Dataset:
-    """Load the official batches from a folder. Raises DataError if one of them is missing or damaged."""
+    """Load the official batches from a folder. Raises DataError if some of them are missing or damaged."""
 
     def read(name: str) -> bytes:
-        try:
-            stat_regular(folder / name)
-            return (folder / name).read_bytes()
-        except FileNotFoundError:
-            raise DataError(f"{folder / name} is missing; remove {folder} to have it downloaded again") from None
+        if not (folder / name).exists():
+            raise DataError(f"{folder / name} is missing")
+        stat_regular(folder / name)
+        return (folder / name).read_bytes()
 
-    return _official(*_unpack(folder.name, read), folder)
+    return _official(*_unpack(folder, read), folder)
 
 
 def load_archive(path: Path) -> Dataset:
@@ -70,14 +87,20 @@ def _official(train: Images, test: Images, source: Path) -> Dataset:
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
 
 
-def _read_archive(path: Path) -> Splits:
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import calculate_md5
+def md5_of(path: Path) -> str:
+    """Compute the MD5 of a file of any size, hexadecimal."""
+    total = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
+
+def _read_archive(path: Path) -> Splits:
     # the archive as a whole is known
-    md5 = calculate_md5(str(path))
-    if md5 != CIFAR10.tgz_md5:
-        reason = f"is damaged: its MD5 is {md5}, not {CIFAR10.tgz_md5}"
+    md5 = md5_of(path)
+    if md5 != ARCHIVE_MD5:
+        reason = f"is damaged: its MD5 is {md5}, not {ARCHIVE_MD5}"
         raise DataError(f"{path} {reason}; remove it to have it downloaded again")
 
     # one pass: going back to an earlier member of a gzip stream would unpack it again
@@ -96,18 +119,27 @@ def _read_archive(path: Path) -> Splits:
     except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path} can't be read as an archive: {one_line(error)}") from error
 
-    missing = [name for name in (*TRAIN_BATCHES, *TEST_BATCHES) if name not in content]
-    if missing:
-        raise DataError(f"{path} holds no {missing[0]}")
-    return _unpack(path.name, content.__getitem__)
+    def read(name: str) -> bytes:
+        if name not in content:
+            raise DataError(f"{path} holds no {name}")
+        return content[name]
+
+    return _unpack(path, read)
 
 
-def _unpack(source: str, read: Callable[[str], bytes]) -> Splits:
-    """Unpickle both splits; ``read`` gives the content of a batch by its name."""
+def _unpack(source: Path, read: Callable[[str], bytes]) -> Splits:
+    """Unpickle both splits; ``read`` gives the content of a batch by its name. Raises DataError that names all bad."""
+    parts, problems = {}, []
+    for name, md5 in (TRAIN_BATCHES | TEST_BATCHES).items():
+        try:
+            parts[name] = _unpickle(f"{source.name}/{name}", read(name), md5)
+        except DataError as error:
+            problems.append(str(error))
+    raise_all(source, problems, f"; remove {source} to have it downloaded again")
 
-    def split(batches: dict[str, str]) -> Images:
-        parts = [_unpickle(f"{source}/{name}", read(name), md5) for name, md5 in batches.items()]
-        return Images(torch.cat([part.pixels for part in parts]), torch.cat([part.labels for part in parts]))
+    def split(names: Iterable[str]) -> Images:
+        images = [parts[name] for name in names]
+        return Images(torch.cat([part.pixels for part in images]), torch.cat([part.labels for part in images]))
 
     return split(TRAIN_BATCHES), split(TEST_BATCHES)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets import cifar10
 from runner.config import DATA_URL_VARIABLE
 from runner.errors import RunnerError
 
@@ -32,11 +33,7 @@ def download(target: Path, url: str = "") -> None:
     What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
     MD5 is right. Raises DownloadError if the source is down, or what it sends has another MD5.
     """
-    # It takes a second to import, and most runs find their images.
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import calculate_md5
-
-    url = url or CIFAR10.url
+    url = url or cifar10.URL
     part = target.with_name(target.name + ".part")
     log.info(f"downloading CIFAR-10 (163 MiB) from {url}")
     for attempt in range(1, ATTEMPTS + 1):
@@ -44,12 +41,12 @@ def download(target: Path, url: str = "") -> None:
         try:
             # fetch what is missing, and let only the official archive appear
             _fetch(url, part)
-            md5 = calculate_md5(str(part))
-            if md5 == CIFAR10.tgz_md5:
+            md5 = cifar10.md5_of(part)
+            if md5 == cifar10.ARCHIVE_MD5:
                 part.replace(target)
                 return
             part.unlink()
-            problem = f"what came has MD5 {md5}, not {CIFAR10.tgz_md5}"
+            problem = f"what came has MD5 {md5}, not {cifar10.ARCHIVE_MD5}"
             final = not resumed  # a part that another source began can be what is wrong
         except (OSError, ValueError, http.client.HTTPException) as error:
             problem, final = str(getattr(error, "reason", error)), _is_final(error)
@@ -57,7 +54,7 @@ def download(target: Path, url: str = "") -> None:
         # give up, or wait a little longer each time
         if final or attempt == ATTEMPTS:
             raise DownloadError(
-                f"{url}: {problem}; put {CIFAR10.filename}, {CIFAR10.base_folder}/ or image folders into "
+                f"{url}: {problem}; put {cifar10.ARCHIVE}, {cifar10.BATCH_FOLDER}/ or image folders into "
                 f"{target.parent} yourself, or name another source with --data-url or ${DATA_URL_VARIABLE}; "
                 "--dataset synthetic needs no download"
             )

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from data import Dataset, Images, digest
-from datasets.cache import cached
+from datasets.cache import Splits, cached, stat_regular
 from datasets.cifar10 import CLASSES, TEST_IMAGES, TRAIN_IMAGES
-from runner.errors import DataError, one_line
+from runner.errors import DataError, one_line, raise_all
 
 log = logging.getLogger("ex1")
 
@@ -29,22 +29,30 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 @contextlib.contextmanager
 def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """Open an image file. Raises DataError that names it, whatever goes wrong with it."""
+    stat_regular(path)
     try:
         with Image.open(path, formats=formats) as image:
             yield image
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: can't be read as an image: it is no {', '.join(formats)}") from error
     except Exception as error:  # a damaged file makes Pillow raise almost any
-        raise DataError(f"{path}: can't be read as an image: {one_line(error)}") from error
+        reason = getattr(error, "strerror", None) or one_line(error)  # one_line() would name the file again
+        raise DataError(f"{path}: can't be read as an image: {reason}") from error
 
 
 def load(folder: Path) -> Dataset:
-    """Load a folder of images, whole or in part. Raises DataError if a class or a file in it is not CIFAR-10's."""
-    train_files, test_files = list_images(folder / "train"), list_images(folder / "test")
-    paths = [path for path, _ in train_files + test_files]
-    train, test = cached(
-        folder, "folder", paths, lambda: (_decode(folder / "train", train_files), _decode(folder / "test", test_files))
-    )
+    """Load a folder of images, whole or in part. Raises DataError if classes or files in it are not CIFAR-10's."""
+    listed = list_images(folder)
+
+    def decode() -> Splits:
+        problems: list[str] = []
+        train, test = (_decode(folder / split, files, problems) for split, files in zip(("train", "test"), listed))
+        raise_all(folder, problems)
+        return train, test
+
+    train, test = cached(folder, "folder", [path for files in listed for path, _ in files], decode)
     for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
         if len(images) != official:
             log.warning(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
@@ -54,41 +62,75 @@ def load(folder: Path) -> Dataset:
     return Dataset(name, slug, str(folder), CLASSES, train, test, content)
 
 
-def list_images(folder: Path) -> list[tuple[str, int]]:
-    """List the image files of one split with their labels, in the order of classes and file names.
+def list_images(folder: Path) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """List the files of the training and of the test images with their labels, in the order of classes and names.
 
     Strings and not paths, whose making and comparing would take longer than all else that a cached folder needs.
-    Raises DataError if the folders are not the ten classes, or one of them holds no image.
+    Raises DataError, which names all that is wrong, if the folders are not the ten classes, one of them holds no image,
+    or one of the files is no regular file.
     """
+    problems: list[str] = []
+    train, test = (_list_split(folder / split, problems) for split in ("train", "test"))
+    raise_all(folder, problems)
+    return train, test
+
+
+def _list_split(folder: Path, problems: list[str]) -> list[tuple[str, int]]:
     # each class has one folder, under either of its names
-    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."]
-    folders = {}
-    for entry in entries:
-        if entry.name.lower() not in LABELS:
-            raise DataError(f"{entry.path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
-        folders[LABELS[entry.name.lower()]] = entry.path
-    if not len(entries) == len(folders) == 10:
-        raise DataError(f"{folder}: has {len(entries)} class folders, CIFAR-10 has 10: {', '.join(CLASSES)}")
+    folders: dict[int, str] = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not entry.is_dir() or entry.name[0] == ".":
+            continue
+        label = LABELS.get(entry.name.lower())
+        if label is None:
+            problems.append(f"{entry.path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
+        elif label in folders:
+            problems.append(f"{entry.path}: a class with two folders, the other is {folders[label]}")
+        else:
+            folders[label] = entry.path
+    missing = [name for label, name in enumerate(CLASSES) if label not in folders]
+    if missing:
+        problems.append(f"{folder}: has no folder of images for {', '.join(missing)}")
 
     # the images in each
     images: list[tuple[str, int]] = []
     for label, path in sorted(folders.items()):
-        files = [entry for entry in os.scandir(path) if entry.name.lower().endswith(IMAGE_ENDINGS)]
-        paths = sorted(entry.path for entry in files if entry.name[0] != ".")
-        if not paths:
-            raise DataError(f"{path}: no image in it (PNG or JPEG)")
-        images += [(file, label) for file in paths]
+        try:
+            files = [entry for entry in os.scandir(path) if entry.name.lower().endswith(IMAGE_ENDINGS)]
+        except OSError as error:
+            problems.append(one_line(error))
+            continue
+        files = sorted((entry for entry in files if entry.name[0] != "."), key=lambda entry: entry.name)
+        if not files:
+            problems.append(f"{path}: no image in it (PNG or JPEG)")
+        for entry in files:
+            images.append((entry.path, label))
+            if not entry.is_file(follow_symlinks=False):  # which asks for nothing that the listing did not give
+                try:
+                    stat_regular(entry.path)
+                except DataError as error:
+                    problems.append(str(error))
     return images
 
 
-def _decode(folder: Path, files: list[tuple[str, int]]) -> Images:
+def _decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> Images:
     log.info(f"reading {folder}: {len(files):,} images")
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(_decode_file, [path for path, _ in files])
+        decoded = pool.map(_try_decode, [path for path, _ in files])
         for index, image in enumerate(tqdm(decoded, total=len(files), unit="img", disable=None, leave=False)):
-            pixels[index] = image
+            if isinstance(image, DataError):
+                problems.append(str(image))
+            else:
+                pixels[index] = image
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
+
+
+def _try_decode(path: str) -> np.ndarray | DataError:
+    try:
+        return _decode_file(path)
+    except DataError as error:
+        return error
 
 
 def _decode_file(path: str) -> np.ndarray:
@@ -97,6 +139,25 @@ def _decode_file(path: str) -> np.ndarray:
         if image.size != (32, 32) or image.mode != "RGB":
             raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
         return np.asarray(image).transpose(2, 0, 1)
+
+
+def find_images(path: str, problems: list[str]) -> list[str]:
+    """List what ``path`` stands for: itself, or the images in a folder and all below it, sorted, none that is hidden.
+
+    What can't be listed is noted among ``problems``.
+    """
+    if not os.path.isdir(path):
+        return [path]
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in SAFE_FORMATS}
+    images, closed = list[str](), list[OSError]()
+    for folder, below, names in os.walk(path, onerror=closed.append):
+        below[:] = [name for name in below if name[0] != "."]
+        names = [name for name in names if name[0] != "." and os.path.splitext(name)[1].lower() in endings]
+        images += [os.path.join(folder, name) for name in names]
+    problems += map(one_line, closed)
+    if not images and not closed:
+        problems.append(f"{path}: no image in it ({', '.join(SAFE_FORMATS)})")
+    return sorted(images)
 
 
 def read_any_image(path: str | Path) -> torch.Tensor:

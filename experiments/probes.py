@@ -11,11 +11,11 @@ import data
 import datasets
 import models
 import utils
-from datasets.image_folder import read_any_image
+from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import SHUFFLES, Config
-from runner.errors import RunnerError
+from runner.errors import DataError, RunnerError, raise_all
 from utils import EvalMetrics
 
 Validate = Callable[..., EvalMetrics]  # ex1.validate
@@ -77,7 +77,7 @@ def evaluate(run: LoadedRun) -> EvalMetrics:
     """Say a saved run's result again, measured anew. Raises RunnerError if its data is not there, or another."""
     dataset, images = run.test_images()
     test = run.measure(images)
-    where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs} epochs"
+    where = f"{run.weights} checkpoint, {checkpoint.position(run.saved)}, of {run.config.epochs}"
     console.stdout_log(dataset.name).info(f"{run.folder}: {where}")
     lines = utils.result_lines(test.as_dict(dataset.classes))
     console.print_result(run.config, dataset.name, run.folder, test.accuracy, lines)
@@ -88,13 +88,14 @@ def transfer(run: LoadedRun) -> None:
     """Measure a saved run with each shuffle, and write its accuracies into the run's folder. Raises as ``evaluate``."""
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
-    accuracies = {}
+    say, accuracies = console.stdout_log(dataset.name), {}
     for shuffle in SHUFFLES:
         accuracies[shuffle] = accuracy = run.measure(images, shuffle).accuracy
-        text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {accuracy:.1%}"
-        console.stdout_log(dataset.name).info(text)
+        text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {100 * accuracy:.1f} %"
+        say.info(text)
     facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights}
     files.write_json(run.folder / files.TRANSFER, facts | {"images": len(images), "test_accuracy": accuracies})
+    say.info(f"in {run.folder}: {files.TRANSFER}")
 
 
 def collapse(run: LoadedRun) -> None:
@@ -121,10 +122,24 @@ def collapse(run: LoadedRun) -> None:
     say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
 
 
-@torch.no_grad()
 def predict(run: LoadedRun, paths: Sequence[str]) -> None:
-    """Classify image files, and print the three likeliest classes of each. Raises DataError if one can't be read."""
-    pixels = torch.stack([read_any_image(path) for path in paths])  # uint8 (n, 3, 32, 32)
+    """Classify image files, and those in folders. Raises DataError for what can't be read, after all other answers."""
+    problems: list[str] = []
+    named, pixels = [], []
+    for file in [file for path in paths for file in find_images(path, problems)]:
+        try:
+            pixels.append(read_any_image(file))
+            named.append(file)
+        except DataError as error:
+            problems.append(str(error))
+    if named:
+        _classify(run, named, torch.stack(pixels))
+    raise_all("--predict", problems, most=len(problems))
+
+
+@torch.no_grad()
+def _classify(run: LoadedRun, paths: Sequence[str], pixels: torch.Tensor) -> None:
+    """Print the three likeliest classes of the images ``pixels``, uint8 (n, 3, 32, 32), of the files ``paths``."""
     images = data.Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
     with machine.autocast(run.machine.device, run.machine.precision):
         chunks = run.loader(images).epoch(run.epoch)

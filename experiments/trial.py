@@ -19,12 +19,12 @@ def load(configs: Sequence[Config]) -> data.Dataset:
     """Load the images of new runs, which share them, after a trial of each own network. Raises RunnerError."""
     config = configs[0]
     own = list({other.model_name: other for other in configs if models.find(other.model_name).module}.values())
-    found = datasets.max_train_images(config) if own else 0
+    labels, classes = datasets.expected_labels(config)
     for other in own:
-        run(other, data.check_sizes(other, found))
+        run(other, data.check_sizes(other, labels, classes))
     dataset = datasets.load(config)
-    for other in own if len(dataset.train) != found else ():  # the generated set in place of CIFAR-10
-        run(other, data.check_sizes(other, len(dataset.train)))
+    for other in own if len(dataset.train) != len(labels) else ():  # the generated set in place of CIFAR-10
+        run(other, data.check_sizes(other, dataset.train.labels, dataset.classes))
     return dataset
 
 

@@ -123,7 +123,11 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "class templates, as pictures, into the run's folder",
     )
     actions.add_argument(
-        "--predict", metavar="IMAGE", nargs="+", type=expand_home, help="classify image files of any size, see --from"
+        "--predict",
+        metavar="IMAGE",
+        nargs="+",
+        type=expand_home,
+        help="classify image files, or all in a folder, see --from",
     )
 
     # What goes with it.

@@ -144,12 +144,13 @@ class Config:
         "holdout: images held out from training, the test images only once, at the end",
         choices=("test", "holdout"), names_run=True)
     holdout: int = _option(5000, "data",
-        "training images held out by --val holdout, the same number of each class", low=1, names_run=True, metavar="N")
+        "training images held out by --val holdout, as many of each class", low=1, names_run=True, metavar="N")
     train_fraction: float = _option(1.0, "data",
-        "train on this fraction of the training images, the same share of each class",
+        "train on this fraction of the training images, as many of each class",
         low=0, high=1, low_open=True, names_run=True, metavar="X")
     limit: int = _option(0, "data",
-        "for a quick trial: use at most N images of each split (0: all)", low=0, names_run=True, metavar="N")
+        "for a quick trial: use at most N images of each split, as many of each class (0: all)",
+        low=0, names_run=True, metavar="N")
 
     device: str = _option("auto", "machine",
         "where to compute; auto: cuda, else mps, else cpu", choices=("auto", "cpu", "cuda", "mps"))

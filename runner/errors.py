@@ -1,6 +1,13 @@
 """Errors that a user can mend, and how any error is put into one line."""
 
+import logging
 import re
+import traceback
+from collections.abc import Sequence
+
+log = logging.getLogger("ex1")
+
+MOST_TOLD = 20  # problems with a data folder that are told one by one
 
 
 class RunnerError(Exception):
@@ -51,4 +58,38 @@ def one_line(error: BaseException) -> str:
     else:
         lines = str(error).strip().splitlines()
         text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        if _came_from_import_of("torchvision", error):
+            pair = " and ".join(f"{name} {installed_version(name)}" for name in ("torch", "torchvision"))
+            text += f"; {pair} do not fit each other: install the two together, as the pair in constraints.txt"
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _came_from_import_of(package: str, error: BaseException) -> bool:
+    """Tell whether an installed ``package`` failed to import, for another reason than a package that is missing."""
+    modules = [
+        str(frame.f_globals.get("__name__"))
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "<module>"
+    ]
+    return not isinstance(error, ModuleNotFoundError) and any(name.split(".")[0] == package for name in modules)
+
+
+def installed_version(package: str) -> str | None:
+    """Look up the version of an installed package; None if it is not there."""
+    import importlib.metadata  # which takes longer to import than -h to answer
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def raise_all(where: object, problems: Sequence[str], remedy: str = "", most: int = MOST_TOLD) -> None:
+    """Raise DataError if there are ``problems``: a single one is its message, ``most`` of several get a line each."""
+    if len(problems) == 1:
+        raise DataError(problems[0] + remedy)
+    for problem in problems[:most]:
+        log.warning(one_line(DataError(problem)))
+    if problems:
+        told = "they are named above" if len(problems) <= most else f"the first {most} are named above"
+        raise DataError(f"{where}: {len(problems):,} problems, {told}{remedy}")

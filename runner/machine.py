@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import hashlib
-import importlib.metadata
 import logging
 import os
 import platform
@@ -20,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from runner.config import Config
-from runner.errors import UsageError
+from runner.errors import UsageError, installed_version
 
 log = logging.getLogger("ex1")
 
@@ -156,8 +155,7 @@ def describe(machine: Machine, model_file: str = "") -> dict:
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
     }
 
 

@@ -14,7 +14,7 @@ from tests.helpers.cli import execute
 
 # Its server has imported torch once and is forked for every process, which saves seconds each time.
 PROCESSES = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-PRELOADED = ["ex1", "datasets", "torch.optim", "torchvision.datasets", "matplotlib.figure", "torchsummary", __name__]
+PRELOADED = ["ex1", "datasets", "torch.optim", "matplotlib.figure", "torchsummary", __name__]
 
 
 def run_command(argv, log, images, before):

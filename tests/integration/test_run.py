@@ -285,6 +285,26 @@ def test_predict_tells_what_the_network_computes(ex1_main, tmp_path, capsys):
     assert f"a.png, its pixels shuffled (fixed): syn{label.item()} {100 * probability.item():.1f} %," in lines[0]
 
 
+def test_predict_answers_all_it_can_and_names_all_it_cannot(ex1_main, saved_run, tmp_path, capsys):
+    (tmp_path / "many" / "sub").mkdir(parents=True)
+    for name in ("many/b.png", "many/sub/a.png", "one.png"):
+        Image.new("RGB", (40, 32), "red").save(tmp_path / name)
+    (tmp_path / "many" / "bad.png").write_bytes((tmp_path / "one.png").read_bytes()[:60])
+    paths = [str(tmp_path / name) for name in ("many", "none.png", "one.png")]
+    assert ex1_main("--predict", *paths, "--from", str(saved_run)) == 1
+    out, err = capsys.readouterr()
+    answered = [line.partition(" sees in ")[2].partition(":")[0] for line in out.splitlines()]
+    assert answered == [str(tmp_path / name) for name in ("many/b.png", "many/sub/a.png", "one.png")]
+    bad, missing, last = err.splitlines()
+    assert bad.startswith(f"{tmp_path}/many/bad.png: can't be read as an image: ")
+    assert missing == f"{tmp_path}/none.png: No such file or directory"
+    assert last == "ex1.py: error: --predict: 2 problems, they are named above"
+
+    assert ex1_main("--predict", paths[1], "--from", str(saved_run)) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"ex1.py: error: {missing}\n")
+
+
 def test_own_model_is_trained_and_asks_for_its_file_again(ex1_main, tmp_path, capsys, registry):
     own = tmp_path / "mine.py"
     own.write_text(
@@ -322,6 +342,7 @@ def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys,
 
 def test_download_that_fails_stops_cifar10_and_not_auto(tmp_path, small_synthetic, capsys, monkeypatch):
     place = ["--data-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path / "results"), "--epochs", "1"]
+    (tmp_path / "none").mkdir()
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/x")
     assert execute(["--model-name", "Q1_1", "--dataset", "cifar10", *place]) == 1
     assert "ex1.py: error: http://127.0.0.1:9/x" in capsys.readouterr().err

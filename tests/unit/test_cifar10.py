@@ -77,6 +77,29 @@ def test_batch_file_that_is_missing_is_named(tiny_official):
         load_images("auto", tiny_official[0].parent)
 
 
+def test_all_bad_batches_are_named_at_once(tiny_official, tiny_archive, monkeypatch):
+    folder = tiny_official[0]
+    (folder / "test_batch").unlink()
+    (folder / "data_batch_2").write_bytes(b"x")
+    told = []
+    with pytest.raises(DataError, match=f"{folder}: 2 problems, they are named above; remove {folder} to have it down"):
+        load_images("auto", folder.parent, warn=told.append)
+    assert [line.partition(", not ")[0] for line in told] == [
+        f"{folder.name}/data_batch_2 is damaged: its MD5 is {md5(b'x').hexdigest()}",
+        f"{folder / 'test_batch'} is missing",
+    ]
+    (folder / "test_batch").write_bytes(b"x")
+    for name in cifar10.TRAIN_BATCHES:
+        (folder / name).unlink()
+    with pytest.raises(DataError, match=f"{folder}: 6 problems"):
+        load_images("auto", folder.parent)
+    rewrite(tiny_archive, monkeypatch, lambda members: [members.pop(f"{folder.name}/data_batch_{i}") for i in (1, 4)])
+    told.clear()
+    with pytest.raises(DataError, match=f"{tiny_archive}: 2 problems"):
+        load_images("auto", tiny_archive, warn=told.append)
+    assert told == [f"{tiny_archive} holds no data_batch_{i}" for i in (1, 4)]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -106,7 +129,7 @@ def rewrite(archive, monkeypatch, change):
     with tarfile.open(archive, "w:gz") as tar:
         for member, content in members.values():
             tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(cifar10, "ARCHIVE_MD5", md5(archive.read_bytes()).hexdigest())
 
 
 def add(name, kind=tarfile.REGTYPE, target=""):
@@ -148,7 +171,7 @@ def test_archive_that_is_truncated_is_refused(tiny_archive, monkeypatch):
         with pytest.raises(DataError, match=f"{tiny_archive} is damaged: its MD5 is"):
             load_images("auto", tiny_archive.parent)
         with monkeypatch.context() as patch:
-            patch.setattr(CIFAR10, "tgz_md5", md5(whole[:length]).hexdigest())
+            patch.setattr(cifar10, "ARCHIVE_MD5", md5(whole[:length]).hexdigest())
             with pytest.raises(DataError, match=tiny_archive.name):
                 load_images("auto", tiny_archive.parent)
         assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
@@ -172,8 +195,8 @@ def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
 
 
 def test_known_archive_is_the_official_one():
-    assert CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
-    assert (CIFAR10.filename, CIFAR10.base_folder) == (cifar10.ARCHIVE, cifar10.BATCH_FOLDER)
+    assert (CIFAR10.url, CIFAR10.filename, CIFAR10.tgz_md5) == (cifar10.URL, cifar10.ARCHIVE, cifar10.ARCHIVE_MD5)
+    assert CIFAR10.base_folder == cifar10.BATCH_FOLDER
 
 
 def test_known_batches_are_the_official_ones():

@@ -1,5 +1,6 @@
 """The shuffles, the loader, and parts of a data set."""
 
+import dataclasses
 import gc
 import math
 import threading
@@ -14,7 +15,7 @@ from data import TEST, TRAIN, Images, Loader
 from runner.config import BLOCK_SIZES, Config
 from runner.errors import UsageError
 from tests.helpers import reference
-from tests.helpers.images import make_dataset, make_images
+from tests.helpers.images import listening, make_dataset, make_images
 
 
 def joined(loader, epoch):
@@ -271,6 +272,51 @@ def test_fraction_and_limit_keep_the_classes_balanced():
     train, _, test = data.split(make_dataset(), Config("Q1_1", limit=33))
     assert set(train.labels.bincount().tolist()) == {3, 4}
     assert len(train) == len(test) == 33
+
+
+def uneven_dataset(cats):
+    """A data set of 100 training images of each class, and ``cats`` of class 3."""
+    dataset = make_dataset()
+    kept = (dataset.train.labels != 3) | (dataset.train.labels.cumsum(0) < dataset.train.labels.cumsum(0)[10 * cats])
+    return dataclasses.replace(dataset, train=dataset.train.take(kept))
+
+
+def split_with_warnings(dataset, **settings):
+    told = []
+    with listening(warning=told.append):
+        parts = data.split(dataset, Config("Q1_1", **settings))
+    return parts, told
+
+
+@pytest.mark.parametrize(("cats", "remedy"), [(3, "hold out at most 20, or add"), (1, r"\(--val test\), or add")])
+def test_holdout_that_takes_a_whole_class_is_refused(cats, remedy):
+    dataset = uneven_dataset(cats)
+    for holdout in (100, 34):
+        with pytest.raises(
+            UsageError, match=rf"--holdout {holdout} takes all training images of 3 \({cats}\): .*{remedy}"
+        ):
+            data.split(dataset, Config("Q1_1", val="holdout", holdout=holdout))
+
+
+def test_largest_holdout_that_is_advised_leaves_each_class_an_image():
+    (train, held_out, _), told = split_with_warnings(uneven_dataset(3), val="holdout", holdout=20)
+    assert held_out.labels.bincount().tolist() == [2] * 10
+    assert train.labels.bincount()[3] == 1
+    assert not told
+
+
+def test_drawn_part_that_is_uneven_is_told_with_its_counts():
+    assert split_with_warnings(uneven_dataset(3), train_fraction=0.5)[1] == [
+        "the images to train on are not the same number of each class: "
+        "0 50, 1 50, 2 50, 3 3, 4 50, 5 50, 6 50, 7 50, 8 50, 9 49"
+    ]
+    assert split_with_warnings(make_dataset(), limit=8, val="holdout", holdout=9)[1] == [
+        "the images held out are not the same number of each class: 0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 9 0",
+        "the images to train on are not the same number of each class: "
+        "0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 0, 9 0",
+    ]
+    assert not split_with_warnings(uneven_dataset(3))[1]
+    assert not split_with_warnings(uneven_dataset(3), limit=30)[1]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """The download of the official archive, from a server here."""
 
 import http.server
+import sys
 import threading
 import time
 
 import pytest
-from torchvision.datasets import CIFAR10
 
 import datasets
 from datasets import cifar10, download, synthetic
 from datasets.download import DownloadError
 from runner.config import Config
+from runner.errors import UsageError
 from tests.helpers.compare import assert_holds
 from tests.helpers.images import listening, load_images
 
@@ -54,11 +55,65 @@ def source(tiny_archive, monkeypatch):
     server.server_close()
 
 
-def test_download_asks_named_source_once(source, tiny_official, tmp_path):
+@pytest.fixture
+def empty(tmp_path):
+    """A data folder that nothing is in yet."""
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_download_asks_named_source_once(source, tiny_official, empty):
     url, handler = source
     for _ in range(2):
-        assert_holds(load_images("auto", tmp_path / "new" / "data", url), *tiny_official[1:])
+        assert_holds(load_images("auto", empty, url), *tiny_official[1:])
     assert handler.asked == [None]
+
+
+@pytest.mark.parametrize("dataset", ["auto", "cifar10"])
+def test_given_folder_that_is_not_there_is_refused_before_anything(source, tmp_path, dataset):
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=r"--data-dir .*new/data does not exist: make it \(mkdir\)"):
+        load_images(dataset, tmp_path / "new" / "data", source[0])
+    assert set(tmp_path.rglob("*")) == before
+    assert not source[1].asked
+
+
+def test_default_folder_is_made_and_synthetic_needs_none(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not load_images("synthetic", "nowhere").is_cifar10
+    assert len(load_images("cifar10", "data", source[0]).train) == 50
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ("train-00000.parquet", "train-00000.parquet"),
+        ("plain_text/train.parquet", "plain_text/train.parquet"),
+        ("cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/data_batch_1.bin"),
+        ("CIFAR-10-C/fog.npy", "CIFAR-10-C/fog.npy"),
+        ("cifar10.npz", "cifar10.npz"),
+        ("cifar-10-python/cifar-10-batches-py/data_batch_1", "cifar-10-python/cifar-10-batches-py"),
+        ("cifar/train/cat/1.png", "cifar/train"),
+        ("train/cat/1.png", "train"),
+        ("cat/1.png", "cat"),
+    ],
+)
+def test_form_that_is_not_read_is_told_before_the_download(source, empty, found, told):
+    url, handler = source
+    (empty / found).parent.mkdir(parents=True, exist_ok=True)
+    (empty / found).write_bytes(b"x")
+    (empty / ".cache-folder.npz").write_bytes(b"x")
+    warnings = []
+    load_images("cifar10", empty, url, notice=lambda text: warnings.append(len(handler.asked)), warn=warnings.append)
+    assert warnings[0] == f"{empty} holds {told}: not read in this form or place; --data-dir can hold {cifar10.FORMS}"
+    assert handler.asked == [None]
+
+
+def test_download_and_archive_need_no_torchvision(source, empty, monkeypatch):
+    for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils"):
+        monkeypatch.setitem(sys.modules, name, None)  # its import raises
+    assert len(load_images("cifar10", empty, source[0]).train) == 50
 
 
 def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatch):
@@ -84,9 +139,9 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
     assert loads[0].digest == loads[1].digest
 
 
-def test_download_asks_official_source_by_default(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "url", source[0])
-    assert len(load_images("cifar10", tmp_path / "new").train) == 50
+def test_download_asks_official_source_by_default(source, empty, monkeypatch):
+    monkeypatch.setattr(cifar10, "URL", source[0])
+    assert len(load_images("cifar10", empty).train) == 50
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -153,13 +208,13 @@ def test_download_of_other_content_is_refused_and_not_kept(source, tmp_path):
 @pytest.mark.parametrize(
     "url", ["{url}/nowhere", "http://127.0.0.1:9/x", "nonsense", "http://a b/", "file:///does/not/exist"]
 )
-def test_download_without_source_fails_or_leaves_synthetic(source, small_synthetic, tmp_path, url):
+def test_download_without_source_fails_or_leaves_synthetic(source, small_synthetic, empty, url):
     url = url.format(url=source[0])
     with pytest.raises(DownloadError, match="--dataset synthetic"):
-        load_images("cifar10", tmp_path, url)
+        load_images("cifar10", empty, url)
     assert len(source[1].asked) <= 1
     told = []
-    assert not load_images("auto", tmp_path, url, warn=told.append).is_cifar10
+    assert not load_images("auto", empty, url, warn=told.append).is_cifar10
     assert len(told) == 2
     assert "could not be downloaded" in told[0]
     assert told[1] == synthetic.NOTICE

@@ -114,9 +114,60 @@ def test_image_folder_errors_name_the_path(folder):
     refused("train/cow: not a class of CIFAR-10")
     (folder / "train" / "cow").rmdir()
     shutil.rmtree(folder / "test" / "frog")
-    refused("test: has 9 class folders")
+    refused("test: has no folder of images for frog")
     (folder / "test" / "frog").mkdir()
     refused("test/frog: no image in it")
+
+
+def test_all_that_is_wrong_with_a_folder_is_named_at_once(folder):
+    def refused(problems):
+        told = []
+        with pytest.raises(DataError, match=f"{folder}: {len(problems)} problems, they are named above"):
+            load_images("auto", folder, warn=told.append)
+        assert told == [f"{folder}/{problem}" for problem in problems]
+
+    # Classes and kinds of files.
+    (folder / "train" / "cow").mkdir()
+    (folder / "train" / "plane").mkdir()
+    shutil.rmtree(folder / "test" / "frog")
+    (folder / "test" / "ship" / "any name 9.PNG").unlink()
+    (folder / "test" / "truck" / "folder.png").mkdir()
+    os.mkfifo(folder / "test" / "truck" / "pipe.png")
+    refused(
+        [
+            f"train/cow: not a class of CIFAR-10; the classes are {', '.join(cifar10.CLASSES)}",
+            f"train/plane: a class with two folders, the other is {folder}/train/airplane",
+            "test: has no folder of images for frog",
+            "test/ship: no image in it (PNG or JPEG)",
+            "test/truck/folder.png is not a regular file",
+            "test/truck/pipe.png is not a regular file",
+        ]
+    )
+    shutil.rmtree(folder / "train" / "cow")
+    shutil.rmtree(folder / "train" / "plane")
+    shutil.copytree(folder / "train" / "frog", folder / "test" / "frog")
+    shutil.copytree(folder / "train" / "ship", folder / "test" / "ship", dirs_exist_ok=True)
+    (folder / "test" / "truck" / "folder.png").rmdir()
+    (folder / "test" / "truck" / "pipe.png").unlink()
+
+    # Images.
+    (folder / "train" / "cat" / "any name 8.PNG").write_text("no image")
+    Image.new("L", (32, 32)).save(folder / "test" / "dog" / "any name 9.PNG")
+    refused(
+        [
+            "train/cat/any name 8.PNG: can't be read as an image: it is no PNG, JPEG",
+            "test/dog/any name 9.PNG: is L 32×32, CIFAR-10 is RGB 32×32",
+        ]
+    )
+
+
+def test_many_bad_images_are_named_up_to_twenty(folder):
+    for image in folder.glob("*/*/*.PNG"):
+        image.write_text("no image")
+    told = []
+    with pytest.raises(DataError, match="30 problems, the first 20 are named above"):
+        load_images("auto", folder, warn=told.append)
+    assert len(told) == 20
 
 
 def test_links_are_followed_to_files_and_nowhere_else(folder, tmp_path):
@@ -185,6 +236,41 @@ def test_read_any_image_makes_32_by_32(tmp_path):
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(DataError, match="text.png"):
         image_folder.read_any_image(tmp_path / "text.png")
+
+
+def test_folder_stands_for_the_images_in_it(tmp_path):
+    for name in ("b.JPG", "a.webp", ".hidden.png", "notes.txt", "sub/c.png", ".git/d.png", "empty/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    problems = []
+    found = image_folder.find_images(str(tmp_path), problems)
+    assert found == [str(tmp_path / name) for name in ("a.webp", "b.JPG", "sub/c.png")]
+    assert image_folder.find_images("not there.png", problems) == ["not there.png"]
+    assert not problems
+    assert image_folder.find_images(str(tmp_path / "empty"), problems) == []
+    assert problems == [f"{tmp_path}/empty: no image in it (PNG, JPEG, GIF, BMP, TIFF, WEBP, PPM)"]
+
+
+def test_what_must_not_be_read_is_named_once(tmp_path, monkeypatch):
+    def denied(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    monkeypatch.setattr("builtins.open", denied)
+    problems = []
+    assert image_folder.find_images(str(tmp_path), problems) == []
+    assert problems == [f"{tmp_path}: Permission denied"]
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError) as caught:
+        image_folder.read_any_image(tmp_path / "a.png")
+    assert str(caught.value) == f"{tmp_path}/a.png: can't be read as an image: Permission denied"
+
+
+def test_image_that_is_not_there_is_named_once(tmp_path):
+    for path, reason in ((tmp_path / "no.png", ": No such file or directory"), (tmp_path, " is not a regular file")):
+        with pytest.raises(DataError) as caught:
+            image_folder.read_any_image(path)
+        assert str(caught.value) == f"{path}{reason}"
 
 
 def test_read_any_image_leaves_cifar_images_unchanged(tmp_path):

@@ -62,3 +62,10 @@ def test_commit_that_git_refuses_is_said(monkeypatch):
     assert commit is None or len(commit.removesuffix("-dirty")) == 40
     assert "detected dubious ownership" in heard[-1]
     assert f"git config --global --add safe.directory {machine.PROJECT}" in heard[-1]
+
+
+def test_version_of_package_that_is_not_installed_is_null(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("torch", "no-such-package"))
+    versions = machine.describe(machine.Machine(torch.device("cpu"), "fp32", 1))["versions"]
+    assert list(versions) == ["python", "torch", "no-such-package"]
+    assert versions["no-such-package"] is None
