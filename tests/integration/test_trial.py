@@ -159,6 +159,7 @@ def test_generated_images_in_place_of_missing_ones_are_counted(
     """CIFAR-10 has 50,000 images, the generated set here 200: only that leaves a batch of one."""
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/nothing")
     (tmp_path / "own.py").write_text(SOURCE)
+    (tmp_path / "none").mkdir()
     place = ["--data-dir", tmp_path / "none", "--results-dir", tmp_path / "results"]
     assert execute(["--model-file", tmp_path / "own.py", "--model-name", "Norm", "--batch-size", "199", *place]) == 2
     assert "the last 1 of 200 images" in capsys.readouterr().err

@@ -194,6 +194,7 @@ def test_device_losses_are_read_once_an_epoch(monkeypatch):
 
 def test_threads_follow_the_work_of_a_step_and_the_cores(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     macs = {name: machine.count_macs(build(name)) for name in ("Q1_1", "Q1_19")}
     assert machine.threads_that_pay(macs["Q1_1"], 4) == 1
     assert machine.threads_that_pay(macs["Q1_19"], 4) == 7
@@ -205,6 +206,7 @@ def test_threads_are_picked_by_a_run_and_one_in_a_batch(monkeypatch):
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     macs, cpu = machine.count_macs(build("Q1_19")), torch.device("cpu")
 
     def configs(arguments):
