@@ -41,6 +41,7 @@ from experiments import probes
 from runner import checkpoint, cli, config, files, machine, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
+from runner.lock import FolderLock
 from runner.run import open_run
 from runner.step import TrainStep
 from tests.helpers.images import listening, load_images
@@ -359,7 +360,20 @@ def fuzz_commands(folder: Path):
     flags += ["--evaluate", "--predict", "--from", "--resume", "--weights", "--quiet", "--debug", "--list-models", "-h"]
     values = ["Q1_1", "q2-2", "Q1_99", "0", "1", "-1", "nan", "inf", "1e400", "1e-400", "99999999999999999999", "0.5"]
     values += ["fixed", "per-image", "none", "auto", "holdout", "best", "", " ", "--", "-", "é", "%s", "%(prog)s", "{}"]
-    values += ["/dev/null", "nowhere.py", "x" * 5000, "\0", "\udcff", "1_0", "０", "١"]
+    values += [
+        "/dev/null",
+        "nowhere.py",
+        "x" * 5000,
+        "x" * 300,
+        "\0",
+        "\udcff",
+        "1_0",
+        "０",
+        "١",
+        "~",
+        "~/x",
+        "~nobody/x",
+    ]
     word = st.one_of(
         st.sampled_from(flags), st.sampled_from(values), st.text(max_size=8),
         st.tuples(st.sampled_from(flags), st.sampled_from(values)).map("=".join),
@@ -378,6 +392,52 @@ def fuzz_commands(folder: Path):
     return target
 
 
+def fuzz_names(folder: Path):
+    """Names of runs, each with many settings: they name a folder, and no other run's."""
+    numbers = {
+        field.name: st.integers(field.metadata["low"], field.metadata["high"] or 10**6)
+        for field in config.FIELDS.values()
+        if field.type is int and field.metadata["names_run"] and field.name not in ("limit", "holdout")
+    }
+    numbers |= {"lr": st.floats(1e-9, 9), "weight_decay": st.floats(0, 1), "label_smoothing": st.floats(0, 1)}
+    some = {"val": st.just("holdout"), "init": st.just("kaiming"), "val_shuffle": st.sampled_from(config.SHUFFLES)}
+    seen: dict[str, str] = {}
+    letters = st.text(st.characters(categories=["L", "Nd"], include_characters="_-."), max_size=139)
+
+    @drawn(name=letters, values=st.fixed_dictionaries({}, optional=numbers | some), seed=st.integers(0, config.MAX_SEED))
+    def target(name, values, seed):
+        settings = Config.from_given({"model_name": "x" + name, "recipe": "fast", **values, "seed": seed})
+        short, full = settings.run_name, settings.full_name
+        assert len(f"{short}__run-99.log".encode()) <= 143
+        assert not set(short) & set("/:\0")
+        assert full == short or "-more-" in short
+        assert seen.setdefault(short, full) == full
+        (folder / short).touch()
+        (folder / short).unlink()
+
+    return target
+
+
+def fuzz_holder(folder: Path):
+    """Notes of who has a lock, where the file system has none."""
+    note = json.dumps({"host": "here", "process": 1, "since": "2026-01-02T03:04:05", "system_lock": False}).encode()
+
+    @drawn(changes=mutations, value=scalars, key=st.sampled_from(["host", "process", "since", "system_lock"]))
+    def target(changes, value, key):
+        forged = json.dumps(
+            {**json.loads(note), key: str(value) if isinstance(value, torch.Tensor) else value}
+        ).encode()
+        for content in (mutate(note, changes), forged):
+            (folder / files.HOLDER).write_bytes(content)
+            lock = FolderLock(folder)
+            is_free = lock.acquire()
+            assert is_free or lock.holder
+            lock.release()
+            assert is_free != (folder / files.HOLDER).exists()
+
+    return target
+
+
 TARGETS = {
     "archive": fuzz_archive,
     "batch": fuzz_batch,
@@ -386,6 +446,8 @@ TARGETS = {
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,
+    "holder": fuzz_holder,
+    "names": fuzz_names,
     "commands": fuzz_commands,
 }
 
