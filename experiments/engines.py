@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -14,17 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import models
-from runner import console, signals
+from runner import console, signals, startup
 from runner.config import AUTO, Config
+from runner.errors import RunnerError
 from runner.files import make_folder
 from runner.machine import PROJECT
 from runner.run import runs_folder
 
 Train = Callable[[Config, str], object]  # ex1.train
-
-# What the fork server imports once, so that no run has to; torch._dynamo takes a second of the first optimiser's.
-PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
-PRELOADED += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
 
 
 @dataclasses.dataclass(eq=False)
@@ -105,7 +103,7 @@ class LocalProcesses:
         # A fork server imports torch once for all runs; macOS forks no process safely that has loaded its libraries.
         self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            self.context.set_forkserver_preload(PRELOADED)
+            self.context.set_forkserver_preload(["experiments.preload"])
             start_fork_server()
 
     def has_room(self) -> bool:
@@ -113,7 +111,10 @@ class LocalProcesses:
 
     def start(self, job: Job) -> None:
         process = self.context.Process(target=train_alone, args=(self.train, job.config, str(job.log)), name=job.name)
-        process.start()
+        try:
+            process.start()
+        except EOFError as error:
+            raise RunnerError("the process that forks the runs has ended: was it killed, or out of memory?") from error
         self.processes[job] = process
 
     def wait(self, seconds: float) -> list[tuple[Job, int]]:
@@ -152,10 +153,13 @@ def train_alone(train: Train, config: Config, log: str) -> None:
 
 def train_with_log(train: Train, config: Config, log: str) -> int:
     """Train a run, or what is left of it, with what is said going to the file ``log``, and return the exit code."""
+    startup.prepare()
     with open(log, "ab") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     signals.stop_at_once_on_signals()
     console.set_up_logging()
 

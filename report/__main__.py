@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner import startup
+
 if TYPE_CHECKING:
     from report.results import Study
 
@@ -68,4 +70,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    startup.prepare()
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The program among others: the signals that stop it, SIGINT (Ctrl-C) and SIGTERM, and its standard streams.
+"""The signals that stop the program, SIGINT (Ctrl-C) and SIGTERM.
 
 While a run trains, the first signal lets the step end, so that it can be saved; a second one, or any at another time,
 ends the program at once. Nothing is harmed by that: every file is written under another name first.
@@ -7,7 +7,6 @@ ends the program at once. Nothing is harmed by that: every file is written under
 import contextlib
 import os
 import signal
-import sys
 import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -31,15 +30,6 @@ def stop_at_once_on_signals() -> None:
     """Have every later signal end the program, even one that was ignored, as it is in a script's background."""
     for number in SIGNALS:
         signal.signal(number, stop_at_once)
-
-
-def open_standard_streams() -> None:
-    """Open to nowhere the standard streams that were closed, so that no file of ours gets their numbers."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            # The lowest number that is free, so this very one.
-            os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 class StopSignal:
