@@ -74,7 +74,7 @@ def _fingerprint(files: list[str]) -> str:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from error
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
-        total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        total.update(os.fsencode(f"{name} {status.st_size} {status.st_mtime_ns}\n"))
     return total.hexdigest()
 
 

@@ -160,7 +160,8 @@ def git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, check=True, timeout=10, encoding="utf-8", errors="replace")
+        return done.stdout.strip()
 
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         changed = git("diff", "--name-only", "HEAD", "--", "*.py")

@@ -424,7 +424,7 @@ def with_time_limit(function):
 
 def memory() -> float:
     """What this process holds in memory now, in MiB."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -14,7 +14,7 @@ def weights(folder, name="last"):
 def outcome(folder, name="last.pt"):
     """All that a run gives that is not a time."""
     saved = torch.load(folder / name, weights_only=True)
-    with open(folder / "history.csv") as lines:
+    with open(folder / "history.csv", encoding="utf-8") as lines:
         history = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
     return {
         "weights": saved["model"],

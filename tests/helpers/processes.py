@@ -19,7 +19,7 @@ PRELOADED = ["ex1", "datasets", "torch.optim", "torchvision.datasets", "matplotl
 
 def run_command(argv, log, images, before):
     """What a process of its own does: one command line, with its output in the file ``log``."""
-    with open(log, "a") as file:
+    with open(log, "a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     internals.shrink_synthetic(*images)

@@ -128,7 +128,7 @@ def test_sweep_tries_failed_run_once_more_and_names_it(command_line, tmp_path, c
     else:
         assert (code, done) == (1, {"Q1_4"})
         log = re.search(r"failed, see (.*\.log)", err)[1]
-        assert "the model is broken" in Path(log).read_text()
+        assert "the model is broken" in Path(log).read_text(encoding="utf-8")
         assert "the model is broken" in out
         assert "1 of 2 runs failed" in err.splitlines()[-1]
 
