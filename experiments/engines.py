@@ -113,7 +113,7 @@ class LocalProcesses:
         process = self.context.Process(target=train_alone, args=(self.train, job.config, str(job.log)), name=job.name)
         try:
             process.start()
-        except EOFError as error:
+        except (EOFError, ConnectionError) as error:
             raise RunnerError("the process that forks the runs has ended: was it killed, or out of memory?") from error
         self.processes[job] = process
 

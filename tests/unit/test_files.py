@@ -26,3 +26,10 @@ def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     assert events[3][0] == "fsync"  # of the folder: its new names too
     assert path.read_text() == "new text"
     assert (tmp_path / "before").read_text() == "old"
+
+
+def test_name_that_is_not_utf8_is_read_from_json_as_it_was(tmp_path):
+    content = {"folder": os.fsdecode("Jürgen → ".encode() + b"\xff"), "backslash": "\\udcff"}
+    files.write_json(tmp_path / "file.json", content)
+    assert "Jürgen → " in (tmp_path / "file.json").read_bytes().decode()
+    assert files.read_json(tmp_path / "file.json") == content
