@@ -181,7 +181,7 @@ def fuzz_folder(folder: Path):
     kinds = {
         "good": lambda path: path.write_bytes(png.read_bytes()),
         "empty": lambda path: path.write_bytes(b""),
-        "text": lambda path: path.write_text("text"),
+        "text": lambda path: path.write_text("text", encoding="utf-8"),
         "link": lambda path: path.symlink_to(png),
         "broken link": lambda path: path.symlink_to("nowhere"),
         "loop": lambda path: path.symlink_to(path),

@@ -22,7 +22,7 @@ def outcome(folder, name="last.pt"):
         "random": saved["rng"],
         "epochs": [{key: value for key, value in row.items() if key not in TIMES} for row in saved["history"]],
         "history": history,
-        "metrics": (folder / "metrics.json").read_text(),
+        "metrics": (folder / "metrics.json").read_text(encoding="utf-8"),
     }
 
 

@@ -61,8 +61,8 @@ class Place:
 
     def said(self):
         """What was said since this was last asked."""
-        text = self.log.read_text()
-        self.log.write_text("")
+        text = self.log.read_text(encoding="utf-8")
+        self.log.write_text("", encoding="utf-8")
         return text
 
     @property

@@ -156,7 +156,7 @@ class Own(nn.Sequential):
 
 
 def test_own_model_failing_in_step_is_told_with_its_place(ex1_main, tmp_path, capsys, registry):
-    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
     command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "199")
     assert ex1_main(*command) == 1
     line = only_line(capsys.readouterr().err)
@@ -167,7 +167,7 @@ def test_own_model_failing_in_step_is_told_with_its_place(ex1_main, tmp_path, ca
 
 def test_own_model_with_unreadable_state_is_not_trained(ex1_main, tmp_path, capsys, registry):
     methods = "\n    def get_extra_state(self): return {1, object}\n    def set_extra_state(self, state): pass\n"
-    (tmp_path / "own.py").write_text(OWN + methods)
+    (tmp_path / "own.py").write_text(OWN + methods, encoding="utf-8")
     assert ex1_main("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20") == 1
     assert "epoch 1: the model's state holds more than tensors and numbers" in only_line(capsys.readouterr().err)
 
