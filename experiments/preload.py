@@ -1,7 +1,6 @@
 """What the fork server imports once, so that no run has to; what can't be imported, the runs that need it report."""
 
 import contextlib
-import importlib
 
 from runner import startup
 
@@ -12,4 +11,4 @@ MODULES += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
 startup.prepare()
 for name in MODULES:
     with contextlib.suppress(Exception):
-        importlib.import_module(name)
+        __import__(name)
