@@ -3,11 +3,11 @@
 python ex1.py --model-name Q1_19 --epochs 15
 """
 
-from runner import cli, signals
+from runner import cli, signals, startup
 
 if __name__ == "__main__":
     # Before the imports below, which take seconds: -h, a wrong option and Ctrl-C are answered at once.
-    signals.open_standard_streams()
+    startup.prepare()
     signals.stop_at_once_on_signals()
     ARGUMENTS = cli.parse()
 

@@ -8,7 +8,7 @@ import copy
 import io
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,6 +162,16 @@ def parameter_summary(model: nn.Module) -> str:
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
 
 
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Draw in matplotlib's default style; what the user has set of it is neither used nor changed."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
 def new_figure(width: float, height: float, title: str) -> "Figure":
     """Make an empty figure, ``width`` × ``height`` inches, with the run's title above it, broken to fit."""
     from matplotlib.figure import Figure
@@ -189,6 +199,7 @@ def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> Non
     files.write_file(path, buffer.getvalue())
 
 
+@own_style()
 def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: str) -> None:
     """Plot loss and accuracy over the epochs, training and validation."""
     from matplotlib.ticker import MaxNLocator
@@ -211,6 +222,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
     save_figure(figure, path)
 
 
+@own_style()
 def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequence[str]) -> None:
     """Plot the accuracy of each class as bars, with the mean and chance."""
     figure = new_figure(7, 4, title)
@@ -230,6 +242,7 @@ def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     save_figure(figure, path)
 
 
+@own_style()
 def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequence[str]) -> None:
     """Plot the confusion matrix, each row in percent of its true class."""
     figure = new_figure(7, 6.5, title)
@@ -248,6 +261,7 @@ def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     save_figure(figure, path)
 
 
+@own_style()
 def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequence[str]) -> None:
     """Show images as the model sees them: ``rows`` maps what a row shows to uint8 (len(labels), 3, 32, 32)."""
     figure = new_figure(1 + len(labels), 0.9 + 1.05 * len(rows), title)

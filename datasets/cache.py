@@ -72,7 +72,7 @@ def _fingerprint(files: list[str]) -> str:
     for path in files:
         status = stat_regular(path)
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
-        total.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        total.update(os.fsencode(f"{name} {status.st_size} {status.st_mtime_ns}\n"))
     return total.hexdigest()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models import IMAGE_SHAPE, count_parameters
 from runner.errors import RunnerError
 from runner.files import write_file
-from utils import new_figure, save_figure
+from utils import new_figure, own_style, save_figure
 
 BATCH = 32  # images at once: a float64 convolution unfolds them all, which has to fit into the processor's cache
 TOLERANCE = 1e-4  # of a logit: some thirty times what rounding to float32 comes to
@@ -134,6 +134,7 @@ def save(path: Path, affine: Affine) -> None:
     write_file(path, buffer.getvalue())
 
 
+@own_style()
 def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
     """Plot the ten templates, centred, on one scale that has its zero at mid-grey."""
     templates = affine.centred

@@ -27,7 +27,7 @@ import torch
 import data
 import datasets
 from report.results import CHANCE, COLOUR, PIXELS
-from runner import console, files, machine
+from runner import console, files, machine, startup
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError
 from utils import EvalMetrics, count_confusion
@@ -247,4 +247,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    startup.prepare()
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -18,17 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import models
-from runner import console, signals
+from runner import console, signals, startup
 from runner.config import AUTO, Config
+from runner.errors import RunnerError
 from runner.files import make_folder
 from runner.machine import PROJECT
 from runner.run import runs_folder
 
 Train = Callable[[Config, str], object]  # ex1.train
-
-# What the fork server imports once, so that no run has to; torch._dynamo takes a second of the first optimiser's.
-PRELOADED = ["datasets", "utils", "experiments.engines", "runner.step", "runner.run"]
-PRELOADED += ["torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary"]
 
 STOP = "stop"  # what the sweep says to a run
 JOIN_SECONDS = 5
@@ -116,7 +114,7 @@ class LocalProcesses:
         # A fork server imports torch once for all runs; macOS forks no process safely that has loaded its libraries.
         self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            self.context.set_forkserver_preload(PRELOADED)
+            self.context.set_forkserver_preload(["experiments.preload"])
             start_fork_server()
 
     def has_room(self) -> bool:
@@ -128,7 +126,10 @@ class LocalProcesses:
         if sys.platform == "linux":
             start_fork_server()  # again, if something killed it
         process = self.context.Process(target=train_alone, args=arguments, name=job.name)
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:
+            raise RunnerError("the process that forks the runs has ended: was it killed, or out of memory?") from error
         theirs.close()
         self.running[ours] = job, process
 
@@ -197,10 +198,13 @@ def stop_with_sweep(pipe: Connection) -> None:
 
 def train_with_log(train: Train, config: Config, log: str) -> int:
     """Train a run, or what is left of it, with what is said going to the file ``log``, and return the exit code."""
+    startup.prepare()
     with open(log, "ab") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     signals.stop_at_once_on_signals()
     console.set_up_logging()
 

@@ -111,7 +111,7 @@ class RayTasks:
                 code = 1
                 # The traceback in the worker, and in its last line the error itself.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                with contextlib.suppress(OSError), open(job.log, "a") as log:
+                with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
                     print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=log)
             ended.append((job, code))
         return ended

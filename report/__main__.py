@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner import startup
+
 if TYPE_CHECKING:
     from report.results import Study
 
@@ -28,7 +30,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def write_events(study: "Study") -> Path:
-    """Write all histories as event files, in place of those there. Raises UsageError without TensorBoard."""
+    """Write all histories as event files, in place of those there. Raises UsageError where TensorBoard can't."""
     from runner.errors import UsageError
 
     try:
@@ -36,6 +38,10 @@ def write_events(study: "Study") -> Path:
     except ImportError:
         raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
     folder = study.folder / "tensorboard"
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"--tensorboard: TensorBoard can't write to {folder}, whose name is not UTF-8") from None
     shutil.rmtree(folder, ignore_errors=True)
     groups = [*study.groups.values(), *study.others]
     for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
@@ -68,4 +74,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    startup.prepare()
     sys.exit(main())

@@ -16,7 +16,7 @@ from report import page
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, new_figure, save_figure
+from utils import BLUE, GREY, VERMILION, new_figure, own_style, save_figure
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,6 +65,7 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
         axes.fill_between(epochs, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
 
 
+@own_style()
 def plot_parameters(path: Path) -> page.Figure:
     """Plot the parameters of every model of the table."""
     names, counts = [model.name for model in models.TABLE], [model.parameters or 0 for model in models.TABLE]
@@ -79,6 +80,7 @@ def plot_parameters(path: Path) -> page.Figure:
     return _save(figure, path, "Bar chart of the trainable parameters of every model")
 
 
+@own_style()
 def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figure:
     """Plot ``key`` (loss or accuracy) over the epochs: a panel per model, with the same axes."""
     groups = study.models
@@ -101,6 +103,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
     return _save(figure, path, f"{label} over the epochs, a panel for each model, with common axes", 2)
 
 
+@own_style()
 def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
     names = ", ".join(group.model for group in groups)
@@ -145,6 +148,7 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
         boxes.append(box)
 
 
+@own_style()
 def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
     """Plot the last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
     figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
@@ -168,6 +172,7 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
     return _save(figure, path, "Validation accuracy of each model against its parameters")
 
 
+@own_style()
 def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot one model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
     figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
@@ -193,6 +198,7 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page
     return _save(figure, path, alt, 3)
 
 
+@own_style()
 def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot validation loss above, confidence and accuracy below, over the epochs: a column per model."""
     figure = new_figure(max(5, 2.6 * len(groups) + 1), 5, f"Loss, accuracy and confidence on {study.data['name']}")
@@ -212,6 +218,7 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> p
     return _save(figure, path, alt, 3, handles)
 
 
+@own_style()
 def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     """Show the runs' own pictures of samples, one below the other."""
     images = [imread(picture) for picture in pictures]
@@ -223,6 +230,7 @@ def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
     save_figure(figure, path, COLOURS_PER_FIGURE)
 
 
+@own_style()
 def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> page.Figure:
     """Plot accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
     figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
@@ -242,6 +250,7 @@ def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Seque
     return _save(figure, path, "Accuracy by cue and shuffle, a panel for each model", 3)
 
 
+@own_style()
 def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogram: float | None) -> page.Figure:
     """Plot accuracy against the size of the blocks; ``histogram`` is that of the colour histogram alone, in percent."""
     # The curves, each from one pixel to the whole image, and the lines beside them.
@@ -274,6 +283,7 @@ def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogra
     return _save(figure, path, "Accuracy against the size of the blocks, a panel for each model", 3)
 
 
+@own_style()
 def plot_transfer(path: Path, study: Study, name: str, table: Mapping[str, Mapping[str, float]]) -> page.Figure:
     """Show accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
     rows, columns = list(table), list(next(iter(table.values())))
@@ -291,6 +301,7 @@ def plot_transfer(path: Path, study: Study, name: str, table: Mapping[str, Mappi
     return _save(figure, path, f"Accuracy of {name} by the shuffle of training and that of the test")
 
 
+@own_style()
 def plot_by_class(
     path: Path, model: str, network: Mapping[str, Estimate], histogram: Mapping[str, Estimate]
 ) -> page.Figure:

@@ -51,11 +51,10 @@ def stdout_log(dataset: str) -> logging.LoggerAdapter:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
-        try:
-            print(text, file=stream, flush=True)
-        except UnicodeEncodeError:
-            print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+        # A stream that is not ours to prepare, as in a notebook, may take less than any text.
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
         _silence(stream)
     except OSError as error:

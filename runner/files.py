@@ -36,13 +36,14 @@ HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_acc
 def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
     """Write a file whole or not at all: under a temporary name, to the disk, then renamed.
 
-    What was at ``path`` gets the name ``previous``. Only one process at a time may write into the folder; a temporary
+    Text is UTF-8, with escapes for bytes of file names that are none; they are read from JSON as they were. What was at
+    ``path`` gets the name ``previous``. Only one process at a time may write into the folder; a temporary
     file that a killed one left is written over. Raises OSError, with what was at ``path`` there or at ``previous``.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
         with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
         if previous:

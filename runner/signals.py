@@ -1,4 +1,4 @@
-"""The program among others: the signals that stop it, and its standard streams.
+"""The signals that stop the program.
 
 While a run trains, the first signal lets the step end, so that it can be saved; Ctrl-C after that, or any signal at
 another time, ends the program at once. Nothing is harmed by that: every file is written under another name first.
@@ -7,7 +7,6 @@ another time, ends the program at once. Nothing is harmed by that: every file is
 import contextlib
 import os
 import signal
-import sys
 import threading
 
 # Ctrl-C; a plain kill; a terminal that closes; then what schedulers of clusters send before they end a job.
@@ -41,15 +40,6 @@ def stop_at_once_on_signals() -> None:
 def _is_ignored(number: int) -> bool:
     """Tell whether whoever started the program had it ignore the signal, as nohup does with SIGHUP."""
     return signal.getsignal(number) is signal.SIG_IGN
-
-
-def open_standard_streams() -> None:
-    """Open to nowhere the standard streams that were closed, so that no file of ours gets their numbers."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            # The lowest number that is free, so this very one.
-            os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 class StopSignal:

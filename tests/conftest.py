@@ -9,6 +9,10 @@ from hashlib import md5
 os.environ.pop("CIFAR10_URL", None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
+from runner import startup
+
+startup.prepare()
+
 import numpy as np
 import pytest
 import torch

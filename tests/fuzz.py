@@ -181,7 +181,7 @@ def fuzz_folder(folder: Path):
     kinds = {
         "good": lambda path: path.write_bytes(png.read_bytes()),
         "empty": lambda path: path.write_bytes(b""),
-        "text": lambda path: path.write_text("text"),
+        "text": lambda path: path.write_text("text", encoding="utf-8"),
         "link": lambda path: path.symlink_to(png),
         "broken link": lambda path: path.symlink_to("nowhere"),
         "loop": lambda path: path.symlink_to(path),
@@ -404,7 +404,9 @@ def fuzz_names(folder: Path):
     seen: dict[str, str] = {}
     letters = st.text(st.characters(categories=["L", "Nd"], include_characters="_-."), max_size=139)
 
-    @drawn(name=letters, values=st.fixed_dictionaries({}, optional=numbers | some), seed=st.integers(0, config.MAX_SEED))
+    values = st.fixed_dictionaries({}, optional=numbers | some)
+
+    @drawn(name=letters, values=values, seed=st.integers(0, config.MAX_SEED))
     def target(name, values, seed):
         settings = Config.from_given({"model_name": "x" + name, "recipe": "fast", **values, "seed": seed})
         short, full = settings.run_name, settings.full_name
@@ -485,7 +487,7 @@ def with_time_limit(function):
 
 def memory() -> float:
     """What this process holds in memory now, in MiB."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

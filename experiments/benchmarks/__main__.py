@@ -14,7 +14,7 @@ import datasets
 from experiments.benchmarks import contenders
 from experiments.benchmarks.sections import SECTIONS, Bench
 from report.page import Block, Heading, Text, to_markdown
-from runner import console, files, machine
+from runner import console, files, machine, startup
 from runner.config import Config
 from runner.machine import Machine
 
@@ -63,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    startup.prepare()
     main()

@@ -109,7 +109,7 @@ def classic(bench: Bench) -> list[Block]:
 PEAK = """
 def peak():
     "In MB. What getrusage says would begin with the memory of the process that started this one."
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM"))
 """
 
@@ -143,7 +143,7 @@ def probe(bench: Bench, what: str, *options: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", PROBE, what, "--model-name", "Q1_1", "--results-dir", folder, "--quiet"]
         command += ["--data-dir", str(bench.data_dir.resolve()), *options]
-        return float(subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stderr)
+        return float(subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, encoding="utf-8").stderr)
 
 
 def start(bench: Bench) -> list[Block]:
@@ -288,6 +288,7 @@ def growth(bench: Bench) -> list[Block]:
     return blocks
 
 
+@utils.own_style()
 def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_size: int) -> None:
     """Plot seconds per epoch, ours and the bare limit's, against multiply-accumulates of an image, on log axes."""
     figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")

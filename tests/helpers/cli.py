@@ -24,7 +24,7 @@ def start(arguments):
     """A command line in a process of its own, with what it says in one stream."""
     command = [sys.executable, str(PROJECT / "ex1.py"), *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", start_new_session=True
     )
 
 

@@ -14,7 +14,7 @@ def weights(folder, name="last"):
 def outcome(folder, name="last.pt"):
     """All that a run gives that is not a time."""
     saved = torch.load(folder / name, weights_only=True)
-    with open(folder / "history.csv") as lines:
+    with open(folder / "history.csv", encoding="utf-8") as lines:
         history = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
     return {
         "weights": saved["model"],
@@ -22,7 +22,7 @@ def outcome(folder, name="last.pt"):
         "random": saved["rng"],
         "epochs": [{key: value for key, value in row.items() if key not in TIMES} for row in saved["history"]],
         "history": history,
-        "metrics": (folder / "metrics.json").read_text(),
+        "metrics": (folder / "metrics.json").read_text(encoding="utf-8"),
     }
 
 

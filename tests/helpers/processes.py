@@ -19,7 +19,7 @@ PRELOADED = ["ex1", "datasets", "torch.optim", "matplotlib.figure", "torchsummar
 
 def run_command(argv, log, images, before):
     """What a process of its own does: one command line, with its output in the file ``log``."""
-    with open(log, "a") as file:
+    with open(log, "a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     internals.shrink_synthetic(*images)
@@ -61,8 +61,8 @@ class Place:
 
     def said(self):
         """What was said since this was last asked."""
-        text = self.log.read_text()
-        self.log.write_text("")
+        text = self.log.read_text(encoding="utf-8")
+        self.log.write_text("", encoding="utf-8")
         return text
 
     @property

@@ -52,7 +52,7 @@ class WaitingModels:
     def __init__(self, folder, step):
         self.folder, self.file = folder / "waiting", folder / "waiting.py"
         self.folder.mkdir()
-        self.file.write_text(SOURCE.format(folder=str(self.folder), step=step, names=NAMES))
+        self.file.write_text(SOURCE.format(folder=str(self.folder), step=step, names=NAMES), encoding="utf-8")
 
     def arguments(self, models):
         """Those of a command line that trains so many of them."""

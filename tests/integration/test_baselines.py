@@ -178,7 +178,7 @@ def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
 def test_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):
     assert main("--limit", "100") == 0
     assert read_baselines(tmp_path / "synthetic") is None
-    found = json.loads((tmp_path / "synthetic" / "baselines__limit-100.json").read_text())
+    found = json.loads((tmp_path / "synthetic" / "baselines__limit-100.json").read_text(encoding="utf-8"))
     assert (found["data"]["train_images"], found["data"]["test_images"]) == (100, 100)
 
 
@@ -200,6 +200,6 @@ def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys
 
 def test_images_that_are_missing_are_said_in_one_line(tmp_path, capsys):
     pytest.importorskip("sklearn")
-    (tmp_path / "data").write_text("no folder")
+    (tmp_path / "data").write_text("no folder", encoding="utf-8")
     assert baselines.main(["--dataset", "cifar10", "--data-dir", str(tmp_path / "data")]) == 1
     assert capsys.readouterr().err.startswith("baselines.py: error: ")

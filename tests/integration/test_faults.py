@@ -172,7 +172,7 @@ class Own(nn.Sequential):
 def test_failing_own_model_is_told_how_to_go_on_where_that_can_help(
     ex1_main, tmp_path, capsys, registry, step, error, told
 ):
-    (tmp_path / "own.py").write_text(OWN.format(step=step, error=error))
+    (tmp_path / "own.py").write_text(OWN.format(step=step, error=error), encoding="utf-8")
     command = ("--model-file", str(tmp_path / "own.py"), "--model-name", "own", "--batch-size", "20")
     assert ex1_main(*command) == 1
     line = only_line(capsys.readouterr().err)

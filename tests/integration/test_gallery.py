@@ -29,7 +29,7 @@ def test_no_page_where_nothing_is_to_show(tmp_path):
     assert gallery_of(tmp_path) == ""
     overview.write(tmp_path)
     assert not (tmp_path / "cifar10/gallery.md").exists()
-    report = (tmp_path / "cifar10/report.md").read_text().replace(str(tmp_path), "")
+    report = (tmp_path / "cifar10/report.md").read_text(encoding="utf-8").replace(str(tmp_path), "")
     assert "gallery" not in report
 
 
@@ -37,10 +37,10 @@ def test_gallery_is_linked_in_report(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_1", shuffle="block:4", accuracy=50)
     overview.write(tmp_path)
-    assert (tmp_path / "cifar10/gallery.md").read_text() == gallery_of(tmp_path)
-    assert "](gallery.md)" in (tmp_path / "cifar10/report.md").read_text()
-    assert 'href="gallery.html"' in (tmp_path / "cifar10/report.html").read_text()
-    page = (tmp_path / "cifar10/gallery.html").read_text()
+    assert (tmp_path / "cifar10/gallery.md").read_text(encoding="utf-8") == gallery_of(tmp_path)
+    assert "](gallery.md)" in (tmp_path / "cifar10/report.md").read_text(encoding="utf-8")
+    assert 'href="gallery.html"' in (tmp_path / "cifar10/report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "cifar10/gallery.html").read_text(encoding="utf-8")
     assert 'src="data:image/png;base64,' in page
     assert "neighbourhoods.png" not in page
 
@@ -182,7 +182,7 @@ def test_classes_are_compared_with_the_colours_of_each(tmp_path, sign, told):
 
 def test_baselines_that_cannot_be_read_are_told(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "per-image")
-    (tmp_path / "cifar10/baselines.json").write_text("{")
+    (tmp_path / "cifar10/baselines.json").write_text("{", encoding="utf-8")
     assert gallery_of(tmp_path, notes=["baselines.json can't be read"]) == ""
 
 
@@ -190,9 +190,9 @@ def test_baselines_on_other_images_are_not_compared(tmp_path):
     fake_seeds(tmp_path, "Q1_1", "per-image")
     fake_baselines(tmp_path / "cifar10")
     path = tmp_path / "cifar10/baselines.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["data"]["sha256"] = "another"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     assert gallery_of(tmp_path) == ""
 
 
@@ -231,7 +231,7 @@ def test_templates_of_known_cues_are_means_over_seeds(tmp_path, value):
         scores = dict(own_mean=0.01, own_sd=0.7, others_sd=0.3, own_highest=0.31, own_lowest=0.3)
         files.write_json(folder / "matrix.json", {"uniform_share": share, "scores": scores})
     scores["own_sd"] = value
-    (folders[2] / "matrix.json").write_text(json.dumps({"uniform_share": 0.2, "scores": scores}))
+    (folders[2] / "matrix.json").write_text(json.dumps({"uniform_share": 0.2, "scores": scores}), encoding="utf-8")
     page = gallery_of(tmp_path, notes=[f"{folders[2] / 'matrix.json'} is left out"])
     table, _ = rows(page, "cues | model | shuffle | runs | the same in all places (%)")
     cells = [cell.strip() for cell in table["texture"]]

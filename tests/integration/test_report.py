@@ -27,7 +27,9 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
     study = results.read_study(tmp_path)
     assert [group.model for group in study.models] == ["Q1_1"]
     overview.write(tmp_path)
-    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text()
+    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
 )
 def test_report_names_and_leaves_out_unreadable_runs(tmp_path, name, content, capsys):
     fake_run(tmp_path, "Q1_1")
-    (fake_run(tmp_path, "Q1_2") / name).write_text(content)
+    (fake_run(tmp_path, "Q1_2") / name).write_text(content, encoding="utf-8")
     assert report_main.main([str(tmp_path)]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "can't be read" in line]
     assert len(said) == 1
@@ -66,23 +68,25 @@ def test_report_shows_test_accuracy_beside_holdout(tmp_path):
     metrics = files.read_json(path)
     metrics["test"]["accuracy"] = 0.123
     files.write_json(path, metrics)
-    text = overview.write(tmp_path).path.with_suffix(".md").read_text()
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
     table, columns = rows(text, "model")
     assert table["Q1_1"][columns.index("test accuracy (%)")] == "12.3"
 
 
 def test_samples_that_are_no_picture_are_noted(tmp_path):
     for shuffle in ("none", "fixed"):
-        (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture")
-    assert "samples.png can't be shown" in overview.write(tmp_path).path.with_suffix(".md").read_text()
+        (fake_run(tmp_path, "Q1_1", shuffle=shuffle) / "samples.png").write_text("no picture", encoding="utf-8")
+    assert "samples.png can't be shown" in overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
 
 
 @pytest.mark.figures
 def test_report_copes_with_class_without_images(tmp_path):
     for seed, shuffle in ((0, "none"), (1, "none"), (0, "fixed"), (1, "fixed")):
         folder = fake_run(tmp_path, "Q1_1", seed, shuffle)
-        text = (folder / "history.csv").read_text().splitlines()
-        (folder / "history.csv").write_text("\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]))
+        text = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+        (folder / "history.csv").write_text(
+            "\n".join([text[0], *(re.sub(r"[^,]*$", "", line) for line in text[1:])]), encoding="utf-8"
+        )
     assert report_main.main([str(tmp_path)]) == 0
 
 
@@ -101,11 +105,12 @@ def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys)
 
 
 def test_table_holds_the_last_epoch_of_every_model(studied):
-    table, columns = rows((studied / "report.md").read_text(), "model")
+    table, columns = rows((studied / "report.md").read_text(encoding="utf-8"), "model")
     assert list(table) == [model.name for model in models.TABLE]
     group = results.read_study(studied).group("Q1_1")
     values = [
-        100 * json.loads((run.folder / "metrics.json").read_text())["test"]["accuracy"] for run in group.runs.values()
+        100 * json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))["test"]["accuracy"]
+        for run in group.runs.values()
     ]
     shown = table["Q1_1"][columns.index("validation accuracy (%)")]
     assert shown.startswith(f"{sum(values) / 3:.1f} ± ")
@@ -116,7 +121,7 @@ def test_table_holds_the_last_epoch_of_every_model(studied):
 
 
 def test_every_claim_is_there_with_its_verdict(studied):
-    table, _ = rows((studied / "report.md").read_text(), "claim")
+    table, _ = rows((studied / "report.md").read_text(encoding="utf-8"), "claim")
     assert list(table) == [f"C{n}" for n in range(1, 11)]
     assert {row[3] for row in table.values()} <= {"holds", "does not hold", "not decided"}
     assert table["C4"][3] == "holds"
@@ -135,9 +140,9 @@ def accuracy_text(group, epoch=-1):
 
 def test_findings_and_committed_report_say_what_runs_decide(reproduced):
     verdicts = {claim.key: claim.verdict for claim in claims.check_claims(reproduced)}
-    reported, _ = rows((reproduced.folder / "report.md").read_text(), "claim")
+    reported, _ = rows((reproduced.folder / "report.md").read_text(encoding="utf-8"), "claim")
     assert {key: row[3] for key, row in reported.items()} == verdicts
-    findings = (PROJECT / "docs/findings.md").read_text()
+    findings = (PROJECT / "docs/findings.md").read_text(encoding="utf-8")
     stated, columns = rows(findings.replace("| | published |", "| claim | published |"), "claim")
     assert columns == ["claim", "published", "measured", "verdict"]
     assert {key: row[3].split(",")[0] for key, row in stated.items()} == verdicts
@@ -148,7 +153,7 @@ def test_findings_and_committed_report_say_what_runs_decide(reproduced):
 
 
 def test_readmes_results_are_those_of_committed_runs(reproduced):
-    readme = (PROJECT / "README.md").read_text()
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     table, columns = rows(readme, "network")
     assert columns == ["network", "parameters", "test accuracy (%)"]
     *networks, colours, pixels = table.values()
@@ -172,19 +177,19 @@ def test_readmes_results_are_those_of_committed_runs(reproduced):
 
 def test_report_names_every_setting_that_differs(tmp_path):
     fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
-    text = overview.write(tmp_path).path.with_name("report.md").read_text()
+    text = overview.write(tmp_path).path.with_name("report.md").read_text(encoding="utf-8")
     assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
 
 
 def test_shuffles_are_compared_by_class_with_intervals(studied):
-    table, columns = rows((studied / "report.md").read_text(), "accuracy (%)")
+    table, columns = rows((studied / "report.md").read_text(encoding="utf-8"), "accuracy (%)")
     assert list(table) == ["all classes", *"plane car bird cat deer dog frog horse ship truck".split()]
     less = table["plane"][columns.index("per-image less none")]
     assert re.fullmatch(r"-\d+\.\d<br>\(-\d+\.\d … -\d+\.\d\)", less)
 
 
 def test_figures_are_those_that_the_markdown_shows(studied):
-    shown = re.findall(r"!\[.*?\]\((.*?)\)", (studied / "report.md").read_text())
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", (studied / "report.md").read_text(encoding="utf-8"))
     assert len(shown) == 7
     assert {path.relative_to(studied).as_posix() for path in (studied / "report").iterdir()} == set(shown)
 
@@ -192,7 +197,7 @@ def test_figures_are_those_that_the_markdown_shows(studied):
 def test_chosen_models_are_overlaid(studied, tmp_path):
     shutil.copytree(studied, tmp_path / "cifar10")
     assert report_main.main([str(tmp_path), "--compare", "q1-4", "Q2_?"]) == 0
-    text = (tmp_path / "cifar10" / "report.md").read_text()
+    text = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
     assert "Side by side: Q1_4, Q2_1, Q2_2" in text
     assert "--compare Q1_4 Q2_1 Q2_2" in text
 
@@ -203,7 +208,7 @@ def test_samples_of_the_runs_are_shown(tmp_path):
         folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
         shutil.copy(PROJECT / "docs" / "samples.png", folder / "samples.png")
     folder = overview.write(tmp_path).path.parent
-    assert "report/samples.png" in (folder / "report.md").read_text()
+    assert "report/samples.png" in (folder / "report.md").read_text(encoding="utf-8")
     assert (folder / "report" / "samples.png").stat().st_size > 10_000
 
 
@@ -213,7 +218,7 @@ def test_names_from_files_are_only_text(tmp_path):
     for shuffle in ("none", "fixed"):
         fake_run(tmp_path, "Q1_1", shuffle=shuffle, data='<b id="x">&', classes=classes)
     page = overview.write(tmp_path).path
-    page, text = page.read_text(), page.with_suffix(".md").read_text()
+    page, text = page.read_text(encoding="utf-8"), page.with_suffix(".md").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert '<b id="x">' not in page
     assert "<script>alert" not in text.replace("\\<", "")
@@ -264,7 +269,7 @@ def test_page_asks_for_nothing_else(studied):
         def handle_starttag(self, tag, attributes):
             wanted.extend(value for name, value in attributes if name in ("src", "href", "srcset", "data", "action"))
 
-    page = (studied / "report.html").read_text()
+    page = (studied / "report.html").read_text(encoding="utf-8")
     Links().feed(page)
     assert wanted
     assert all(value.startswith("data:") for value in wanted)

@@ -34,7 +34,7 @@ def test_signal_saves_step_and_tells_how_to_go_on(place, number):
     assert (len(saved["history"]), saved["metrics"]["steps"]) == (1, 131)
     assert stopped.run("--resume", str(folder)) == 0
     assert_same_outcome(folder, straight.runs[0])
-    resumed = json.loads((folder / "config.json").read_text())["resumed"]
+    resumed = json.loads((folder / "config.json").read_text(encoding="utf-8"))["resumed"]
     assert [entry["position"] for entry in resumed] == ["after epoch 1 and 131 steps of the next"]
 
 
@@ -42,12 +42,12 @@ def test_only_another_ctrl_c_stops_at_once(place):
     """Several signals may come at once from a terminal that closes, or from a scheduler."""
     here = place(images=(200, 50))
     process = here.start("--model-name", "Q1_1", before=SlowStep())
-    while not here.log.exists() or "results go to" not in here.log.read_text():
+    while not here.log.exists() or "results go to" not in here.log.read_text(encoding="utf-8"):
         time.sleep(0.01)
     time.sleep(0.3)
     began = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
-    while "Ctrl-C once more stops at once" not in here.log.read_text():
+    while "Ctrl-C once more stops at once" not in here.log.read_text(encoding="utf-8"):
         time.sleep(0.01)
     for number in (signal.SIGHUP, signal.SIGTERM):
         os.kill(process.pid, number)
@@ -69,7 +69,7 @@ def test_hangup_that_nohup_ignores_stops_nothing(place):
 
 def test_signal_before_training_stops_at_once(place, tmp_path):
     here = place()
-    here.log.write_text("")
+    here.log.write_text("", encoding="utf-8")
     marker = tmp_path / "making"
     process = here.start("--model-name", "Q1_1", before=SlowData(marker))
     while process.is_alive() and not marker.exists():
@@ -106,7 +106,7 @@ def test_resume_of_finished_run_extends_it_in_new_folder(place):
     assert same(outcome(long), outcome(straight.runs[0]))
     assert same(outcome(long, "best.pt"), outcome(straight.runs[0], "best.pt"))
     assert {path: path.read_bytes() for path in short.iterdir() if path in before} == before
-    assert json.loads((long / "config.json").read_text())["continues"]["position"] == "after epoch 2"
+    assert json.loads((long / "config.json").read_text(encoding="utf-8"))["continues"]["position"] == "after epoch 2"
     # The same again: there is nothing left to do, and nothing is done.
     before = {path: path.stat().st_mtime_ns for path in long.iterdir()}
     assert extended.run("--resume", str(short), "--epochs", "4") == 0
@@ -146,7 +146,7 @@ def test_resume_auto_passes_over_runs_on_other_data(ex1_main, saved_run, tmp_pat
     assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--resume", "auto") == 0
     assert (long / "last.pt").read_bytes() == before
     other = long.with_name(long.name + "__run-2")
-    assert json.loads((other / "metrics.json").read_text())["test"]["images"] == 90
+    assert json.loads((other / "metrics.json").read_text(encoding="utf-8"))["test"]["images"] == 90
     assert ex1_main("--resume", str(short), "--epochs", "2") == 1
 
 
@@ -167,7 +167,7 @@ class Noisy(nn.Sequential):
 
 @pytest.mark.parametrize("kills", [[9, 10], [7], [8, 17, 6]])
 def test_resume_of_model_drawing_in_evaluation_is_bitwise_equal(place, tmp_path, kills):
-    (tmp_path / "noisy.py").write_text(NOISY)
+    (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
     case = ["--model-file", str(tmp_path / "noisy.py"), "--model-name", "Noisy", "--epochs", "3", "--batch-size", "20"]
     straight, killed = (place(name, images=(200, 50)) for name in ("straight", "killed"))
     assert straight.run(*case) == 0
@@ -180,7 +180,7 @@ def test_resume_of_model_drawing_in_evaluation_is_bitwise_equal(place, tmp_path,
     assert killed.run("--resume", str(folder)) == 2
     assert "Noisy is an own model: give --model-file" in killed.said()
     assert killed.run("--evaluate", str(folder), *case[:2]) == 0
-    accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    accuracy = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]["accuracy"]
     assert f"test images: {100 * accuracy:.1f} %" in killed.said()
 
 
@@ -237,7 +237,7 @@ def test_run_with_long_name_is_found_again_under_either(place):
     assert here.run(*case) == 0
     [folder] = here.runs
     assert "-more-" in folder.name
-    settings = json.loads((folder / "config.json").read_text())["settings"]
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
     assert settings["shuffle_seed"] == 12345678
     folder.rename(folder.with_name(config.Config.from_saved(settings).full_name))  # as earlier versions named it
     here.said()
@@ -313,10 +313,10 @@ def test_resume_keeps_checkpoint_used_for_damaged_one(stopped_run):
 
 def test_resume_with_damaged_description_uses_checkpoint(stopped_run):
     here, folder, reference = stopped_run
-    (folder / "config.json").write_text((folder / "config.json").read_text()[:100])
+    (folder / "config.json").write_text((folder / "config.json").read_text(encoding="utf-8")[:100], encoding="utf-8")
     assert here.run("--resume", str(folder)) == 0, here.said()
     assert same(outcome(folder), outcome(reference))
-    assert len(json.loads((folder / "config.json").read_text())["resumed"]) == 1
+    assert len(json.loads((folder / "config.json").read_text(encoding="utf-8"))["resumed"]) == 1
 
 
 def test_resume_refuses_a_file(stopped_run):
@@ -356,7 +356,7 @@ def test_checkpoint_may_not_name_download_or_code(stopped_run, tmp_path):
     here, folder, _ = stopped_run
     saved = torch.load(folder / "last.pt", weights_only=True)
     own = tmp_path / "own.py"
-    own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')")
+    own.write_text(f"open({str(tmp_path / 'it ran')!r}, 'w')", encoding="utf-8")
     settings = saved["config"] | {"data_url": "http://127.0.0.1:9/evil", "model_file": str(own)}
     checkpoint.save(folder / "last.pt", saved | {"config": settings})
     saved = resume.saved_config(folder, checkpoint.load(folder), {})

@@ -34,7 +34,7 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
         "results/synthetic/Q1_1/Q1_1__shuffle-per-image__epochs-2__lr-0.01__seed-0"
     )
 
-    settings = json.loads((folder / "config.json").read_text())
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert settings["dataset"] == "SYNTHETIC (not CIFAR-10)"
     assert settings["settings"]["lr"] == 0.01
     assert set(settings["settings"]) == set(config.FIELDS)
@@ -52,7 +52,7 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
     }  # fmt: skip
     assert 0 <= float(rows[1]["val_accuracy"]) <= 1
 
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     confusion = torch.tensor(metrics["test"]["confusion"])
     assert confusion.sum() == metrics["test"]["images"] == 100
     assert metrics["test"]["accuracy"] == pytest.approx(confusion.trace().item() / 100)
@@ -63,7 +63,7 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
     assert metrics["parameters"] == 62_006
     assert "best_epoch_by_holdout" not in metrics
 
-    summary = (folder / "summary.txt").read_text()
+    summary = (folder / "summary.txt").read_text(encoding="utf-8")
     assert "SYNTHETIC (not CIFAR-10)" in summary
     assert "MaxPool2d-2" in summary
     assert "Trainable parameters: 62,006" in summary
@@ -87,7 +87,7 @@ def test_run_twice_gives_same_figures_in_two_folders(ex1_main, tmp_path):
     first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
     assert second.name == first.name + "__run-2"
     assert same(weights(first), weights(second))
-    assert (first / "metrics.json").read_text() == (second / "metrics.json").read_text()
+    assert (first / "metrics.json").read_text(encoding="utf-8") == (second / "metrics.json").read_text(encoding="utf-8")
 
 
 def test_run_with_another_seed_is_another_run(ex1_main, tmp_path):
@@ -132,7 +132,7 @@ def test_run_with_holdout_looks_at_test_set_once(ex1_main, tmp_path, monkeypatch
         (test, 3),
     ]
     folder = run_folder(tmp_path)
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     rows = list(csv.DictReader((folder / "history.csv").open()))
     assert metrics["validated_on"] == "50 images held out"
     assert metrics["test"]["images"] == 100
@@ -155,7 +155,7 @@ def test_best_weights_are_of_best_epoch_on_holdout(ex1_main, tmp_path, monkeypat
     ex1_main("--model-name", "Q1_1", "--epochs", "4", "--val", "holdout", "--holdout", "50", "--limit", "20")
     folder = run_folder(tmp_path)
     assert len(torch.load(folder / "best.pt", weights_only=True)["history"]) == 2
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["best_epoch_by_holdout"]["epoch"] == 2
     assert metrics["epochs"] == 4
 
@@ -200,7 +200,7 @@ def test_cues_make_data_set_with_own_folder_and_name(ex1_main, tmp_path, capsys)
     assert ex1_main(*common, "--cues", "position,colour:0.5") == 0
     folder = run_folder(tmp_path)
     assert folder.parents[1].name == "synthetic-colour-0.5-position-1"
-    assert json.loads((folder / "config.json").read_text())["dataset"].endswith("colour 0.5 position 1")
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["dataset"].endswith("colour 0.5 position 1")
     first = accuracies(capsys.readouterr().out)
     assert ex1_main("--evaluate", str(folder)) == 0
     assert accuracies(capsys.readouterr().out) == first
@@ -227,9 +227,9 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--lr", "0.01", "--shuffle", "fixed", "--cues", "colour,position")
     folder = run_folder(tmp_path)
     assert ex1_main("--transfer", str(folder)) == 0
-    transfer = json.loads((folder / "transfer.json").read_text())
+    transfer = json.loads((folder / "transfer.json").read_text(encoding="utf-8"))
     assert transfer["trained_with"] == "fixed"
-    own = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    own = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]["accuracy"]
     assert transfer["test_accuracy"]["fixed"] == own
     assert set(transfer["test_accuracy"]) == {*config.PUBLISHED_SHUFFLES, *config.PARTIAL_SHUFFLES}
     capsys.readouterr()
@@ -244,10 +244,10 @@ def test_collapse_writes_matrix_beside_affine_run(ex1_main, tmp_path, capsys):
     folder = run_folder(tmp_path)
     assert ex1_main("--collapse", str(folder)) == 0
     assert "1,119,926 parameters come to 30,730 numbers" in capsys.readouterr().out
-    facts = json.loads((folder / "matrix.json").read_text())
+    facts = json.loads((folder / "matrix.json").read_text(encoding="utf-8"))
     assert 0 < facts["largest_difference"] < 1e-4
     assert facts["images"] == 100
-    accuracy = json.loads((folder / "metrics.json").read_text())["validation"]["accuracy"]
+    accuracy = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["validation"]["accuracy"]
     assert facts["scores"]["own_highest"] == pytest.approx(accuracy, abs=1e-6)
     with np.load(folder / "matrix.npz") as matrix:
         weight, bias = torch.from_numpy(matrix["weight"]), torch.from_numpy(matrix["bias"])
@@ -310,7 +310,8 @@ def test_own_model_is_trained_and_asks_for_its_file_again(ex1_main, tmp_path, ca
     own.write_text(
         "from torch import nn\nfrom models import register\n\n"
         "@register('Linear', change='one matrix')\nclass Linear(nn.Sequential):\n"
-        "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n"
+        "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(3072, 10))\n",
+        encoding="utf-8",
     )
     assert ex1_main("--model-name", "linear", "--model-file", str(own), "--epochs", "1") == 0
     del registry["linear"]

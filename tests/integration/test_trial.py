@@ -86,7 +86,7 @@ register("Lazy")(lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)))
 @pytest.fixture
 def own_main(ex1_main, tmp_path, registry):
     """Runs a command line with a file of such networks."""
-    (tmp_path / "own.py").write_text(SOURCE)
+    (tmp_path / "own.py").write_text(SOURCE, encoding="utf-8")
 
     def run(*argv):
         for name in [name for name, spec in registry.items() if spec.module]:  # the file is run again
@@ -158,7 +158,7 @@ def test_generated_images_in_place_of_missing_ones_are_counted(
 ):
     """CIFAR-10 has 50,000 images, the generated set here 200: only that leaves a batch of one."""
     monkeypatch.setenv("CIFAR10_URL", "http://127.0.0.1:9/nothing")
-    (tmp_path / "own.py").write_text(SOURCE)
+    (tmp_path / "own.py").write_text(SOURCE, encoding="utf-8")
     (tmp_path / "none").mkdir()
     place = ["--data-dir", tmp_path / "none", "--results-dir", tmp_path / "results"]
     assert execute(["--model-file", tmp_path / "own.py", "--model-name", "Norm", "--batch-size", "199", *place]) == 2

@@ -76,7 +76,7 @@ def test_contenders_take_turns_and_first_does_not_count():
 def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
     def write(results, model, accuracies, seconds, **settings):
         folder = fake_run(results, model, slug="x", epochs=len(accuracies), **settings)
-        with open(folder / files.HISTORY, newline="") as file:
+        with open(folder / files.HISTORY, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         for row, accuracy in zip(rows, accuracies, strict=True):
             row |= {"val_accuracy": accuracy, "seconds": seconds}

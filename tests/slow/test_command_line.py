@@ -19,14 +19,18 @@ def test_command_that_is_printed_goes_on(command_line, tmp_path):
     models = WaitingModels(tmp_path, step=70)
     command = [sys.executable, "ex1.py", *models.arguments(1), "--epochs", "3", "--lr", "0.01"]
     command = command_line(*command, results="with space")
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
         models.wait_for(1)
         process.send_signal(signal.SIGINT)
         last = process.stderr.read().splitlines()[-1]
     models.let_go()
     assert process.returncode == 130
     assert last.startswith("ex1.py: stopped in epoch ")
-    done = subprocess.run(last.partition("; to go on: ")[2], shell=True, cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        last.partition("; to go on: ")[2], shell=True, cwd=PROJECT, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     assert "going on from " in done.stdout
     assert list((tmp_path / "with space").glob("*/*/*/metrics.json"))
@@ -34,7 +38,7 @@ def test_command_that_is_printed_goes_on(command_line, tmp_path):
 
 def test_signal_during_the_imports_stops_at_once():
     command = [sys.executable, "-X", "importtime", "ex1.py", "--model-name", "Q1_1"]
-    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, encoding="utf-8") as process:
         while "torch" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
@@ -65,14 +69,16 @@ def test_usage_and_mistaken_options_need_no_torch(arguments, code, said):
     """The imports of torch and matplotlib take seconds; the real script is run with both made impossible."""
     script = "import runpy, sys; sys.modules.update(torch=None, matplotlib=None, numpy=None); sys.argv[0] = 'ex1.py'; "
     script += "runpy.run_path('ex1.py', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=PROJECT, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--list-models"], 0), (["--model-name", "Q1_99"], 2)])
 def test_models_are_listed_and_nearest_ones_are_named(arguments, code):
-    done = subprocess.run([sys.executable, "ex1.py", *arguments], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "ex1.py", *arguments], cwd=PROJECT, capture_output=True, encoding="utf-8")
     assert done.returncode == code, done.stderr
     assert "Q1_19" in done.stdout + done.stderr
 
@@ -82,35 +88,37 @@ def test_report_help_comes_without_torch():
         "import runpy, sys\nsys.argv, sys.modules['torch'] = ['report', '-h'], None\n"
         "runpy.run_module('report', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "--compare" in done.stdout
 
 
 def test_report_from_command_line(studied, tmp_path):
     folder = shutil.copytree(studied, tmp_path / "cifar10")
-    done = subprocess.run([sys.executable, "-m", "report", folder], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "report", folder], cwd=PROJECT, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("report on ")
 
 
 def test_reading_needs_no_scikit_learn(tmp_path):
     fake_baselines(tmp_path)
-    found = json.loads((tmp_path / "baselines.json").read_text())
+    found = json.loads((tmp_path / "baselines.json").read_text(encoding="utf-8"))
     found["baselines"]["chance"]["per_class_accuracy"] = {"cat": 0.25, "dog": None}
-    (tmp_path / "baselines.json").write_text(json.dumps(found))
+    (tmp_path / "baselines.json").write_text(json.dumps(found), encoding="utf-8")
     code = (
         "import sys, pathlib; sys.modules['sklearn'] = None; from report import results; "
         f"found = results.read_baselines(pathlib.Path({str(tmp_path)!r})); "
         "print(found['baselines'][results.CHANCE]['per_class_accuracy'])"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, encoding="utf-8", check=True)
     assert run.stdout == "{'cat': 0.25, 'dog': None}\n"
 
 
 def test_run_goes_on_when_nobody_reads_any_more(command_line, tmp_path):
     command = command_line(sys.executable, "ex1.py", "--model-name", "Q1_4", "--epochs", "1", "--limit", "100")
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as process:
         process.stdout.close()
         assert "Error" not in process.stderr.read()
         assert process.wait() == 0

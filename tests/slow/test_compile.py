@@ -26,7 +26,7 @@ def test_compiled_run_has_losses_of_plain_one(command_line, tmp_path):
             [sys.executable, PROJECT / "ex1.py", *command],
             env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / name / "cache")},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stderr
         assert "going on without" not in done.stderr

@@ -25,7 +25,7 @@ def test_memory_stays_under_800_mb_above_torch(real, tmp_path, options):
     command = ["--model-name", "Q1_1", "--epochs", "1", "--batch-size", "250", *options.split()]
     command += ["--data-dir", str(PROJECT / "data"), "--results-dir", str(tmp_path), "--threads", "1"]
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEMORY, *command], cwd=PROJECT, capture_output=True, encoding="utf-8", check=True
     )
     _, code, megabytes = done.stdout.splitlines()[-1].split()
     assert code == "0"

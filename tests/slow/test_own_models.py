@@ -78,21 +78,25 @@ def zoo(tmp_path):
     folder = tmp_path / "zoo"
     (folder / "models").mkdir(parents=True)
     for width, name in enumerate(NAMES, 4):
-        (folder / "models" / f"{name}.py").write_text(NETWORK.format(width=width, name=name.capitalize()))
-    (folder / "models" / "blocks.py").write_text(BLOCKS)
-    (folder / "models" / "__init__.py").write_text("".join(f"from .{name} import *\n" for name in NAMES))
-    (folder / "models" / "inside.py").write_text(INSIDE)
-    (folder / "models" / "single.py").write_text(SINGLE)
-    (folder / "utils.py").write_text(UTILS)
-    (folder / "main.py").write_text("raise SystemExit('not to be run')\n")
-    (folder / "mine.py").write_text(MINE.format(networks=", ".join(map(str.capitalize, NAMES))))
+        (folder / "models" / f"{name}.py").write_text(
+            NETWORK.format(width=width, name=name.capitalize()), encoding="utf-8"
+        )
+    (folder / "models" / "blocks.py").write_text(BLOCKS, encoding="utf-8")
+    (folder / "models" / "__init__.py").write_text(
+        "".join(f"from .{name} import *\n" for name in NAMES), encoding="utf-8"
+    )
+    (folder / "models" / "inside.py").write_text(INSIDE, encoding="utf-8")
+    (folder / "models" / "single.py").write_text(SINGLE, encoding="utf-8")
+    (folder / "utils.py").write_text(UTILS, encoding="utf-8")
+    (folder / "main.py").write_text("raise SystemExit('not to be run')\n", encoding="utf-8")
+    (folder / "mine.py").write_text(MINE.format(networks=", ".join(map(str.capitalize, NAMES))), encoding="utf-8")
     return folder
 
 
 def test_zoo_with_our_names_is_trained_resumed_and_used(zoo, command_line, tmp_path):
     def ex1(file, *arguments):
         command = [sys.executable, str(PROJECT / "ex1.py"), "--model-file", str(zoo / file), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
 
     def new(*arguments):
         return command_line("--epochs", "1", "--threads", "1", *arguments)

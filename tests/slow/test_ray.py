@@ -46,7 +46,7 @@ def test_ray_after_node_death_is_bitwise_equal(two_nodes, command_line, tmp_path
     said, _ = on_ray.communicate(timeout=300)
     assert on_ray.returncode == 0, said
     assert "once more" not in said  # it is Ray that starts the run again
-    assert sum("going on from" in log.read_text() for log in begun) == 1
+    assert sum("going on from" in log.read_text(encoding="utf-8") for log in begun) == 1
     assert execute(command_line(*arguments, results="local")) == 0
     assert len(outcomes_in(tmp_path / "local")) == 4
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
@@ -62,7 +62,7 @@ def test_ray_after_signal_goes_on_without_ray(two_nodes, command_line, tmp_path,
     os.kill(on_ray.pid, signal.SIGINT)
     said, _ = on_ray.communicate(timeout=120)
     assert on_ray.returncode == 130, said
-    stopped = [log.read_text() for log in (tmp_path / "results").glob("*/*/*.log")]
+    stopped = [log.read_text(encoding="utf-8") for log in (tmp_path / "results").glob("*/*/*.log")]
     assert sum("to go on: " in text for text in stopped) == len(stopped) == 2
     models.let_go()
     assert execute(command_line(*arguments)) == 0
@@ -80,7 +80,7 @@ def test_ray_brings_results_from_nodes_with_other_disks(two_nodes, command_line,
     with contextlib.closing(engine):
         engine.token.unlink()
         assert sweep.train_all(jobs, engine, facts, sweep.Display(jobs, facts["name"])) == ([], [])
-    assert all(" epoch 2/2 " in job.log.read_text() for job in jobs)
+    assert all(" epoch 2/2 " in job.log.read_text(encoding="utf-8") for job in jobs)
     assert execute(command_line(*arguments, results="local")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "local"))
 

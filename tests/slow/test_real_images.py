@@ -60,4 +60,4 @@ def test_real_and_synthetic_runs_never_share_a_folder(real, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "Accuracy of plane : " in out
     assert "NOT CIFAR-10" not in out + err
-    assert "CIFAR-10" in json.loads((folder / "metrics.json").read_text())["dataset"]
+    assert "CIFAR-10" in json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["dataset"]

@@ -58,7 +58,7 @@ def test_27_models_in_one_process_leave_nothing_behind():
     # MKL keeps the buffers of its matrix products, more of them on some processors: memory that is no leak.
     environment = os.environ | {"MKL_DISABLE_FAST_MM": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", check=True
     )
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == 27 + 4

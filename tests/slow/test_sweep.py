@@ -72,18 +72,18 @@ def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, n
     left = list((tmp_path / "results").glob("*/*/*.log"))
     assert len(left) == 2
     if number == signal.SIGKILL:
-        until(lambda: all("to go on: " in path.read_text() for path in left))
+        until(lambda: all("to go on: " in path.read_text(encoding="utf-8") for path in left))
     else:
         assert stopped.returncode == 128 + number, said
         assert "the same command goes on" in said.splitlines()[-1]
-    assert all("to go on: " in path.read_text() for path in left)
+    assert all("to go on: " in path.read_text(encoding="utf-8") for path in left)
     assert not list((tmp_path / "results").glob("*/*/*/metrics.json"))
     for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
         run._lock(folder).release()  # nobody has it any more
 
     models.let_go()
     assert execute(command_line(*arguments)) == 0
-    assert any("going on from" in path.read_text() for path in left)
+    assert any("going on from" in path.read_text(encoding="utf-8") for path in left)
     assert execute(command_line(*arguments, results="straight")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "straight"))
 
@@ -120,7 +120,7 @@ register("failing")(Failing)
 )
 def test_sweep_tries_failed_run_once_more_and_names_it(command_line, tmp_path, capfd, fails, how, attempts, registry):
     (tmp_path / "marks").mkdir()
-    (tmp_path / "own.py").write_text(OWN.format(marks=str(tmp_path / "marks"), fails=fails, how=how))
+    (tmp_path / "own.py").write_text(OWN.format(marks=str(tmp_path / "marks"), fails=fails, how=how), encoding="utf-8")
     arguments = ["--model-file", str(tmp_path / "own.py"), "--model-name", "failing,Q1_4", "--epochs", "1"]
     code = execute(command_line(*arguments))
     out, err = capfd.readouterr()
@@ -132,7 +132,7 @@ def test_sweep_tries_failed_run_once_more_and_names_it(command_line, tmp_path, c
     else:
         assert (code, done) == (1, {"Q1_4"})
         log = re.search(r"failed, see (.*\.log)", err)[1]
-        assert "the model is broken" in Path(log).read_text()
+        assert "the model is broken" in Path(log).read_text(encoding="utf-8")
         assert "the model is broken" in out
         assert "1 of 2 runs failed" in err.splitlines()[-1]
 
@@ -156,17 +156,17 @@ def test_sweep_imports_once_for_all_runs_from_any_folder(command_line, tmp_path)
     """Also from a folder that has modules of the same names as the project's."""
     for name in ("utils.py", "models.py", "datasets/__init__.py", "runner/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("raise SystemExit('this is another one')")
+        (tmp_path / name).write_text("raise SystemExit('this is another one')", encoding="utf-8")
     command = command_line("--model-name", "Q1_1", "--epochs", "1", "--seeds", "0,1", "--jobs", "1")
     done = subprocess.run(
         [sys.executable, PROJECT / "ex1.py", *command],
         env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    logs = [path.read_text() for path in (tmp_path / "results").glob("*/*/*.log")]
+    logs = [path.read_text(encoding="utf-8") for path in (tmp_path / "results").glob("*/*/*.log")]
     assert len(logs) == 2
     said = "\n".join([done.stderr, *logs])
     imports = Counter(re.findall(r"^import time: .*\| +([\w.]+)$", said, re.MULTILINE))
@@ -177,8 +177,8 @@ def test_sweep_imports_once_for_all_runs_from_any_folder(command_line, tmp_path)
 
 def test_run_all_passes_its_arguments_on(command_line, tmp_path):
     arguments = command_line("--limit", "40", "--epochs", "1", "--model-name", "Q1_1", "--seeds", "0,1", "--jobs", "1")
-    done = subprocess.run([PROJECT / "run_all.sh", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([PROJECT / "run_all.sh", *arguments], capture_output=True, encoding="utf-8", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(outcomes_in(tmp_path / "results")) == 2
-    listed = subprocess.run([PROJECT / "run_all.sh", "--jobs", "x"], capture_output=True, text=True)
+    listed = subprocess.run([PROJECT / "run_all.sh", "--jobs", "x"], capture_output=True, encoding="utf-8")
     assert listed.returncode == 2

@@ -23,7 +23,7 @@ def run(tmp_path):
     """Runs a command beside it, and returns the exit code and what was said."""
     (tmp_path / "path" / "torchvision").mkdir(parents=True)
     error = "raise RuntimeError('operator torchvision::nms does not exist')\n"
-    (tmp_path / "path" / "torchvision" / "__init__.py").write_text(error)
+    (tmp_path / "path" / "torchvision" / "__init__.py").write_text(error, encoding="utf-8")
 
     def run(*arguments):
         done = subprocess.run(
@@ -31,7 +31,7 @@ def run(tmp_path):
             cwd=PROJECT,
             env=os.environ | {"PYTHONPATH": str(tmp_path / "path")},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -59,7 +59,7 @@ def test_archive_and_download_need_no_torchvision(run, tmp_path):
 
 
 def test_own_model_that_needs_it_is_told_how_to_mend_it(run, tmp_path):
-    (tmp_path / "own.py").write_text(OWN_MODEL)
+    (tmp_path / "own.py").write_text(OWN_MODEL, encoding="utf-8")
     code, said = run("ex1.py", "--model-file", str(tmp_path / "own.py"), "--model-name", "Own")
     assert code == 2
     assert "do not fit each other: install the two together" in said

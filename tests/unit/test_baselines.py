@@ -78,7 +78,7 @@ def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
     assert read_baselines(tmp_path) is None
     assert read_baselines(tmp_path / "no folder") is None
     for content in ("{", "[]", "{}", '{"baselines": {"chance": {}}}'):
-        (tmp_path / "baselines.json").write_text(content)
+        (tmp_path / "baselines.json").write_text(content, encoding="utf-8")
         with pytest.raises(RunnerError, match="baselines.json can't be read"):
             read_baselines(tmp_path)
 
@@ -89,12 +89,12 @@ def test_read_gives_none_without_file_and_error_for_damaged(tmp_path):
 def test_results_that_cannot_be_are_an_error(tmp_path, key, value):
     fake_baselines(tmp_path)
     assert read_baselines(tmp_path)
-    found = json.loads((tmp_path / "baselines.json").read_text())
+    found = json.loads((tmp_path / "baselines.json").read_text(encoding="utf-8"))
     results = found["baselines"][COLOUR]
     if value is ...:
         del results[key]
     else:
         results[key] = value
-    (tmp_path / "baselines.json").write_text(json.dumps(found))
+    (tmp_path / "baselines.json").write_text(json.dumps(found), encoding="utf-8")
     with pytest.raises(RunnerError, match="baselines.json can't be read"):
         read_baselines(tmp_path)

@@ -244,7 +244,7 @@ def test_every_path_option_is_tried_above():
 def test_command_line_imports_nothing_slow():
     slow = "torch torchvision numpy matplotlib PIL scipy pandas tqdm jinja2 data datasets models utils".split()
     code = f"import runner.cli, sys; print(sorted(set({slow}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "[]\n"
 
 
@@ -253,20 +253,20 @@ def test_help_and_wrong_options_import_no_torch(arguments, code):
     script = "import runpy, sys; sys.modules.update(torch=None, numpy=None, matplotlib=None); sys.argv[0] = 'ex1.py'; "
     script += "runpy.run_path('ex1.py', run_name='__main__')"
     command = [sys.executable, "-c", script, *arguments.split()]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8")
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert (done.stdout if code == 0 else done.stderr).startswith("usage: ex1.py")
 
 
 def test_own_file_that_ends_the_program_does_not(tmp_path, capsys):
-    (tmp_path / "own.py").write_text("import sys\nsys.exit(0)")
+    (tmp_path / "own.py").write_text("import sys\nsys.exit(0)", encoding="utf-8")
     assert execute(["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]) == 2
     assert "own.py, line 2: SystemExit: 0" in capsys.readouterr().err
 
 
 def test_traceback_of_own_file_is_shown_with_debug(tmp_path, capsys):
-    (tmp_path / "own.py").write_text("1 / 0")
+    (tmp_path / "own.py").write_text("1 / 0", encoding="utf-8")
     command = ["--model-file", str(tmp_path / "own.py"), "--model-name", "Q1_1"]
     for debug in (False, True):
         assert execute(command + ["--debug"] * debug) == 2

@@ -24,8 +24,10 @@ def test_one_line_has_no_breaks_and_no_escapes():
 )
 def test_torchvision_that_does_not_fit_torch_is_told(tmp_path, monkeypatch, code, hint):
     (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(code)
-    (tmp_path / "torchvision" / "extension.py").write_text("import torch\ntorch.ops.not_there.at_all()\n")
+    (tmp_path / "torchvision" / "__init__.py").write_text(code, encoding="utf-8")
+    (tmp_path / "torchvision" / "extension.py").write_text(
+        "import torch\ntorch.ops.not_there.at_all()\n", encoding="utf-8"
+    )
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)

@@ -8,7 +8,7 @@ from runner import files
 
 def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     path, events = tmp_path / "file", []
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     fsync, replace = os.fsync, Path.replace
 
     def watched_fsync(number):
@@ -24,5 +24,12 @@ def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     files.write_file(path, "new text", previous=tmp_path / "before")
     assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
     assert events[3][0] == "fsync"  # of the folder: its new names too
-    assert path.read_text() == "new text"
-    assert (tmp_path / "before").read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "new text"
+    assert (tmp_path / "before").read_text(encoding="utf-8") == "old"
+
+
+def test_name_that_is_not_utf8_is_read_from_json_as_it_was(tmp_path):
+    content = {"folder": os.fsdecode("Jürgen → ".encode() + b"\xff"), "backslash": "\\udcff"}
+    files.write_json(tmp_path / "file.json", content)
+    assert "Jürgen → " in (tmp_path / "file.json").read_bytes().decode()
+    assert files.read_json(tmp_path / "file.json") == content

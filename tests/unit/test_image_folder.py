@@ -13,7 +13,7 @@ from tests.helpers.images import load_images
 
 
 def test_image_folder_is_read_in_official_order_of_classes(folder):
-    (folder / "train" / "cat" / "notes.txt").write_text("not an image")
+    (folder / "train" / "cat" / "notes.txt").write_text("not an image", encoding="utf-8")
     (folder / "train" / ".hidden").mkdir()
     dataset = load_images("cifar10", folder)
     assert dataset.classes == cifar10.CLASSES
@@ -105,7 +105,7 @@ def test_image_folder_errors_name_the_path(folder):
     refused("cat/any name 8.PNG: is RGB 32×31")
     Image.new("L", (32, 32)).save(cat / "any name 8.PNG")
     refused("cat/any name 8.PNG: is L 32×32")
-    (cat / "any name 8.PNG").write_text("no image")
+    (cat / "any name 8.PNG").write_text("no image", encoding="utf-8")
     refused("cat/any name 8.PNG: can't be read as an image")
     (cat / "any name 8.PNG").write_bytes(good[:200])
     refused("cat/any name 8.PNG: can't be read as an image")
@@ -151,7 +151,7 @@ def test_all_that_is_wrong_with_a_folder_is_named_at_once(folder):
     (folder / "test" / "truck" / "pipe.png").unlink()
 
     # Images.
-    (folder / "train" / "cat" / "any name 8.PNG").write_text("no image")
+    (folder / "train" / "cat" / "any name 8.PNG").write_text("no image", encoding="utf-8")
     Image.new("L", (32, 32)).save(folder / "test" / "dog" / "any name 9.PNG")
     refused(
         [
@@ -163,7 +163,7 @@ def test_all_that_is_wrong_with_a_folder_is_named_at_once(folder):
 
 def test_many_bad_images_are_named_up_to_twenty(folder):
     for image in folder.glob("*/*/*.PNG"):
-        image.write_text("no image")
+        image.write_text("no image", encoding="utf-8")
     told = []
     with pytest.raises(DataError, match="30 problems, the first 20 are named above"):
         load_images("auto", folder, warn=told.append)
@@ -233,7 +233,7 @@ def test_read_any_image_makes_32_by_32(tmp_path):
     Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tiff")
     with pytest.raises(DataError, match=r"float\.tiff: has floating-point pixels"):
         image_folder.read_any_image(tmp_path / "float.tiff")
-    (tmp_path / "text.png").write_text("text")
+    (tmp_path / "text.png").write_text("text", encoding="utf-8")
     with pytest.raises(DataError, match="text.png"):
         image_folder.read_any_image(tmp_path / "text.png")
 

@@ -35,7 +35,7 @@ def system(request, monkeypatch):
 def holder(folder, host=None, process=None, system_lock=False):
     """Writes who has the lock of a folder."""
     note = {"host": host or socket.gethostname(), "process": process or os.getppid(), "since": "2026-01-02T03:04"}
-    (folder / ".holder").write_text(json.dumps(note | {"system_lock": system_lock}))
+    (folder / ".holder").write_text(json.dumps(note | {"system_lock": system_lock}), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_system_lock_that_is_free_is_nobodys(tmp_path):
 
 
 def test_damaged_note_keeps_away_without_system_lock_alone(tmp_path, system):
-    (tmp_path / ".holder").write_text("{")
+    (tmp_path / ".holder").write_text("{", encoding="utf-8")
     lock = FolderLock(tmp_path)
     with listening():
         assert lock.acquire() == (system is None)

@@ -277,7 +277,7 @@ def test_summary_falls_back_where_torchsummary_fails():
     ],
 )
 def test_file_of_models_with_a_mistake_is_told_with_its_line(tmp_path, text, reason):
-    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=reason):
         models.load_file(tmp_path / "mine.py")
     with pytest.raises(UsageError, match="ends in .py"):
@@ -293,7 +293,7 @@ def zoo(tmp_path, registry):
         for file, text in others.items():
             target = tmp_path / f"{file.replace('__', '/').replace('init', '__init__')}.py"
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
+            target.write_text(text, encoding="utf-8")
         models.load_file(tmp_path / name)
         assert sys.path == path
         assert sys.modules["models"] is models
@@ -378,12 +378,12 @@ def test_import_that_cannot_work_is_told_how_it_can(zoo, tmp_path, text, remedy)
 
 
 def test_readmes_own_models_work(registry):
-    readme = (PROJECT / "README.md").read_text()
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r'^    (ModelSpec\("Tiny".*\)),$', readme, re.MULTILINE)
     models._add(eval(line, vars(models)))
     assert models.build("Tiny")(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     ((path, block),) = re.findall(r"```python\n# (docs/.*?\.py)\n(.*?)```", readme, re.DOTALL)
-    assert (PROJECT / path).read_text().endswith(f"\n{block}")
+    assert (PROJECT / path).read_text(encoding="utf-8").endswith(f"\n{block}")
     models.load_file(PROJECT / path)
     assert count_parameters(models.build("NoConv")) == 3073 * 120 + 121 * 84 + 85 * 10
 

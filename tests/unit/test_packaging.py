@@ -38,5 +38,5 @@ def test_withdrawn_versions_are_excluded():
 )
 def test_make_installs_what_a_target_needs_and_no_more(target, installed, tmp_path):
     command = ["make", "--dry-run", target, f"VENV={tmp_path / 'venv'}"]
-    said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=True).stdout
     assert set(re.findall(r"-r (\S+?\.txt)", said)) == installed

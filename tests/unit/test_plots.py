@@ -1,11 +1,16 @@
 """Figures."""
 
+import ast
+
+import matplotlib
 import pytest
+import torch
 
 import utils
 from report import results
 from runner import config
 from tests.helpers.fake_runs import fake_run
+from tests.helpers.paths import PROJECT
 
 
 def test_frontier_is_what_nothing_as_small_beats(tmp_path):
@@ -30,3 +35,27 @@ def test_long_titles_stay_inside_their_figure(width):
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
     shown = " ".join(figure._suptitle.get_text().replace("\xa0", " ").split())
     assert shown == " ".join(title.split())
+
+
+@pytest.mark.figures
+def test_figure_is_the_same_whatever_the_user_has_set(tmp_path):
+    metrics = utils.EvalMetrics(1.0, torch.eye(3, dtype=torch.int64), 0.5)
+    utils.plot_per_class(tmp_path / "ours.png", "Q1_1 on data", metrics, list("abc"))
+    # Without LaTeX the first one ends any drawing.
+    users = {"text.usetex": True, "font.family": ["Nonexistent Font"], "lines.linewidth": 9.0, "axes.facecolor": "red"}
+    with matplotlib.rc_context(users):
+        utils.plot_per_class(tmp_path / "users.png", "Q1_1 on data", metrics, list("abc"))
+        assert {name: matplotlib.rcParams[name] for name in users} == users
+    assert (tmp_path / "users.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
+
+
+def test_every_function_that_makes_a_figure_draws_in_our_style():
+    paths = [*PROJECT.glob("*.py"), *PROJECT.glob("report/*.py"), *PROJECT.glob("experiments/**/*.py")]
+    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    makers = [
+        (node.name, [ast.unparse(decorator).removeprefix("utils.") for decorator in node.decorator_list])
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and "new_figure(" in ast.unparse(node.body)
+    ]
+    assert len(makers) > 10
+    assert [name for name, decorators in makers if decorators != ["own_style()"]] == []

@@ -38,7 +38,9 @@ def test_read_counts_same_run_once(tmp_path):
 def test_read_leaves_out_other_network_of_same_name(tmp_path):
     fake_run(tmp_path, "Q1_1", 0)
     path = fake_run(tmp_path, "Q1_1", 1) / "config.json"
-    path.write_text(path.read_text().replace('"parameters": 62006', '"parameters": 62007'))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"parameters": 62006', '"parameters": 62007'), encoding="utf-8"
+    )
     study = results.read_study(tmp_path)
     assert set(study.group("Q1_1").runs) == {0}
     assert "is another network" in study.notes[0]
@@ -47,5 +49,5 @@ def test_read_leaves_out_other_network_of_same_name(tmp_path):
 def test_read_names_runs_of_earlier_version(tmp_path):
     fake_run(tmp_path, "Q1_1", 0)
     path = fake_run(tmp_path, "Q1_1", 1) / "history.csv"
-    path.write_text(path.read_text().replace("val_confidence", "confidence"))
+    path.write_text(path.read_text(encoding="utf-8").replace("val_confidence", "confidence"), encoding="utf-8")
     assert "of an earlier version" in results.read_study(tmp_path).notes[0]

@@ -24,7 +24,8 @@ def test_display_reckons_time_left_from_logs(tmp_path):
         for job in jobs[:2]:
             job.log = tmp_path / f"{job.config.seed}.log"
             job.log.write_text(
-                "[data] Q1_1 epoch 3/10  training\n" if job is jobs[1] else "[data] Q1_1 epoch  1/10  x\n"
+                "[data] Q1_1 epoch 3/10  training\n" if job is jobs[1] else "[data] Q1_1 epoch  1/10  x\n",
+                encoding="utf-8",
             )
         display._began -= 100
         display.show(jobs[:2], jobs[2:], [])

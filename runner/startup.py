@@ -1,0 +1,35 @@
+"""What every program of ours does first: it readies its standard streams, and keeps its figures its own."""
+
+import io
+import os
+import sys
+
+
+def prepare() -> None:
+    """Have standard output take any text, and matplotlib read no settings of the user's; before it is imported."""
+    open_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # standard error has that from the start
+    # What a notebook sets names a backend that may not be installed here. Our processes inherit this.
+    os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
+    if os.path.exists("matplotlibrc"):
+        import_matplotlib_elsewhere()
+
+
+def open_standard_streams() -> None:
+    """Open to nowhere the standard streams that were closed, so that no file of ours gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, so this very one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
+
+
+def import_matplotlib_elsewhere() -> None:
+    """Import matplotlib in another folder: a ``matplotlibrc`` in the working directory would be read before any."""
+    folder = os.getcwd()
+    os.chdir(sys.prefix)
+    try:
+        import matplotlib  # noqa: F401
+    finally:
+        os.chdir(folder)
