@@ -328,6 +328,7 @@ def finish(run: Run, history: list[dict], test: EvalMetrics, header: dict) -> No
     """Write what a finished run leaves, ``metrics.json`` last, and say the result."""
     folder, name, classes = run.folder, run.dataset["name"], run.dataset["classes"]
     title = run.config.title(name)
+    run.check_folder()
     files.write_history(folder, name, history)
     utils.plot_curves(folder / files.CURVES, title, history, header["validated_on"])
     utils.plot_per_class(folder / files.PER_CLASS, title, test, classes)

@@ -73,5 +73,7 @@ def reload(facts: dict, config: Config, run: str) -> Dataset:
         raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")
     dataset = load(replace(config, dataset=kind, data_seed=facts.get("seed") or 0))
     if dataset.digest != facts["sha256"]:
-        raise DataError(f"{run} was trained on {name}, but {dataset.source} holds {dataset.name}")
+        raise DataError(
+            f"{run} was trained on {name}, but {dataset.source} holds {dataset.name}: say with --data-dir where"
+        )
     return dataset

@@ -59,6 +59,7 @@ class LoadedRun:
 def load_run(folder: str, weights: str, given: dict[str, object], validate: Validate) -> LoadedRun:
     """Load ``last`` or ``best`` weights of a saved run. Raises RunnerError if it can't, or the model has changed."""
     saved = checkpoint.load(folder, weights)
+    resume.check_owner(folder, saved)
     config = resume.saved_config(folder, saved, given, device="auto")
     spec = models.find(config.model_name, saved["config"].get("model_file"))
     device = machine.pick_device(config)

@@ -276,6 +276,9 @@ def cue_strengths(cues: str) -> dict[str, float]:
 # What may be given together with --evaluate and --predict: where to find things, not what the run is.
 PLACE_SETTINGS = {"data_dir", "data_url", "device", "threads", "model_file"}
 
+# Where things are: a saved run's are not used again.
+PLACES = ("data_dir", "data_url", "model_file")
+
 # What makes it another run: what its folder is named by.
 IDENTITY = {name for name in FIELDS if FIELDS[name].metadata["names_run"]} | {"model_name", "shuffle", "seed"}
 

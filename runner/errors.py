@@ -37,6 +37,12 @@ class CheckpointError(RunnerError):
     """A checkpoint that is missing, damaged or not one of this program; the message names the file."""
 
 
+class FolderLost(RunnerError):
+    """The folder of a run is not there any more, or another one is in its place."""
+
+    can_go_on = False
+
+
 class Diverged(RunnerError):
     """A loss, or a weight, is not a finite number any more."""
 

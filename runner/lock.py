@@ -34,6 +34,8 @@ class FolderLock:
         self.folder, self.path = folder, folder / files.HOLDER
         self._system_lock = FileLock(folder / files.LOCK, fallback_to_soft=False)
         self._is_held = False
+        self._note: dict = {}  # what we wrote into .holder
+        self._stat: os.stat_result | None = None  # of the locked file; None without the system's lock
 
     def acquire(self) -> bool:
         """Take the lock; False if another process has it. Raises OSError if the folder can't be written."""
@@ -61,6 +63,7 @@ class FolderLock:
         # Without a system lock the file must not be there yet; that of a dead process makes room.
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         us = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "system_lock": not problem}
+        self._note, self._stat = us, None if problem else os.stat(self._system_lock.lock_file)
         try:
             if holder and problem:
                 self.path.unlink()
@@ -76,11 +79,19 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the lock back, if it was taken."""
-        if self._is_held:
+        if self._is_held and self.is_ours():
             with contextlib.suppress(OSError):
                 self.path.unlink()
         self._is_held = False
         self._system_lock.release()
+
+    def is_ours(self) -> bool:
+        """Tell whether what is at the folder's path is still the folder that was locked."""
+        with contextlib.suppress(OSError):
+            if self._stat:  # a file that is held open shares its number with no other
+                return os.path.samestat(self._stat, os.stat(self._system_lock.lock_file))
+            return self._read_holder() == self._note
+        return False
 
     @property
     def holder(self) -> str:

@@ -1,12 +1,14 @@
 """Going on with a saved run: its settings, which of them may change, and what is then no longer bit for bit."""
 
+import contextlib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from runner import checkpoint, files
-from runner.config import FIELDS, IDENTITY, Config, flag_of
-from runner.errors import RunnerError, UsageError
+from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of
+from runner.errors import CheckpointError, RunnerError, UsageError
 
 log = logging.getLogger("ex1")
 
@@ -20,13 +22,40 @@ def describe(run: str | Path) -> dict:
     return {"config": content["settings"], "dataset": content["data"]}
 
 
+def check_owner(run: str | Path, saved: dict) -> None:
+    """Compare a checkpoint with ``config.json`` beside it, and with the folder's name where that is one of ours.
+
+    Raises CheckpointError if they are of different runs.
+    """
+    folder, settings, content = Path(run).resolve(), saved["config"], None
+    with contextlib.suppress(RunnerError):  # a file that is missing or damaged says nothing
+        content = files.read_config(folder)
+    if content:
+        others = content["settings"]
+        both = [name for name in FIELDS if name in IDENTITY and name in settings and name in others]
+        names = [name for name in both if settings[name] != others[name]]
+        different = [f"{flag_of(name)} {settings[name]}, not {others[name]}" for name in names]
+        if content["data"]["sha256"] != saved["dataset"]["sha256"]:
+            different.append(f"{saved['dataset']['name']}, not {content['data']['name']}")
+        if different:
+            what = f"than its {files.CONFIG}: {'; '.join(different)}"
+            raise CheckpointError(f"{run} holds the checkpoint of another run {what}")
+
+    parts = re.fullmatch(r"(.+?)__shuffle-(.+?)(?:__.+)?__seed-(\d+)(?:__run-\d+)?", folder.name)
+    model, shuffle, seed = (str(settings.get(name)) for name in ("model_name", "shuffle", "seed"))
+    if parts and not (model.startswith(parts[1]) and (shuffle.replace(":", "-"), seed) == (parts[2], parts[3])):
+        what = f"than its name says: {model}, {shuffle}, seed {seed}"
+        raise CheckpointError(f"{run} holds the checkpoint of another run {what}")
+
+
 def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **overrides: object) -> Config:
     """Make the settings of a saved run; ``given`` ones come before ``overrides``, and those before saved ones.
 
-    The saved address of the data and file of own models are not used: a run that somebody else made may not say where
-    to download from or what to open. Raises RunnerError if the saved settings are not those of this program.
+    No saved place is used: a run that somebody else made may not say what to open, where to download from or to. Raises
+    RunnerError if the saved settings are not those of this program.
     """
-    settings = saved["config"] | {"data_url": "", "model_file": ""} | overrides
+    places = {name: FIELDS[name].default for name in PLACES}
+    settings = saved["config"] | places | overrides
     try:
         Config.from_saved(settings)
     except (TypeError, UsageError) as error:
@@ -37,6 +66,7 @@ def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **ov
 def resumed_config(run: str, given: Mapping[str, object]) -> Config:
     """Make the settings of a run that goes on. Raises UsageError if ``given`` ones contradict the saved ones."""
     saved = describe(run)
+    check_owner(run, saved)
     config = saved_config(run, saved, given)
 
     # The number of epochs may grow; what else makes it another run may not change, nor may its data.

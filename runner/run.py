@@ -11,8 +11,8 @@ from pathlib import Path
 
 from runner import checkpoint, files
 from runner.checkpoint import has_checkpoint, position
-from runner.config import AUTO, IDENTITY, Config
-from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, is_of_environment, one_line
+from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
+from runner.errors import BusyError, CheckpointError, FolderLost, RunnerError, UsageError, is_of_environment, one_line
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
 from runner.resume import describe, differences
@@ -35,9 +35,11 @@ class Run:
     stage: str = "at its start"  # what is being done, for the message if it fails
     last_is_damaged: bool = False  # whether ``last.pt`` is not to be kept as the previous checkpoint
     saved_once: bool = False  # whether a checkpoint has been written, and so could be
+    lock: FolderLock | None = None  # on the folder; None for a run that is finished
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write ``last.pt``, the former to ``previous.pt``, ``best.pt`` if best. Raises OSError, CheckpointError."""
+        """Write ``last.pt``, the former to ``previous.pt``, ``best.pt`` if best. Raises OSError, RunnerError."""
+        self.check_folder()
         content = {"config": asdict(self.config), "dataset": self.dataset, "machine": self.machine} | state
         check, self.saved_once = not self.saved_once, True
         if best:
@@ -46,6 +48,13 @@ class Run:
         previous = None if self.last_is_damaged else self.folder / PREVIOUS
         checkpoint.save(self.folder / LAST, content, previous, check)
         self.last_is_damaged = False
+
+    def check_folder(self) -> None:
+        """Raise FolderLost if the folder was deleted, moved, or made anew since it was locked."""
+        if self.lock and not self.lock.is_ours():
+            raise FolderLost(
+                f"{self.folder} was deleted or moved while this run trained; it ends, as another may be there"
+            )
 
     def write_config(self, facts: dict) -> None:
         """Write ``config.json``; for a run that goes on, add where and when to the one that is there."""
@@ -74,6 +83,8 @@ class Run:
         """Turn any error into a RunnerError that names the stage, the last checkpoint and how to go on."""
         try:
             yield
+        except FolderLost:
+            raise
         except (Exception, SystemExit) as error:
             # Where the machine failed, the same again may work; where the code did, once that is mended, and only if
             # there is something to go on from.
@@ -97,8 +108,9 @@ class Run:
     def resume_command(self) -> str:
         """The command that goes on with this run."""
         command = [sys.orig_argv[0], sys.argv[0], "--resume", str(self.folder)]
-        if self.config.model_file:
-            command += ["--model-file", self.config.model_file]
+        for name in PLACES:
+            if getattr(self.config, name) != FIELDS[name].default:
+                command += [flag_of(name), str(getattr(self.config, name))]
         return shlex.join(command)
 
 
@@ -138,7 +150,7 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
         folder, lock = _new_folder(parent, config.run_name)
 
     try:
-        run = Run(folder, config, dataset)
+        run = Run(folder, config, dataset, lock=lock)
         if has_checkpoint(folder):
             _go_on(run)
         elif start and origin:

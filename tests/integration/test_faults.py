@@ -81,7 +81,7 @@ def test_vanished_results_folder_stops_run_with_one_line(ex1_main, tmp_path, cap
     monkeypatch.setattr(ex1, "validate", vanish)
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1") == 1
     line = only_line(capsys.readouterr().err)
-    assert "last.pt: can't be written: No such file or directory; there is no checkpoint of it" in line
+    assert "was deleted or moved while this run trained" in line
     assert "to go on" not in line
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import checkpoint, config, resume
+from runner import checkpoint, config, files, resume
 from tests.helpers import internals
+from tests.helpers.cli import until
 from tests.helpers.compare import assert_same_outcome, outcome, same
 from tests.helpers.processes import Evil, Ignoring, KilledAtWrite, SignalAtStep, SlowData, SlowStep, flip
 
@@ -244,6 +246,57 @@ def test_run_with_long_name_is_found_again_under_either(place):
     assert here.run(*case, "--resume", "auto") == 0
     assert " is finished; " in here.said()
     assert len(here.runs) == 1
+
+
+def test_run_whose_folder_was_made_anew_ends_and_writes_nothing(place):
+    here = place(images=(200, 50))
+    case = ("--model-name", "Q1_4", "--epochs", "5000")
+    first = here.start(*case)
+    until(lambda: list(here.results.glob("*/*/*/history.csv")))
+    os.kill(first.pid, signal.SIGSTOP)
+    shutil.rmtree(here.results)
+    second = here.start(*case)
+    until(lambda: list(here.results.glob("*/*/*/history.csv")))
+    os.kill(first.pid, signal.SIGCONT)
+    first.join()
+    assert first.exitcode == 1
+    assert "was deleted or moved while this run trained; it ends" in here.said()
+    os.kill(second.pid, signal.SIGTERM)
+    second.join()
+    assert second.exitcode == 143
+    [folder] = here.runs
+    saved = checkpoint.load(folder)
+    assert len(files.read_history(folder)) - len(saved["history"]) in (0, -1)
+
+
+@pytest.mark.parametrize("moved", ["last.pt", "last.pt and config.json"])
+def test_checkpoint_of_another_run_is_refused(ex1_main, tmp_path, capsys, moved):
+    for seed in ("0", "1"):
+        assert ex1_main("--model-name", "Q1_4", "--epochs", "1", "--seed", seed) == 0
+    ours, other = sorted(tmp_path.glob("results/*/*/*"))
+    (ours / "metrics.json").unlink()
+    for name in moved.split(" and "):
+        shutil.copy(other / name, ours / name)
+    why = "its config.json: --seed 1, not 0" if moved == "last.pt" else "its name says: Q1_4, none, seed 1"
+    for action in ("--resume", "--evaluate"):
+        capsys.readouterr()
+        assert ex1_main(action, str(ours)) == 1
+        assert f"{ours} holds the checkpoint of another run than {why}" in capsys.readouterr().err
+    shutil.copytree(other, tmp_path / "any name")
+    assert ex1_main("--evaluate", str(tmp_path / "any name")) == 0
+
+
+def test_saved_places_are_not_used(saved_run, tmp_path, ex1_main, capsys):
+    saved = torch.load(saved_run / "last.pt", weights_only=True)
+    saved["config"]["data_dir"] = str(tmp_path / "there")
+    saved["dataset"] |= {"slug": "cifar10", "seed": None, "name": "CIFAR-10"}
+    checkpoint.save(saved_run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
+    (saved_run / "config.json").unlink()
+    (tmp_path / "empty").mkdir()
+    place = ["--data-dir", str(tmp_path / "empty"), "--data-url", "file:///nowhere"]
+    assert ex1_main("--evaluate", str(saved_run), *place) == 1
+    assert f"into {tmp_path / 'empty'} yourself" in capsys.readouterr().err
+    assert not (tmp_path / "there").exists()
 
 
 def test_resume_leaves_running_run_and_takes_dead_one(place):
