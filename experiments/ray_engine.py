@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engines import Job, Train, train_with_log
-from runner import files
+from runner import checkpoint, files
 from runner.config import Config, EngineConfig
-from runner.errors import BusyError, RunnerError, UsageError, one_line
+from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, one_line
+from runner.lock import FolderLock, is_gone
 from runner.machine import COMMIT_VARIABLE, PROJECT, git_commit
+
+log = logging.getLogger("ex1")
 
 RETRIES = 10  # of a run whose node dies
 # A worker may outlive its node by some seconds, and hold the lock of its run.
@@ -72,8 +75,9 @@ class RayTasks:
 
         # The results folder gets a file by which a node sees whether it shares the folder.
         results = Path(config.results_dir).resolve()
-        self.token = results / f".sweep-{uuid.uuid4().hex}"
         files.make_folder(results)
+        remove_tokens_of_dead(results)
+        self.token = results / f".sweep-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
         files.write_file(self.token, "A sweep is at work here.\n")
         self.paths = DriverPaths(
             folder=os.getcwd(),
@@ -102,17 +106,15 @@ class RayTasks:
             job = self.tasks.pop(task)
             try:
                 code, contents = self.ray.get(task)
-                for name in sorted(contents, key=lambda name: Path(name).name == files.METRICS):  # it says: finished
-                    files.make_folder((path := Path(self.paths.results) / name).parent)
-                    files.write_file(path, contents[name])
+                take_back(contents, Path(self.paths.results))
             except self.ray.exceptions.TaskCancelledError:
                 code = 128 + signal.SIGINT
-            except (self.ray.exceptions.RayError, OSError) as error:
+            except (self.ray.exceptions.RayError, RunnerError, OSError) as error:
                 code = 1
                 # The traceback in the worker, and in its last line the error itself.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-                    print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=log)
+                with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as file:
+                    print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=file)
             ended.append((job, code))
         return ended
 
@@ -124,6 +126,49 @@ class RayTasks:
     def close(self) -> None:
         self.ray.shutdown()
         self.token.unlink(missing_ok=True)
+
+
+def remove_tokens_of_dead(results: Path) -> None:
+    """Remove the tokens that sweeps of this machine left in ``results`` when they were killed."""
+    host = socket.gethostname()
+    for path in results.glob(f".sweep-{host}-*"):
+        process = path.name.removeprefix(f".sweep-{host}-").partition("-")[0]
+        if process.isdecimal() and is_gone(host, int(process)):
+            path.unlink(missing_ok=True)
+
+
+def take_back(contents: dict[str, bytes], results: Path) -> None:
+    """Write the files of a run that a node sent, unless the run is further here, or a process here trains it."""
+    for name in [name for name in contents if name.endswith(".log")]:
+        files.make_folder((results / name).parent)
+        with open(results / name, "ab") as file:
+            file.write(contents.pop(name))
+    for folder in {results / Path(name).parent for name in contents}:
+        sent = {Path(name).name: content for name, content in contents.items() if results / Path(name).parent == folder}
+        files.make_folder(folder)
+        lock = FolderLock(folder)
+        if not lock.acquire():
+            log.warning(f"{folder} is trained by {lock.holder}: what a node sent for it is not kept")
+            continue
+        try:
+            with tempfile.TemporaryDirectory(prefix=".sent-", dir=results) as place:
+                for name, content in sent.items():
+                    (Path(place) / name).write_bytes(content)
+                is_further = progress(Path(place)) >= progress(folder)
+            # What says that the run is finished comes last.
+            for name in sorted(sent, key=lambda name: name == files.METRICS) if is_further else ():
+                files.write_file(folder / name, sent[name])
+        finally:
+            lock.release()
+
+
+def progress(folder: Path) -> tuple[bool, int, int]:
+    """Tell how far a run is, for comparison: whether it is finished, its epochs, and the steps of the next."""
+    epochs = steps = 0
+    with contextlib.suppress(CheckpointError):
+        saved = checkpoint.load_last(folder)[0]
+        epochs, steps = len(saved["history"]), saved["metrics"]["steps"]
+    return files.is_finished(folder), epochs, steps
 
 
 def not_carried(project: Path) -> list[str]:

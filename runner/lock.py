@@ -51,7 +51,8 @@ class FolderLock:
 
         # A process that has a system lock, and is not there any more, has lost it: its note is of no weight.
         holder = self._read_holder()
-        if holder and not _is_gone(holder) and (problem or not holder["system_lock"]):
+        is_there = holder and not is_gone(holder["host"], holder["process"])
+        if holder and is_there and (problem or not holder["system_lock"]):
             self._system_lock.release()
             return False
         if problem:
@@ -110,12 +111,12 @@ class FolderLock:
         return None
 
 
-def _is_gone(holder: dict) -> bool:
-    """Tell whether the process was on this machine, and is no more."""
-    if holder["host"] != socket.gethostname() or os.name != "posix":
+def is_gone(host: str, process: int) -> bool:
+    """Tell whether a process was on this machine, and is no more."""
+    if host != socket.gethostname() or os.name != "posix":
         return False
     try:
-        os.kill(holder["process"], 0)
+        os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return True
     except OSError:
