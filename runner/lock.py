@@ -51,8 +51,7 @@ class FolderLock:
 
         # A process that has a system lock, and is not there any more, has lost it: its note is of no weight.
         holder = self._read_holder()
-        is_there = holder and not is_gone(holder["host"], holder["process"])
-        if holder and is_there and (problem or not holder["system_lock"]):
+        if holder and not is_gone(holder["host"], holder["process"]) and (problem or not holder["system_lock"]):
             self._system_lock.release()
             return False
         if problem:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, n
     stopped = start(command_line(*arguments))
     models.wait_for(2)
     assert len(list((tmp_path / "results").glob("*/*/*/last.pt"))) == 2
-    # Ctrl-C in a terminal reaches every process of the group.
-    (os.killpg if number == signal.SIGINT else os.kill)(stopped.pid, number)
+    # A terminal, and kill %1, reach every process of the group.
+    (os.kill if number == signal.SIGKILL else os.killpg)(stopped.pid, number)
     said, _ = stopped.communicate(timeout=60)
     left = list((tmp_path / "results").glob("*/*/*.log"))
     assert len(left) == 2
@@ -86,6 +87,38 @@ def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, n
     assert any("going on from" in path.read_text(encoding="utf-8") for path in left)
     assert execute(command_line(*arguments, results="straight")) == 0
     assert same(outcomes_in(tmp_path / "results"), outcomes_in(tmp_path / "straight"))
+
+
+def fork_server_of(process):
+    """The number of the process that forks the runs of a sweep; Linux alone."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+            if parent == str(process.pid) and b"forkserver" in (path / "cmdline").read_bytes():
+                return int(path.name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server and /proc")
+@pytest.mark.parametrize("how", ["two Ctrl-C", "fork server killed"])
+def test_runs_of_a_sweep_are_saved_however_it_ends(command_line, tmp_path, registry, how):
+    models = WaitingModels(tmp_path, step=20)
+    stopped = start(command_line(*models.arguments(2), "--epochs", "4", "--jobs", "2"))
+    models.wait_for(2)
+    if how == "two Ctrl-C":
+        os.killpg(stopped.pid, signal.SIGINT)
+        time.sleep(0.05)
+    else:
+        os.kill(fork_server_of(stopped), signal.SIGKILL)
+        time.sleep(1)
+        assert stopped.poll() is None  # it takes no run for ended that is not
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert "exit code" not in stopped.communicate(timeout=60)[0]
+    assert stopped.returncode == 130
+    logs = list((tmp_path / "results").glob("*/*/*.log"))
+    assert len(logs) == 2
+    until(lambda: all("stopped in epoch 1 of 4, after 20 steps" in log.read_text(encoding="utf-8") for log in logs))
+    for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
+        until(lambda folder=folder: (lock := run._lock(folder)) and lock.release() is None)  # nobody has it any more
 
 
 OWN = """
