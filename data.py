@@ -124,12 +124,12 @@ def check_sizes(config: Config, labels: Tensor, classes: Sequence[str]) -> int:
     images = len(labels)
     if config.val == "holdout":
         if config.holdout >= images:
-            raise UsageError(f"--holdout {config.holdout}: there are only {images:,} training images")
+            raise UsageError(f"--holdout {config.holdout}: give fewer, as there are {images:,} training images in all")
         _check_holdout(config.holdout, labels, classes)
         images -= config.holdout
     left = subset_size(images, config.train_fraction, config.limit)
     if config.batch_size > left:
-        raise UsageError(f"--batch-size {config.batch_size}: there are only {left:,} training images")
+        raise UsageError(f"--batch-size {config.batch_size}: give less, as {left:,} images are left to train on")
     return left
 
 

@@ -205,7 +205,9 @@ def _key(name: str) -> str:
 def _add(spec: ModelSpec) -> None:
     """Add a row to the registry; its name must be free, and fit for a folder's name."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", spec.name):
-        raise ValueError(f"{spec.name!r} can't name a model: use letters, digits, '_', '-' and '.'")
+        raise ValueError(
+            f"{spec.name!r} can't name a model: begin with a to z or a digit, then use letters, digits, '_', '-' and '.'"
+        )
     if len(spec.name.encode()) > MAX_NAME:
         raise ValueError(f"{spec.name!r} can't name a model, as it names a folder: use at most {MAX_NAME} letters")
     if _key(spec.name) in REGISTRY:

@@ -151,7 +151,7 @@ def parameter_summary(model: nn.Module) -> str:
     # Its table adds up layers, each time they are used.
     counted = re.search(r"Trainable params: ([\d,]+)", table.getvalue())
     if counted and (missing := count - int(counted[1].replace(",", ""))):
-        why = "has no row for parameters outside its layers" if missing > 0 else "counts a layer each time it is used"
+        why = "counts the weight and bias of each layer alone" if missing > 0 else "counts a layer each time it is used"
         note = f" (the table adds up to {counted[1]}: it {why})"
     return f"{table.getvalue()}Trainable parameters: {count:,}{note}\n"
 

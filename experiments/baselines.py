@@ -234,16 +234,17 @@ def main(argv: list[str] | None = None) -> int:
     description += "folder of the data set's results."
     parser = argparse.ArgumentParser("python -m experiments.baselines", description=description, allow_abbrev=False)
     add = parser.add_argument
-    add("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is, or is downloaded to (default: data)")
+    folder: dict = {"type": startup.expand_home, "metavar": "DIR"}
+    add("--data-dir", default="data", help="where CIFAR-10 is, or is downloaded to (default: data)", **folder)
     add("--dataset", choices=("auto", "cifar10", "synthetic"), default="auto",
         help="auto: CIFAR-10 if present or downloadable, else a generated set (default: auto)")  # fmt: skip
-    add("--results-dir", default="results", metavar="DIR", help="folder of results (default: results)")
+    add("--results-dir", default="results", help="folder of results (default: results)", **folder)
     trial = "for a quick trial: use at most N images of each split (default: 0, all); the file is named after it"
     add("--limit", type=int, default=0, metavar="N", help=trial)
     add("--debug", action="store_true", help="show where in the code an error came from")
     options = parser.parse_args(argv)
     console.set_up_logging()
-    return console.exit_code_of(lambda: run(options), "baselines.py", options.debug)
+    return console.exit_code_of(lambda: run(options), "python -m experiments.baselines", options.debug)
 
 
 if __name__ == "__main__":

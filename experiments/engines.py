@@ -107,9 +107,9 @@ class LocalProcesses:
     process save and stop.
     """
 
-    def __init__(self, jobs: int, train: Train):
+    def __init__(self, jobs: int, threads: int, train: Train):
         self.jobs, self.train = jobs, train
-        self.name = f"this machine, {jobs} at a time"
+        self.name = f"this machine, {jobs} at a time on {threads} thread{'s' * (threads > 1)} each"
         self.running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
         # A fork server imports torch once for all runs; macOS forks no process safely that has loaded its libraries.
         self.context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")

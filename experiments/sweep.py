@@ -85,7 +85,8 @@ def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train:
 
         return RayTasks(engine_config, config, facts, train)
     machine.pick_device(config)  # raises now what every run would
-    return LocalProcesses(engine_config.jobs or max(1, machine.cores() // config.threads), train)
+    machine.git_commit()  # and says now if it is not known
+    return LocalProcesses(engine_config.jobs or max(1, machine.cores() // config.threads), config.threads, train)
 
 
 def accuracy_of(job: Job, facts: dict) -> float | None:

@@ -42,12 +42,16 @@ def run(config: Config, images: int) -> None:
         model = models.build(name)
         evaluate(name, model)
 
-        # A step of each size: the batches of an epoch, and what is left for its last one.
+        # Steps of each size, with an evaluation between them: what a network keeps from one must not spoil another.
         model.to(device).train()
         with _explained(f"{name} can't be trained"):
             optimizer = make_optimizer(model, config)
         step = TrainStep(model, optimizer, "bf16" if config.precision == "bf16" else "fp32", config.label_smoothing)
-        for size in (config.batch_size, images % config.batch_size):
+        for number, size in enumerate((config.batch_size, config.batch_size, images % config.batch_size)):
+            if number == 2:
+                with _explained(f"{name} does not work on 1 image after training"), torch.no_grad():
+                    models.check_logits(name, model.eval()(_noise(model, 1, device)), 1)
+                model.train()
             if size:
                 larger = _larger_batch(images, config.batch_size, size)
                 how = f"; --batch-size {larger} leaves no batch of that size" if larger else ""
@@ -75,12 +79,14 @@ def _take_step(step: TrainStep, name: str, size: int, device: torch.device) -> N
         models.check_logits(f"{name} in training", outputs, size)
         return outputs
 
-    images = torch.rand(size, *models.IMAGE_SHAPE, device=device) * 2 - 1
     step.forward = forward
-    step.forward_backward(
-        images.contiguous(memory_format=models.memory_format_of(step.model)),
-        torch.arange(size, device=device) % models.CLASSES,
-    )
+    step.forward_backward(_noise(step.model, size, device), torch.arange(size, device=device) % models.CLASSES)
+
+
+def _noise(model: nn.Module, images: int, device: torch.device) -> torch.Tensor:
+    """Draw images for ``model``, float32 (images, 3, 32, 32) in [-1, 1]."""
+    noise = torch.rand(images, *models.IMAGE_SHAPE, device=device) * 2 - 1
+    return noise.contiguous(memory_format=models.memory_format_of(model))
 
 
 def _batches(batch_size: int, images: int, size: int) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from runner import config
 from runner.config import AUTO, FIELDS, PLACE_SETTINGS, RECIPES, Config, EngineConfig, flag_of, in_words
 from runner.errors import UsageError, one_line
+from runner.startup import expand_home
 
 PROBES = ("evaluate", "transfer", "collapse", "predict")  # the actions on a saved run
 MAX_FILE_NAME = 255  # bytes, of all file systems in use
@@ -189,14 +190,6 @@ def _default(setting: dataclasses.Field) -> str:
     return f" ({'; '.join(parts)})"
 
 
-def expand_home(text: str) -> str:
-    """Replace ``~`` at the start of a path, which a shell leaves as it is after ``=``. Raises ArgumentTypeError."""
-    path = os.path.expanduser(text)
-    if path.startswith("~"):
-        raise argparse.ArgumentTypeError(f"{text}: there is no such user; a folder of that name is ./{text}")
-    return path
-
-
 def _path(text: str) -> str:
     """Check that a file or folder could have this path, whether it is there or not."""
     path = expand_home(text)
@@ -224,7 +217,7 @@ def check_results_dir(folder: str) -> None:
     if not there.is_dir():
         raise UsageError(f"--results-dir {folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"--results-dir {folder}: {there} can't be written")
+        raise UsageError(f"--results-dir {folder}: {there} can't be written; name another folder")
 
 
 def _seeds(text: str) -> list[int]:

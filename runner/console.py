@@ -7,6 +7,7 @@ standard error. Where a line can't be written, as after ``| head`` or to a full 
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from runner.errors import RunnerError, one_line
 from runner.signals import Stopped
 
 log = logging.getLogger("ex1")
+
+tqdm.set_lock(threading.RLock())  # its own is one for several processes, which show no bars here
 
 RESULT = logging.INFO + 5  # the level of what --quiet still prints, besides warnings
 

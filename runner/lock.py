@@ -34,6 +34,7 @@ class FolderLock:
         self.folder, self.path = folder, folder / files.HOLDER
         self._system_lock = FileLock(folder / files.LOCK, fallback_to_soft=False)
         self._is_held = False
+        self._has_system_lock = True  # whether the file system has locks, as far as is known
         self._note: dict = {}  # what we wrote into .holder
         self._stat: os.stat_result | None = None  # of the locked file; None without the system's lock
 
@@ -47,7 +48,7 @@ class FolderLock:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            problem = str(error.strerror)
+            problem, self._has_system_lock = str(error.strerror), False
 
         # A process that has a system lock, and is not there any more, has lost it: its note is of no weight.
         holder = self._read_holder()
@@ -100,7 +101,8 @@ class FolderLock:
         if not holder:
             return "another process" + f"; if there is none, remove {self.path}" * self.path.exists()
         who = f"process {holder['process']} on {holder['host']} since {holder['since']}"
-        return who if holder["system_lock"] else f"{who}; if that is no more, remove {self.path}"
+        is_free_by_itself = holder["system_lock"] and self._has_system_lock
+        return who if is_free_by_itself else f"{who}; if that is no more, remove {self.path}"
 
     def _read_holder(self) -> dict | None:
         """Read the note; None if there is none, or one that nobody could have written."""

@@ -52,7 +52,7 @@ def set_up(config: Config, macs: int, device: torch.device, before: dict | None 
     """
     # Threads: those asked for, else those that the run began with, else those that pay.
     before = before or {}
-    threads, reason = config.threads, "--threads goes before it"
+    threads, reason = config.threads, "the number that --threads or a sweep gives goes before it"
     if not threads and isinstance(before.get("threads"), int):
         threads, reason = min(max(0, before["threads"]), cores()), "the run began with another number"
     if not threads:

@@ -163,11 +163,14 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
 
 def _lock_first(folders: list[Path]) -> tuple[Path | None, FolderLock | None]:
     """Lock the first folder that is free. Raises BusyError if none is."""
+    busy = []
     for folder in folders:
-        if lock := _lock(folder):
+        lock = FolderLock(folder)
+        if _acquire(lock):
             return folder, lock
-    if folders:
-        raise BusyError(f"{folders[0]} is being trained by {FolderLock(folders[0]).holder}")
+        busy.append(f"{folder} is being trained by {lock.holder}")
+    if busy:
+        raise BusyError(busy[0])
     return None, None
 
 
@@ -238,8 +241,9 @@ def _new_folder(parent: Path, name: str) -> tuple[Path, FolderLock]:
         except OSError as error:
             raise RunnerError(f"can't create {folder}: {error.strerror}") from error
         else:
+            lock = FolderLock(folder)
             try:
-                if lock := _lock(folder):
+                if _acquire(lock):
                     return folder, lock
             except RunnerError:
                 with contextlib.suppress(OSError):
@@ -248,10 +252,9 @@ def _new_folder(parent: Path, name: str) -> tuple[Path, FolderLock]:
         number += 1
 
 
-def _lock(folder: Path) -> FolderLock | None:
-    """Lock a run's folder; None if another process has it. Raises RunnerError if it can't be written."""
-    lock = FolderLock(folder)
+def _acquire(lock: FolderLock) -> bool:
+    """Lock a run's folder; False if another process has it. Raises RunnerError if it can't be written."""
     try:
-        return lock if lock.acquire() else None
+        return lock.acquire()
     except OSError as error:
-        raise RunnerError(f"{folder} can't be written: {error.strerror}") from error
+        raise RunnerError(f"{lock.folder} can't be written: {error.strerror}") from error

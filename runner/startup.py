@@ -1,5 +1,6 @@
-"""What every program of ours does first: it readies its standard streams, and keeps its figures its own."""
+"""What every program of ours does first: its streams are readied, its figures kept its own, ``~`` is a home."""
 
+import argparse
 import io
 import os
 import sys
@@ -23,6 +24,14 @@ def open_standard_streams() -> None:
             # The lowest number that is free, so this very one.
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
+
+
+def expand_home(text: str) -> str:
+    """Replace ``~`` at the start of a path, which a shell leaves as it is after ``=``. Raises ArgumentTypeError."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user; a folder of that name is ./{text}")
+    return path
 
 
 def import_matplotlib_elsewhere() -> None:

@@ -194,7 +194,10 @@ def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys
         monkeypatch.delitem(sys.modules, name)
     assert main() == 2
     said = capsys.readouterr()
-    assert said.err == "baselines.py: error: it needs a package that is not installed: pip install scikit-learn\n"
+    assert (
+        said.err
+        == "python -m experiments.baselines: error: it needs a package that is not installed: pip install scikit-learn\n"
+    )
     assert not said.out
 
 
@@ -202,4 +205,4 @@ def test_images_that_are_missing_are_said_in_one_line(tmp_path, capsys):
     pytest.importorskip("sklearn")
     (tmp_path / "data").write_text("no folder", encoding="utf-8")
     assert baselines.main(["--dataset", "cifar10", "--data-dir", str(tmp_path / "data")]) == 1
-    assert capsys.readouterr().err.startswith("baselines.py: error: ")
+    assert capsys.readouterr().err.startswith("python -m experiments.baselines: error: ")

@@ -200,9 +200,9 @@ def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("--batch-size 50001", "--batch-size 50001: there are only 50,000 training images"),
-        ("--batch-size 501 --train-fraction 0.01", "there are only 500 training images"),
-        ("--val holdout --holdout 50000", "--holdout 50000: there are only 50,000 training images"),
+        ("--batch-size 50001", "--batch-size 50001: give less, as 50,000 images are left to train on"),
+        ("--batch-size 501 --train-fraction 0.01", "give less, as 500 images are left"),
+        ("--val holdout --holdout 50000", "--holdout 50000: give fewer, as there are 50,000 training images"),
         ("--device cuda", "--device cuda: there is none on this machine"),
     ],
 )

@@ -69,6 +69,25 @@ class Stateful(Own):
         pass
 
 
+@register("Graph")
+class Graph(Own):
+    kept = None
+
+    def keep(self, logits):
+        return logits
+
+    def finish(self, features):
+        logits = features.flatten(1)
+        before, self.kept = self.kept, self.keep(logits)
+        return logits if before is None else logits + before / 2
+
+
+@register("Sized")
+class Sized(Graph):
+    def keep(self, logits):
+        return logits.detach()
+
+
 @register("Hungry")
 class Hungry(Own):
     def finish(self, features):
@@ -111,6 +130,12 @@ def own_main(ex1_main, tmp_path, registry):
         ("Frozen", 2, "can't be trained on a batch of 4: RuntimeError: element 0 of tensors does not require grad"),
         ("Stateful", 2, "state holds more than tensors and numbers: it can't be saved"),
         ("Lazy", 2, "does not work: ValueError: Attempted to use an uninitialized parameter"),
+        (
+            "Graph --limit 102",
+            2,
+            "can't be trained on a batch of 4: RuntimeError: Trying to backward through the graph a",
+        ),
+        ("Sized --limit 102", 2, "makes (4, 10) of 1 image"),
         ("Hungry", 1, "can't be trained on a batch of 4: RuntimeError: DefaultCPUAllocator: can't allocate memory"),
     ],
 )

@@ -16,7 +16,8 @@ import pytest
 import datasets
 import ex1
 from experiments import engines, sweep
-from runner import console, run
+from runner import console
+from runner.lock import FolderLock
 from tests.helpers.cli import configs, execute, start, until
 from tests.helpers.compare import outcomes_in, same
 from tests.helpers.paths import PROJECT
@@ -45,7 +46,7 @@ def test_sweep_works_with_spawned_processes(command_line, tmp_path):
     [job] = sweep.plan(configs(command_line("--model-name", "Q1_4", "--epochs", "1", "--seeds", "0")))
     console.set_up_logging(quiet=True)
     facts = datasets.load(job.config).facts
-    engine = engines.LocalProcesses(1, ex1.train)
+    engine = engines.LocalProcesses(1, 1, ex1.train)
     engine.context = multiprocessing.get_context("spawn")
     with contextlib.closing(engine):
         assert sweep.train_all([job], engine, facts, sweep.Display([job], facts["name"])) == ([], [])
@@ -80,7 +81,9 @@ def test_sweep_after_signal_is_bitwise_equal(command_line, tmp_path, registry, n
     assert all("to go on: " in path.read_text(encoding="utf-8") for path in left)
     assert not list((tmp_path / "results").glob("*/*/*/metrics.json"))
     for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
-        run._lock(folder).release()  # nobody has it any more
+        lock = FolderLock(folder)
+        assert lock.acquire()  # nobody has it any more
+        lock.release()
 
     models.let_go()
     assert execute(command_line(*arguments)) == 0
@@ -118,7 +121,9 @@ def test_runs_of_a_sweep_are_saved_however_it_ends(command_line, tmp_path, regis
     assert len(logs) == 2
     until(lambda: all("stopped in epoch 1 of 4, after 20 steps" in log.read_text(encoding="utf-8") for log in logs))
     for folder in (path.parent for path in (tmp_path / "results").glob("*/*/*/.lock")):
-        until(lambda folder=folder: (lock := run._lock(folder)) and lock.release() is None)  # nobody has it any more
+        lock = FolderLock(folder)
+        until(lock.acquire)  # nobody has it any more
+        lock.release()
 
 
 OWN = """
@@ -175,7 +180,8 @@ def test_sweep_leaves_run_of_another_process(command_line, tmp_path, capfd):
     assert execute(arguments) == 0
     [folder] = (tmp_path / "results").glob("*/Q1_1/*seed-0")
     (folder / "metrics.json").unlink()
-    lock = run._lock(folder)
+    lock = FolderLock(folder)
+    assert lock.acquire()
     assert execute(arguments) == 75
     out, err = capfd.readouterr()
     assert "another process trains it" in err

@@ -81,6 +81,14 @@ def test_lock_without_system_lock_is_kept(tmp_path, system, where):
         assert lock.acquire()
 
 
+def test_lock_of_a_system_that_we_do_not_have_is_told_with_its_remedy(tmp_path, system):
+    holder(tmp_path, host="node17", system_lock=True)
+    lock = FolderLock(tmp_path)
+    with listening():
+        assert lock.acquire() == (system is None)
+    assert system is None or f"remove {tmp_path / '.holder'}" in lock.holder
+
+
 def test_system_lock_that_is_free_is_nobodys(tmp_path):
     holder(tmp_path, host="node17", system_lock=True)
     assert FolderLock(tmp_path).acquire()

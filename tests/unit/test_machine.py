@@ -29,7 +29,7 @@ def test_devices_are_picked_and_refused(monkeypatch):
         ("2,1", 4, 0, None, 2, None),
         ("nonsense", 4, 0, None, 4, None),
         ("8", 4, 0, None, 4, "OMP_NUM_THREADS=8 is not what is used, 4 is: no more pay"),
-        ("1", 4, 3, None, 3, "OMP_NUM_THREADS=1 is not what is used, 3 is: --threads"),
+        ("1", 4, 3, None, 3, "OMP_NUM_THREADS=1 is not what is used, 3 is: the number that --threads"),
         ("1", 4, 0, 2, 2, "OMP_NUM_THREADS=1 is not what is used, 2 is: the run began"),
     ],
 )

@@ -242,7 +242,10 @@ def test_summary_says_why_its_sums_differ():
         def forward(self, x):
             return self.last(self.same(self.same(x)).flatten(1))
 
-    for network, counted, why in ((Scaled(), 30_730, "has no row for"), (Twice(), 32_842, "counts a layer each time")):
+    for network, counted, why in (
+        (Scaled(), 30_730, "counts the weight and"),
+        (Twice(), 32_842, "counts a layer each time"),
+    ):
         line = utils.parameter_summary(network).splitlines()[-1]
         assert line.startswith(f"Trainable parameters: {utils.count_parameters(network):,} (")
         assert f"adds up to {counted:,}: it {why}" in line
