@@ -10,6 +10,7 @@ if __name__ == "__main__":
     startup.prepare()
     signals.stop_at_once_on_signals()
     ARGUMENTS = cli.parse()
+    startup.tell_errors_in_a_line("ex1.py", ARGUMENTS.debug)
 
 import math
 import sys
