@@ -96,7 +96,7 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":
             continue
-        if not entry.is_dir():
+        if not os.path.isdir(entry.path):  # which a loop of links is not
             passed_over.append(entry.path)
             continue
         label = LABELS.get(entry.name.lower())
@@ -122,7 +122,7 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
         files = [entry for entry in entries if entry.name.lower().endswith(IMAGE_ENDINGS)]
         if len(files) < len(entries):
             others = (entry for entry in entries if not entry.name.lower().endswith(IMAGE_ENDINGS))
-            passed_over += [entry.path + "/" * entry.is_dir() for entry in others]
+            passed_over += [entry.path + "/" * os.path.isdir(entry.path) for entry in others]
         if not files:
             problems.append(f"{path}: no image in it (PNG or JPEG)")
         for entry in files:

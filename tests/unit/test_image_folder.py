@@ -325,11 +325,14 @@ def test_what_is_passed_over_in_a_folder_is_counted_once(folder):
     for name in ("train/cat/a.webp", "test/dog/b.webp", "test/dog/c.BMP", "train/stray.png", "train/cat/.hidden.gif"):
         RGB.save(folder / name)
     (folder / "train" / "cat" / "more").mkdir()
+    for loop in (folder / "test" / "loop.txt", folder / "train" / "cat" / "loop.txt"):
+        loop.symlink_to(loop)
     told = []
     assert len(load_images("cifar10", folder, warn=told.append).train) == 20
     [line] = [text for text in told if "passed over" in text]
-    assert line.startswith(f"{folder}: passed over, as no PNG or JPEG in a class folder: .webp (2), ")
+    assert line.startswith(f"{folder}: passed over, as no PNG or JPEG in a class folder: ")
     assert all(f"{kind} (1)" in line for kind in (".png", "folders", ".BMP"))
+    assert all(f"{kind} (2)" in line for kind in (".webp", ".txt"))
     assert line.endswith(f", such as {folder}/train/stray.png")
 
 
