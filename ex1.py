@@ -10,6 +10,7 @@ if __name__ == "__main__":
     startup.prepare()
     signals.stop_at_once_on_signals()
     ARGUMENTS = cli.parse()
+    startup.tell_errors_in_a_line("ex1.py", ARGUMENTS.debug)
 
 import math
 import sys
@@ -171,18 +172,19 @@ def train(config: Config, resumed: str = "") -> Path:
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
+    spec = models.find(config.model_name)
     model = models.build(config.model_name)
     if config.init == "kaiming":
         initialize_kaiming(model)
 
     # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
-    with models.find(config.model_name).beside, open_run(config, facts, resumed) as run:
+    with spec.beside, open_run(config, facts, resumed, spec.sha256) as run:
         if run.finished:
             say_finished(run)
             return run.folder
         macs = machine.count_macs(model)
         here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
-        run.machine = machine.describe(here, config.model_file)
+        run.machine = machine.describe(here, spec.sha256)
         header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
 
         # Loaders, which hold copies of the images.
@@ -222,7 +224,8 @@ def load_dataset(config: Config, resumed: str) -> data.Dataset:
     if resumed in ("", AUTO):
         return trial.load([config])
     saved = resume.describe(resumed)
-    models.find(config.model_name, saved["config"].get("model_file"))
+    spec = models.find(config.model_name, saved["config"].get("model_file"))
+    resume.refuse_changed_model(resumed, saved, spec.sha256)
     images = saved["dataset"].get("train_images")
     trial.run(config, images if isinstance(images, int) else 0)
     return datasets.reload(saved["dataset"], config, resumed)

@@ -12,16 +12,18 @@ ReLU follows every convolution and every hidden fully connected layer, except in
 10 logits ends every head and is not written out.
 """
 
+import ast
 import contextlib
 import copy
 import difflib
 import fnmatch
+import hashlib
 import re
 import shutil
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -101,12 +103,20 @@ class ModelSpec:
     module: Callable[[], nn.Module] | None = None
     # What it has to be built and used in: where its file finds what it imports.
     beside: contextlib.AbstractContextManager = contextlib.nullcontext()
+    source: str | None = None  # the SHA-256 of that file and what it imports beside it, hexadecimal
 
     @property
     def question(self) -> str:
         """``Q1`` or ``Q2``; an own model has none and is ``own``."""
         prefix = re.match(r"Q\d+(?=_)", self.name)
         return prefix[0] if prefix else "own"
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of what makes an own network what it is; None for those of the study, whose name says it."""
+        if self.known_from == OWN and not self.module:
+            return hashlib.sha256(f"{self.features} | {self.head}".encode()).hexdigest()
+        return self.source
 
     @property
     def relu(self) -> bool:
@@ -276,6 +286,49 @@ class Neighbours:
         sys.modules.update(self.aside)
         self.aside = before
 
+    def sources(self, path: Path) -> dict[str, bytes]:
+        """Read ``path`` and all files here that it imports, in turn or only when it is used, by their names from here.
+
+        What is found in other ways than by an import statement, such as a file of data, is not among them.
+        """
+        ours = () if self.folder != Path(__file__).resolve().parent else PROGRAM
+        found, waiting = dict[str, bytes](), [path]
+        while waiting:
+            file = waiting.pop()
+            name = file.relative_to(self.folder)
+            if name.as_posix() in found or (file != path and name.parts[0].removesuffix(".py") in ours):
+                continue
+            found[name.as_posix()] = content = file.read_bytes()
+            for parts in _imports(content, name.parent.parts):
+                # A package's own file is imported before what is in it.
+                for place in (self.folder.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)):
+                    files = place.with_name(f"{place.name}.py"), place / "__init__.py"
+                    waiting += [file for file in files if file.is_file()]
+        return found
+
+
+def _imports(content: bytes, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield what a source file in ``package`` imports anywhere, as the parts of names that may be modules."""
+    try:
+        nodes = [*ast.walk(ast.parse(content))]
+    except (SyntaxError, ValueError):  # what can't be imported, such as one for another Python
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            base = (*above, *(node.module.split(".") if node.module else ()))
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+def _hash_sources(path: Path, sources: dict[str, bytes]) -> str:
+    """Hash a file of own models, and what it imports beside it by name; alone, it has its own SHA-256."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sources.items()}
+    own = digests.pop(path.name)
+    lines = [own, *(f"{digest}  {name}" for name, digest in sorted(digests.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if digests else own
+
 
 def load_file(path: str | Path) -> None:
     """Run a Python file, so that its ``@register`` decorators add their models. Raises UsageError if it can't."""
@@ -292,11 +345,12 @@ def load_file(path: str | Path) -> None:
     before = set(REGISTRY)
     try:
         with (neighbours := Neighbours(path)):
+            source = _hash_sources(path, neighbours.sources(path))
             SourceFileLoader(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
         raise UsageError(_explain(error, path)) from error
     for key in REGISTRY.keys() - before:
-        REGISTRY[key] = replace(REGISTRY[key], beside=neighbours)
+        REGISTRY[key] = replace(REGISTRY[key], beside=neighbours, source=source)
 
 
 def _explain(error: BaseException, path: Path) -> str:

@@ -31,7 +31,7 @@ def load(config: Config) -> Dataset:
     check_sizes(config, *expected_labels(config))
     if config.dataset != "synthetic":
         try:
-            return _load_cifar10(Path(config.data_dir), config.data_url)
+            return _load_cifar10(Path(config.data_dir), config.data_url, config.data_check == "full")
         except download.DownloadError as error:
             if config.dataset == "cifar10":
                 raise
@@ -41,18 +41,20 @@ def load(config: Config) -> Dataset:
     return dataset
 
 
-def _load_cifar10(data_dir: Path, url: str) -> Dataset:
+def _load_cifar10(data_dir: Path, url: str, anew: bool) -> Dataset:
     if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
         raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}; --data-dir can hold {cifar10.FORMS}")
     kind, path = cifar10.find(data_dir) or ("", data_dir)
     if kind == "batches":
+        if anew:
+            log.info(f"{path} is not cached: its files are read each time, and have the official MD5s")
         return cifar10.load_batches(path)
     with lock(data_dir.parent if data_dir.is_file() else data_dir):
         kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
         if not kind:
             cifar10.warn_of_unread(data_dir)
             download.download(path, url)
-        return image_folder.load(path) if kind == "folder" else cifar10.load_archive(path)
+        return image_folder.load(path, anew) if kind == "folder" else cifar10.load_archive(path, anew)
 
 
 def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -61,7 +63,7 @@ def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
         return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
     kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
     if kind == "folder":
-        return torch.tensor([label for _, label in image_folder.list_images(path)[0]]), cifar10.CLASSES
+        return torch.tensor([label for _, label in image_folder.list_images(path, [])[0]]), cifar10.CLASSES
     return torch.arange(cifar10.TRAIN_IMAGES) % 10, cifar10.CLASSES
 
 

@@ -40,17 +40,25 @@ def lock(folder: Path) -> Iterator[None]:
         folder_lock.release()
 
 
-def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Splits]) -> Splits:
-    """Take both splits from the cache in ``folder``, or decode them from ``files`` and cache them."""
-    path, fingerprint = folder / f".cache-{kind}.npz", _fingerprint(files)
+def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Splits], anew: bool = False) -> Splits:
+    """Take both splits from the cache in ``folder``, or decode them from ``files`` and cache them.
+
+    ``anew``: decode them in any case, and say whether the cache holds the same.
+    """
     # A cache of any other content, or none, only means that the images are decoded again.
+    path, fingerprint = folder / f".cache-{kind}.npz", _fingerprint(files)
+    kept = None
     with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as cache:
         if cache["fingerprint"].item() == fingerprint:
             train, test = (as_images(cache[f"{split}_pixels"], cache[f"{split}_labels"]) for split in ("train", "test"))
-            return train, test
+            kept = train, test
+    if kept and not anew:
+        return kept
+    splits = decode()
+    if anew and _is_right(path, kept, splits):
+        return splits
 
     # Under a temporary name first, so that no half of it is ever read.
-    splits = decode()
     arrays: dict[str, Any] = {"fingerprint": np.array(fingerprint)}
     for split, images in zip(("train", "test"), splits):
         arrays |= {f"{split}_pixels": images.pixels.numpy(), f"{split}_labels": images.labels.numpy()}
@@ -66,13 +74,37 @@ def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Split
     return splits
 
 
+def _is_right(path: Path, kept: Splits | None, splits: Splits) -> bool:
+    """Compare what the cache kept with what was decoded anew, and say what was found."""
+    count = sum(map(len, splits))
+    if kept is None:
+        log.info(f"all {count:,} images were decoded anew: {path} did not hold them")
+        return False
+    wrong = 0
+    for was, now in zip(kept, splits):
+        if len(was) == len(now):
+            wrong += int(((was.pixels != now.pixels).flatten(1).any(1) | (was.labels != now.labels)).sum())
+        else:
+            wrong += len(now)
+    if wrong:
+        log.warning(f"{path} held other pixels or labels for {wrong:,} of {count:,} images than their files: made anew")
+    else:
+        log.info(f"all {count:,} images were decoded anew: {path} holds the same")
+    return not wrong
+
+
 def _fingerprint(files: list[str]) -> str:
-    """Hash names, sizes and times. Raises DataError if one of ``files`` is no regular file, or is not there."""
+    """Hash names, sizes, times and inodes. Raises DataError if one of ``files`` is no regular file, or is not there.
+
+    Tools that keep the time of a file's content can keep neither that of its last change of any kind nor its inode. So
+    a copy of the folder is decoded anew, once.
+    """
     total = hashlib.sha256()
     for path in files:
         status = stat_regular(path)
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
-        total.update(os.fsencode(f"{name} {status.st_size} {status.st_mtime_ns}\n"))
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        total.update(os.fsencode(f"{name} {times} {status.st_size} {status.st_ino}\n"))
     return total.hexdigest()
 
 

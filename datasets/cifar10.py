@@ -26,6 +26,7 @@ TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE_BYTES = 170_498_071
 BATCH_FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",  # MD5
@@ -78,9 +79,9 @@ def load_batches(folder: Path) -> Dataset:
     return _official(*_unpack(folder, read), folder)
 
 
-def load_archive(path: Path) -> Dataset:
+def load_archive(path: Path, anew: bool = False) -> Dataset:
     """Load the official archive: not extracted, but cached beside it. Raises DataError if it is damaged or another."""
-    return _official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path)), path)
+    return _official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path), anew), path)
 
 
 def _official(train: Images, test: Images, source: Path) -> Dataset:

@@ -3,13 +3,15 @@
 import contextlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
 from data import Dataset, Images, digest
@@ -24,14 +26,21 @@ LABELS = {name: label for label, name in enumerate(CLASSES)} | {"airplane": 0, "
 # What Pillow decodes by itself: for others, such as EPS, it starts programs that interpret the file.
 SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+MAX_PIXELS = 64_000_000  # of any image: more than most cameras have; decoding and scaling take about 16 bytes each
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns, in two lines, up to twice as many
+BITS_PER_SAMPLE = 258  # a tag of TIFF
+ORIENTATION = 274  # the EXIF tag that says how a picture is to be rotated; 1: not
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
     """Open an image file. Raises DataError that names it, whatever goes wrong with it."""
     stat_regular(path)
     try:
         with Image.open(path, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width:,}×{image.height:,}"
+                raise DataError(f"{path}: has {size} pixels, more than {MAX_PIXELS:,}: scale it down first")
             yield image
     except DataError:
         raise
@@ -42,9 +51,14 @@ def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
         raise DataError(f"{path}: can't be read as an image: {reason}") from error
 
 
-def load(folder: Path) -> Dataset:
+def load(folder: Path, anew: bool = False) -> Dataset:
     """Load a folder of images, whole or in part. Raises DataError if classes or files in it are not CIFAR-10's."""
-    listed = list_images(folder)
+    passed_over: list[str] = []
+    listed = list_images(folder, passed_over)
+    if passed_over:
+        kinds = Counter("folders" if path[-1] == "/" else os.path.splitext(path)[1] or "others" for path in passed_over)
+        counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
+        log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {passed_over[0]}")
 
     def decode() -> Splits:
         problems: list[str] = []
@@ -52,7 +66,7 @@ def load(folder: Path) -> Dataset:
         raise_all(folder, problems)
         return train, test
 
-    train, test = cached(folder, "folder", [path for files in listed for path, _ in files], decode)
+    train, test = cached(folder, "folder", [path for files in listed for path, _ in files], decode, anew)
     for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
         if len(images) != official:
             log.warning(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
@@ -62,24 +76,28 @@ def load(folder: Path) -> Dataset:
     return Dataset(name, slug, str(folder), CLASSES, train, test, content)
 
 
-def list_images(folder: Path) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """List the files of the training and of the test images with their labels, in the order of classes and names.
 
+    ``passed_over`` gets what else is there and not hidden, folders with a slash.
     Strings and not paths, whose making and comparing would take longer than all else that a cached folder needs.
     Raises DataError, which names all that is wrong, if the folders are not the ten classes, one of them holds no image,
     or one of the files is no regular file.
     """
     problems: list[str] = []
-    train, test = (_list_split(folder / split, problems) for split in ("train", "test"))
+    train, test = (_list_split(folder / split, problems, passed_over) for split in ("train", "test"))
     raise_all(folder, problems)
     return train, test
 
 
-def _list_split(folder: Path, problems: list[str]) -> list[tuple[str, int]]:
+def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> list[tuple[str, int]]:
     # each class has one folder, under either of its names
     folders: dict[int, str] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if not entry.is_dir() or entry.name[0] == ".":
+        if entry.name[0] == ".":
+            continue
+        if not os.path.isdir(entry.path):  # which a loop of links is not
+            passed_over.append(entry.path)
             continue
         label = LABELS.get(entry.name.lower())
         if label is None:
@@ -96,11 +114,15 @@ def _list_split(folder: Path, problems: list[str]) -> list[tuple[str, int]]:
     images: list[tuple[str, int]] = []
     for label, path in sorted(folders.items()):
         try:
-            files = [entry for entry in os.scandir(path) if entry.name.lower().endswith(IMAGE_ENDINGS)]
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError as error:
             problems.append(one_line(error))
             continue
-        files = sorted((entry for entry in files if entry.name[0] != "."), key=lambda entry: entry.name)
+        entries = [entry for entry in entries if entry.name[0] != "."]
+        files = [entry for entry in entries if entry.name.lower().endswith(IMAGE_ENDINGS)]
+        if len(files) < len(entries):
+            others = (entry for entry in entries if not entry.name.lower().endswith(IMAGE_ENDINGS))
+            passed_over += [entry.path + "/" * os.path.isdir(entry.path) for entry in others]
         if not files:
             problems.append(f"{path}: no image in it (PNG or JPEG)")
         for entry in files:
@@ -138,6 +160,15 @@ def _decode_file(path: str) -> np.ndarray:
     with _open(path, ("PNG", "JPEG")) as image:
         if image.size != (32, 32) or image.mode != "RGB":
             raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
+        # What Pillow makes into such an image in silence.
+        if "16" in str(image.tile[0][3]):  # how its pixels are stored
+            raise DataError(f"{path}: has 16 bits a channel, CIFAR-10 has 8")
+        if getattr(image, "n_frames", 1) > 1:
+            raise DataError(f"{path}: has several frames, CIFAR-10 has single images")
+        if "transparency" in image.info:
+            raise DataError(f"{path}: has a transparent colour, CIFAR-10 has none")
+        if image.getexif().get(ORIENTATION, 1) != 1:
+            raise DataError(f"{path}: is to be rotated, by its EXIF data, CIFAR-10 is not: save it as it is to be seen")
         return np.asarray(image).transpose(2, 0, 1)
 
 
@@ -170,6 +201,11 @@ def read_any_image(path: str | Path) -> torch.Tensor:
         image: Image.Image = ImageOps.exif_transpose(file)
         if image.mode == "F":
             raise DataError(f"{path}: has floating-point pixels, whose range is unknown")
+        if isinstance(file, TiffImageFile) and image.mode.startswith("I"):
+            bits = file.tag_v2.get(BITS_PER_SAMPLE, (1,))[0]
+            if bits != 16 or image.mode == "I":  # which signed ones have, too
+                kind = "signed" if bits == 16 else bits
+                raise DataError(f"{path}: has {kind} bits of grey, whose range is unknown: save it with 8 or 16 bits")
         if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
             image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
         image = image.convert("RGBA")

@@ -1,5 +1,6 @@
 """Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import SHUFFLES, Config
 from runner.errors import DataError, RunnerError, raise_all
 from utils import EvalMetrics
+
+log = logging.getLogger("ex1")
 
 Validate = Callable[..., EvalMetrics]  # ex1.validate
 
@@ -62,6 +65,8 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
     resume.check_owner(folder, saved)
     config = resume.saved_config(folder, saved, given, device="auto")
     spec = models.find(config.model_name, saved["config"].get("model_file"))
+    if changed := resume.changed_model(saved, spec.sha256):
+        log.warning(f"{folder}: {changed}: what follows need not be what the run came to")
     device = machine.pick_device(config)
     with spec.beside:
         model = models.build(spec.name)

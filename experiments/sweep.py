@@ -15,13 +15,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 import data
+import models
 from experiments import trial
 from experiments.engines import Engine, Job, LocalProcesses, Train
 from report import overview
 from runner import console, files, machine
 from runner.config import Config, EngineConfig
 from runner.errors import BusyError, RunnerError, one_line
-from runner.run import find_runs
+from runner.run import find_runs, warn_of_changed_models
 from runner.signals import Stopped, StopSignal
 
 log = logging.getLogger("ex1")
@@ -43,10 +44,13 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     data.split(dataset, config)  # raises now what every run would
     facts = dataset.facts
     del dataset
+    for job in () if on_ray else jobs:
+        job.config = replace(job.config, data_check="fast")  # the images, which the runs share, were checked here
     say = console.stdout_log(facts["name"])
 
     with contextlib.closing(make_engine(engine_config, config, facts, train)) as engine:
         todo = [job for job in jobs if accuracy_of(job, facts) is None]
+        warn_of_changed_models(changed_runs(todo, facts))
         say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
 
@@ -92,10 +96,20 @@ def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train:
 def accuracy_of(job: Job, facts: dict) -> float | None:
     """Read the test accuracy of a finished run on the data described, in [0, 1]; None if there is none."""
     with contextlib.suppress(RunnerError):
-        for folder in find_runs(job.config, facts):
+        for folder in find_runs(job.config, facts, models.find(job.config.model_name).sha256)[0]:
             if files.is_finished(folder):
                 return float(files.read_metrics(folder)["test"]["accuracy"])
     return None
+
+
+def changed_runs(todo: Iterable[Job], facts: dict) -> dict[Path, str]:
+    """Find the runs of ``todo`` that are there of another own network alone, with what is different about each."""
+    changed: dict[Path, str] = {}
+    for job in todo:
+        with contextlib.suppress(RunnerError):
+            found, others = find_runs(job.config, facts, models.find(job.config.model_name).sha256)
+            changed |= {} if found else others
+    return changed
 
 
 class Display:
@@ -189,6 +203,8 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
 def reason(job: Job, code: int) -> str:
     """Tell why a run ended: the last line of its log that names an error, else its exit code or signal."""
     errors = [line for line in job.read_log().splitlines() if line.startswith("ex1.py: error: ")]
+    if not code:
+        return "it left no result of what was asked for: has the model file, or have the images, changed since?"
     if errors:
         return errors[-1].removeprefix("ex1.py: error: ")
     return f"signal {-code}" if code < 0 else f"exit code {code}"

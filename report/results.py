@@ -8,10 +8,11 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import models
 from report import stats
 from report.stats import Estimate, PooledSd
 from runner import files
@@ -19,6 +20,7 @@ from runner.config import SHUFFLES, Config
 from runner.errors import RunnerError, one_line
 
 CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
+IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
 PERCENTAGES = ("accuracy", "confidence")  # parts of the names of columns that are fractions in files
 
 Settings = tuple[tuple[str, object], ...]
@@ -166,6 +168,10 @@ def read_run(folder: Path) -> RunResult:
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
     machine = {key: str(description["machine"].get(key)) for key in ("device_name", "threads", "git_commit")}
     machine["torch"] = str(description["machine"]["versions"]["torch"])
+    machine["started"] = str(description["machine"].get("started"))
+    machine["precision"] = str(description["machine"].get("precision") or "fp32")  # all that there was before
+    sha256 = "" if config.model_name in IN_STUDY else str(description["machine"].get("model_sha256"))
+    machine["network"] = sha256[:8]
 
     history = [
         {key: 100 * value if any(part in key for part in PERCENTAGES) else value for key, value in row.items()}
@@ -200,7 +206,7 @@ def read_study(root: Path) -> Study:
         notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {name}")
     finished = [run for run in finished if run.data["sha256"] == sha256]
     settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
-    groups = _group_by_seed(finished, notes)
+    groups = _group_by_seed(_set_apart(finished, notes), notes)
     return Study(
         folder=finished[0].folder.parents[1],
         data=finished[0].data,
@@ -210,6 +216,30 @@ def read_study(root: Path) -> Study:
         unfinished=[run for run in runs if not run.is_finished and run.data["sha256"] == sha256],
         notes=notes,
     )
+
+
+def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
+    """Tell by one more setting the runs whose own network, or precision by ``auto``, is not that of most like them."""
+    kinds: dict[str, Callable[[RunResult], object]] = {
+        "network": lambda run: (run.config.model_name, run.settings),
+        "precision": lambda run: run.settings,
+    }
+    for fact, kind_of in kinds.items():
+        usual: dict[object, Counter] = {}
+        # Of equally many the one that was trained last counts, as the first to be counted.
+        for run in sorted(finished, key=lambda run: run.machine["started"], reverse=True):
+            usual.setdefault(kind_of(run), Counter())[run.machine[fact]] += 1
+        most = {kind: counts.most_common(1)[0][0] for kind, counts in usual.items()}
+        apart = [run for run in finished if run.machine[fact] != most[kind_of(run)]]
+        for (model, value, other), n in Counter(
+            (run.config.model_name, run.machine[fact], most[kind_of(run)]) for run in apart
+        ).items():
+            notes.append(f"{n} run{'s' * (n > 1)} of {model} kept apart: {fact} {value}, most have {other}")
+        finished = [
+            replace(run, settings=(*run.settings, (fact, run.machine[fact]))) if run in apart else run
+            for run in finished
+        ]
+    return finished
 
 
 def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:

@@ -8,6 +8,7 @@ two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out
 import hashlib
 import io
 import logging
+import zipfile
 from pathlib import Path
 
 import torch
@@ -102,7 +103,10 @@ def _read(path: Path) -> dict:
     if not _is_whole(content):
         raise CheckpointError(f"{path} is damaged: its checksum is not that of its content")
     try:
+        _check_sizes(content)
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error
     except Exception as error:
         raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
 
@@ -123,6 +127,18 @@ def _read(path: Path) -> dict:
     ):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     return saved
+
+
+def _check_sizes(content: bytes) -> None:
+    """Raise CheckpointError, or what zipfile does, if ``content`` is no zip archive or unpacks to more than it is."""
+    if content[:4] != b"PK\x03\x04":  # by which torch.load tells an archive from an older form, which has no bounds
+        raise CheckpointError("can't be read as a checkpoint: it is no zip archive")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError("holds compressed parts, which this program never writes")
+    if sum(member.file_size for member in members) > len(content):
+        raise CheckpointError("claims to hold more than its own bytes")
 
 
 def has_checkpoint(run: Path) -> bool:

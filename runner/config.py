@@ -139,6 +139,10 @@ class Config:
     cues: str = _option("", "data",
         f"what carries the class of the synthetic images: any of {', '.join(CUES)}, each with how often it tells the "
         "truth if not always, e.g. colour,texture:0.5 (default: all three, 0.7 each)", metavar="LIST")
+    data_check: str = _option("fast", "data",
+        "whether decoded images are taken from the cache. fast: if names, sizes, times and inodes of all files are as "
+        "they were; full: never, all files are decoded anew and compared with it, and what is found is said",
+        choices=("fast", "full"))
     val: str = _option("test", "data",
         "what is measured after each epoch. test: the test images, as published; "
         "holdout: images held out from training, the test images only once, at the end",
@@ -273,8 +277,8 @@ def cue_strengths(cues: str) -> dict[str, float]:
     return {name: strengths[name] for name in CUES if name in strengths}
 
 
-# What may be given together with --evaluate and --predict: where to find things, not what the run is.
-PLACE_SETTINGS = {"data_dir", "data_url", "device", "threads", "model_file"}
+# What may be given together with --evaluate and --predict: where to find and how to check things, not what the run is.
+PLACE_SETTINGS = {"data_dir", "data_url", "data_check", "device", "threads", "model_file"}
 
 # Where things are: a saved run's are not used again.
 PLACES = ("data_dir", "data_url", "model_file")

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
 import logging
 import os
 import platform
@@ -142,8 +141,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def describe(machine: Machine, model_file: str = "") -> dict:
-    """Describe versions, device, threads, precision, git commit and the SHA-256 of a file of own models, for files."""
+def describe(machine: Machine, model_sha256: str | None = None) -> dict:
+    """Describe versions, device, threads, precision, git commit and the SHA-256 of an own model's source, for files."""
     on_cuda = machine.device.type == "cuda"
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -154,7 +153,7 @@ def describe(machine: Machine, model_file: str = "") -> dict:
         "precision": machine.precision,
         "platform": platform.platform(),
         "git_commit": git_commit(),
-        "model_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest() if model_file else None,
+        "model_sha256": model_sha256,
         "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
     }
 

@@ -14,12 +14,35 @@ log = logging.getLogger("ex1")
 
 
 def describe(run: str | Path) -> dict:
-    """Read ``config`` and ``dataset`` of a saved run, from its checkpoint, or before the first one from config.json."""
+    """Read ``config``, ``dataset`` and ``machine`` of a saved run: of its checkpoint, before the first of config.json.
+
+    A checkpoint brings what else it holds.
+    """
     run = Path(run)
     if checkpoint.has_checkpoint(run) or not (run / files.CONFIG).exists():
         return checkpoint.load(run)
+    return describe_by_config(run)
+
+
+def describe_by_config(run: Path) -> dict:
+    """Read ``config``, ``dataset`` and ``machine`` of a run from its config.json. Raises RunnerError if it can't."""
     content = files.read_config(run)
-    return {"config": content["settings"], "dataset": content["data"]}
+    return {"config": content["settings"], "dataset": content["data"], "machine": content["machine"]}
+
+
+def changed_model(saved: dict, model_sha256: str | None) -> str:
+    """Say how the own model of a saved run is another than that of ``model_sha256``; empty if it is not."""
+    before = saved["machine"].get("model_sha256")
+    if model_sha256 in (None, before):
+        return ""
+    then, now = (f"{sha256}"[:8] for sha256 in (before, model_sha256))
+    return f"its {saved['config'].get('model_name')} is another network of that name (SHA-256 {then}, not {now})"
+
+
+def refuse_changed_model(run: str, saved: dict, model_sha256: str | None) -> None:
+    """Raise UsageError if the run to go on with is of another own model than that of ``model_sha256``."""
+    if changed := changed_model(saved, model_sha256):
+        raise UsageError(f"{run} can't go on, {changed}: put its source back, or train it anew without --resume")
 
 
 def check_owner(run: str | Path, saved: dict) -> None:
@@ -51,11 +74,12 @@ def check_owner(run: str | Path, saved: dict) -> None:
 def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **overrides: object) -> Config:
     """Make the settings of a saved run; ``given`` ones come before ``overrides``, and those before saved ones.
 
-    No saved place is used: a run that somebody else made may not say what to open, where to download from or to. Raises
-    RunnerError if the saved settings are not those of this program.
+    No saved place is used: a run that somebody else made may not say what to open, where to download from or to. Nor is
+    the check of the data, which was asked for once. Raises RunnerError if the saved settings are not those of this
+    program.
     """
-    places = {name: FIELDS[name].default for name in PLACES}
-    settings = saved["config"] | places | overrides
+    defaults = {name: FIELDS[name].default for name in (*PLACES, "data_check")}
+    settings = saved["config"] | defaults | overrides
     try:
         Config.from_saved(settings)
     except (TypeError, UsageError) as error:
@@ -104,8 +128,7 @@ def differences(saved: Mapping[str, object], config: Config, names: Iterable[str
 
 def warn_of_other_machine(before: dict, now: dict) -> None:
     """Warn of what keeps a run that goes on from being bit for bit as without a stop: another machine."""
-    compared = {"threads": "threads", "device": "device", "device_name": "processor"}
-    compared |= {"precision": "precision", "model_sha256": "own model"}
+    compared = {"threads": "threads", "device": "device", "device_name": "processor", "precision": "precision"}
     before = {"precision": "fp32"} | before
     changes = [
         f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]

@@ -15,7 +15,7 @@ from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
 from runner.errors import BusyError, CheckpointError, FolderLost, RunnerError, UsageError, is_of_environment, one_line
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
-from runner.resume import describe, differences
+from runner.resume import changed_model, describe, describe_by_config, differences
 from runner.signals import Stopped, StopSignal
 
 log = logging.getLogger("ex1")
@@ -86,13 +86,10 @@ class Run:
         except FolderLost:
             raise
         except (Exception, SystemExit) as error:
-            # Where the machine failed, the same again may work; where the code did, once that is mended, and only if
-            # there is something to go on from.
+            # Where the machine failed, the same again may work; where a network did, it is another one once it is mended.
             refused = isinstance(error, RunnerError) and not isinstance(error, CheckpointError)
-            by_itself, go_on = refused or is_of_environment(error), ""
-            is_there = self.folder.is_dir() and (by_itself or has_checkpoint(self.folder))
-            if is_there and getattr(error, "can_go_on", True):
-                go_on = f"; {'' if by_itself else 'once the cause is mended, '}to go on: {self.resume_command}"
+            can_help = (refused or is_of_environment(error)) and getattr(error, "can_go_on", True)
+            go_on = f"; to go on: {self.resume_command}" if can_help and self.folder.is_dir() else ""
             what = f"{self.config.model_name}, {self.stage}: {one_line(error)}"
             raise RunnerError(f"{what}; {self.last_checkpoint_text}{go_on}") from error
 
@@ -115,13 +112,14 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
+def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str | None = None) -> Iterator[Run]:
     """Find or make the folder that a run trains in, and hold its lock inside the block.
 
     Without ``resume`` (``auto`` or the folder of a run) it is always a new folder; one whose name is taken gets the
-    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over. Raises BusyError if
-    another process trains the run, CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to
-    be had, and UsageError if the folder holds another run than its name says.
+    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and those of another
+    own model than that of ``model_sha256``, with a warning. Raises BusyError if another process trains the run,
+    CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to be had, and UsageError if the
+    folder holds another run than its name says.
     """
     # The run to go on with; with more epochs it is another run, which starts from this one's checkpoint.
     origin = None if resume in ("", AUTO) else Path(resume)
@@ -132,7 +130,9 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
         candidates = [origin]
     else:
-        candidates = [folder for folder in _folders(parent, config) if _is_on(dataset, folder)]
+        candidates, changed = _sort_out(_folders(parent, config), dataset, model_sha256)
+        if resume and not candidates:
+            warn_of_changed_models(changed)
         start = checkpoint.load(origin) if origin else None
 
     folder, lock = None, None
@@ -199,21 +199,41 @@ def runs_folder(config: Config, dataset: dict) -> Path:
     return Path(config.results_dir) / dataset["slug"] / config.model_name
 
 
-def find_runs(config: Config, dataset: dict) -> list[Path]:
-    """Find the folders of the runs of these settings on the data described, finished ones first, then the oldest."""
-    folders = _folders(runs_folder(config, dataset), config)
-    return sorted((folder for folder in folders if _is_on(dataset, folder)), key=lambda folder: not is_finished(folder))
+def find_runs(config: Config, dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
+    """Find the folders of the runs of these settings on the data described, finished ones first, then the oldest.
+
+    Runs of another own model than that of ``model_sha256`` come second, with what is different.
+    """
+    found, changed = _sort_out(_folders(runs_folder(config, dataset), config), dataset, model_sha256)
+    return sorted(found, key=lambda folder: not is_finished(folder)), changed
 
 
-def _is_on(dataset: dict, run: Path) -> bool:
-    """Tell whether the run is on the data described; one that has written nothing yet may be."""
-    if not has_checkpoint(run) and not (run / CONFIG).exists():
-        return True
-    try:
-        facts = files.read_config(run)["data"]
-    except RunnerError:
-        facts = describe(run)["dataset"]
-    return facts["sha256"] == dataset["sha256"]
+def _sort_out(folders: list[Path], dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
+    """Take those of ``folders`` that are on the data described, and apart from them those of another own model.
+
+    One that has written nothing yet may be a run of this model on this data.
+    """
+    same, changed = list[Path](), dict[Path, str]()
+    for folder in folders:
+        if has_checkpoint(folder) or (folder / CONFIG).exists():
+            try:
+                saved = describe_by_config(folder)
+            except RunnerError:
+                saved = describe(folder)
+            if saved["dataset"]["sha256"] != dataset["sha256"]:
+                continue
+            if why := changed_model(saved, model_sha256):
+                changed[folder] = why
+                continue
+        same.append(folder)
+    return same, changed
+
+
+def warn_of_changed_models(changed: dict[Path, str]) -> None:
+    """Warn that the runs ``changed`` are not those asked for, given what is different about each."""
+    for folder, why in [*changed.items()][:1]:
+        more = f", nor are {len(changed) - 1} more" * (len(changed) > 1)
+        log.warning(f"{folder} is not the run asked for{more}, {why}: kept as it is, what is asked for is trained anew")
 
 
 def _folders(parent: Path, config: Config) -> list[Path]:

@@ -4,6 +4,9 @@ import argparse
 import io
 import os
 import sys
+import types
+
+from runner.errors import one_line
 
 
 def prepare() -> None:
@@ -15,6 +18,18 @@ def prepare() -> None:
     os.environ.update(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull)
     if os.path.exists("matplotlibrc"):
         import_matplotlib_elsewhere()
+
+
+def tell_errors_in_a_line(program: str, debug: bool = False) -> None:
+    """Have an error that nothing else catches, such as one of an import, end the program in one line."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+        if debug:
+            sys.__excepthook__(kind, error, trace)
+        hint = "" if debug else "; --debug shows where in the code it came from"
+        print(f"{program}: error: {one_line(error)}{hint}", file=sys.stderr)
+
+    sys.excepthook = tell
 
 
 def open_standard_streams() -> None:

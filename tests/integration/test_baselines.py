@@ -194,10 +194,8 @@ def test_baselines_without_scikit_learn_say_what_to_do(main, monkeypatch, capsys
         monkeypatch.delitem(sys.modules, name)
     assert main() == 2
     said = capsys.readouterr()
-    assert (
-        said.err
-        == "python -m experiments.baselines: error: it needs a package that is not installed: pip install scikit-learn\n"
-    )
+    reason = "it needs a package that is not installed: pip install scikit-learn"
+    assert said.err == f"python -m experiments.baselines: error: {reason}\n"
     assert not said.out
 
 

@@ -164,7 +164,7 @@ class Own(nn.Sequential):
     ("step", "error", "told"),
     [
         (5, "ValueError('a mistake')", "there is no checkpoint of it yet"),
-        (15, "ValueError('a mistake')", "last.pt, after epoch 1; once the cause is mended, to go on: "),
+        (15, "ValueError('a mistake')", "last.pt, after epoch 1"),
         (5, "MemoryError('none left')", "there is no checkpoint of it yet; to go on: "),
         (15, "RuntimeError('CUDA out of memory')", "last.pt, after epoch 1; to go on: "),
     ],

@@ -211,6 +211,50 @@ def test_resume_says_what_changed_since_the_stop(place):
     assert "it began with threads 1, now 2: the result will not be bit for bit" in here.said()
 
 
+MINE = """
+from torch import nn
+from models import register
+
+@register("Mine")
+class Mine(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 8), nn.{}(), nn.Linear(8, 10))
+"""
+
+
+def test_run_of_changed_own_model_is_not_gone_on_with(place, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE.format("ReLU"), encoding="utf-8")
+    here, file = place(images=(200, 50)), ("--model-file", str(mine))
+    case = (*file, "--model-name", "Mine", "--epochs", "2")
+    assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
+    (first,) = here.runs
+    before = {path: path.read_bytes() for path in first.iterdir()}
+
+    # Another network: what is there is refused by name, and otherwise passed over and kept.
+    mine.write_text(MINE.format("Tanh"), encoding="utf-8")
+    here.said()
+    for more in ((), ("--epochs", "3")):
+        assert here.run("--resume", str(first), *file, *more) == 2
+        assert f"{first} can't go on, its Mine is another network of that name (SHA-256 " in here.said()
+    for said in (f"{first} is not the run asked for, its Mine is another network", " is finished; "):
+        assert here.run(*case, "--resume", "auto") == 0
+        assert said in here.said()
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    second = first.with_name(f"{first.name}__run-2")
+    assert here.runs == [first, second]
+
+    # Its figures are taken for those of the run only with a warning; and the first file finds its run again.
+    mine.write_text(MINE.format("ReLU"), encoding="utf-8")
+    here.said()
+    assert here.run("--evaluate", str(second), *file) == 0
+    assert here.said().count(f"{second}: its Mine is another network of that name") == 1
+    assert here.run(*case, "--resume", "auto") == 0
+    assert "going on from" in here.said()
+    assert here.run("--evaluate", str(first), *file) == 0
+    assert "another network" not in here.said()
+
+
 def test_runs_starting_together_get_a_folder_each(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")

@@ -130,3 +130,20 @@ def test_run_without_standard_streams(command_line, tmp_path):
     closed = f"exec {shlex.join(command)} <&- >&- 2>&-"
     assert subprocess.run(closed, shell=True, cwd=PROJECT).returncode == 0
     assert run_folder(tmp_path)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_import_that_fails_is_told_in_a_line(debug):
+    """Too little memory, as by ``ulimit -v``, is the least that can happen to it."""
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "ex1.py", "--list-models", *["--debug"] * debug],
+        cwd=PROJECT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (800 * 2**20, resource.RLIM_INFINITY)),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ex1.py: error: ")
+    assert len(done.stderr.splitlines()) == 1 or debug
+    assert ("Traceback" in done.stderr) == debug

@@ -31,6 +31,7 @@ CASES = [
         "Accuracy of the network on 50 test images",
     ),
     ("--evaluate {run} --weights best", "best checkpoint, after epoch"),
+    ("--evaluate {run} --data-check full", "images were decoded anew"),
     ("--transfer {run}", "tested with per-image"),
     ("--predict {image} --from {run}", "Q1_1 sees in"),
     ("--resume {run} --quiet", "Q1_1: test accuracy "),

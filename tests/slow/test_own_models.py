@@ -71,6 +71,10 @@ class Single(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Flatten(), nn.Linear(3072, 10))
 """
+REGISTER = """
+from cifar10_runner import register
+register("Mine")(Single)
+"""
 
 
 @pytest.fixture
@@ -117,3 +121,33 @@ def test_zoo_with_our_names_is_trained_resumed_and_used(zoo, command_line, tmp_p
 
     # A file inside their package, as any script finds its neighbours.
     assert ex1("models/inside.py", *new("--model-name", "single")).returncode == 0
+
+
+def test_sweep_trains_a_changed_network_anew_and_reports_it_apart(command_line, tmp_path):
+    def sweep(layer, *seeds):
+        (tmp_path / "mine.py").write_text(SINGLE.replace("nn.Flatten()", layer) + REGISTER, encoding="utf-8")
+        options = [
+            "--model-file",
+            str(tmp_path / "mine.py"),
+            "--model-name",
+            "Mine",
+            "--epochs",
+            "1",
+            "--seeds",
+            *seeds,
+        ]
+        done = subprocess.run(
+            [sys.executable, str(PROJECT / "ex1.py"), *command_line(*options)], capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    sweep("nn.Flatten()", "0-1")
+    said = sweep("nn.Flatten(), nn.Tanh()", "0-2")
+    assert "is not the run asked for, nor are 1 more, its Mine is another network of that name" in said
+    assert "0 of them finished already" in said
+    assert "2 runs of Mine kept apart: network " in said
+    assert "report on 3 runs" in said
+    assert "3 of them finished already" in sweep("nn.Flatten(), nn.Tanh()", "0-2")
+    assert "2 of them finished already" in sweep("nn.Flatten()", "0-1")
+    assert len(list(tmp_path.glob("results/*/Mine/*/metrics.json"))) == 5

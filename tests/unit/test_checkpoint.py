@@ -2,6 +2,8 @@
 
 import io
 import random
+import struct
+import zipfile
 
 import pytest
 import torch
@@ -93,3 +95,36 @@ def test_generator_of_a_gpu_is_saved_and_restored(monkeypatch):
     Accelerator.state = None
     rng.set_rng_state(rng.rng_state(torch.device("cpu")), torch.device("cuda"))
     assert Accelerator.state is None
+
+
+def rewritten(archive, **how):
+    """The same zip archive, with its members written again."""
+    again = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(again, "w", **how) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return again.getvalue()
+
+
+def claiming(archive, size):
+    """The same archive, whose directory says that its last member unpacks to so many bytes."""
+    entry = archive.rindex(b"PK\x01\x02")
+    return archive[: entry + 24] + struct.pack("<I", size) + archive[entry + 28 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda archive: rewritten(archive, compression=zipfile.ZIP_DEFLATED), "holds compressed parts"),
+        (lambda archive: claiming(rewritten(archive), 2**30), "claims to hold more than its own bytes"),
+        (lambda archive: b"\x80\x02" + archive[2:], "can't be read as a checkpoint"),
+    ],
+    ids=["compressed", "claiming", "no archive"],
+)
+def test_checkpoint_that_unpacks_to_more_than_it_is_is_refused_unread(tmp_path, monkeypatch, damage, said):
+    buffer = io.BytesIO()
+    torch.save({"zeros": torch.zeros(10**6)}, buffer)
+    (tmp_path / "last.pt").write_bytes(checkpoint._add_checksum(damage(buffer.getvalue())))
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was unpacked"))
+    with pytest.raises(CheckpointError, match=f"last.pt {said}"):
+        checkpoint._read(tmp_path / "last.pt")

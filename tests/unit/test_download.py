@@ -1,5 +1,6 @@
 """The download of the official archive, from a server here."""
 
+import contextlib
 import http.server
 import sys
 import threading
@@ -218,3 +219,78 @@ def test_download_without_source_fails_or_leaves_synthetic(source, small_synthet
     assert len(told) == 2
     assert "could not be downloaded" in told[0]
     assert told[1] == synthetic.NOTICE
+
+
+class Endless(http.server.BaseHTTPRequestHandler):
+    """Sends ``start``, then ``block`` for as long as anybody listens, waiting ``seconds`` between two."""
+
+    start, block, seconds = b"", b"", 0.0
+
+    def do_GET(self):
+        with contextlib.suppress(OSError):
+            self.wfile.write(self.start)
+            while self.block:
+                self.wfile.write(self.block)
+                threading.Event().wait(self.seconds)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def serving(**answer):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Endless,), answer))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.socket.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (OK + b"\r\n", "it sends .* bytes or more, the official archive has 1,000,000"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", "it sends"),
+        (OK + b"Content-Length: 10737418240\r\n\r\n", "it would send 10,737,418,240 bytes, the official archive has 1"),
+    ],
+)
+def test_download_of_more_than_the_archive_is_refused_and_not_kept(empty, monkeypatch, start, said):
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", 1_000_000)
+    block = b"1000\r\n" + b"x" * 4096 + b"\r\n" if b"chunked" in start else b"x" * 65536
+    with serving(start=start, block=block) as url, pytest.raises(DownloadError, match=said):
+        load_images("cifar10", empty, url)
+    assert not list(empty.glob("cifar*"))
+
+
+def test_part_that_is_too_long_is_thrown_away(source, empty, monkeypatch):
+    url, handler = source
+    handler.ranges = False
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", len(handler.content))
+    (empty / f"{cifar10.ARCHIVE}.part").write_bytes(b"x" * 2 * len(handler.content))
+    assert len(load_images("cifar10", empty, url).train) == 50
+    assert not list(empty.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("start", "block"),
+    [
+        (OK + b"Content-Length: 1000000\r\n\r\n", b"x"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),  # in the line that tells a chunk's size
+        (OK + b"X-Slow: ", b"x"),
+        (b"", b"H"),
+    ],
+    ids=["body", "chunk", "header", "status"],
+)
+def test_source_that_trickles_is_left(empty, monkeypatch, start, block):
+    monkeypatch.setattr(download, "WINDOW", 0.3)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    said = []
+    with (
+        serving(start=start, block=block, seconds=0.05) as url,
+        pytest.raises(DownloadError, match="less than 10,000 bytes a second"),
+    ):
+        load_images("cifar10", empty, url, notice=said.append)
+    assert sum("follows" in text for text in said) == download.ATTEMPTS - 1

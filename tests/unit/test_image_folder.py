@@ -2,14 +2,18 @@
 
 import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import datasets
 from datasets import cifar10, image_folder
+from runner.config import Config
 from runner.errors import DataError
-from tests.helpers.images import load_images
+from tests.helpers.images import listening, load_images
 
 
 def test_image_folder_is_read_in_official_order_of_classes(folder):
@@ -277,3 +281,143 @@ def test_read_any_image_leaves_cifar_images_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(image_folder.read_any_image(tmp_path / "a.png").numpy(), pixels.transpose(2, 0, 1))
+
+
+def png(width, height, depth, rows):
+    """A PNG of RGB pixels with so many bits a channel, from its rows as bytes."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def rotated():
+    exif = Image.Exif()
+    exif[image_folder.ORIENTATION] = 6
+    return {"exif": exif}
+
+
+RGB = Image.new("RGB", (32, 32))
+UNLIKE_CIFAR = {
+    "deep.png": (lambda path: path.write_bytes(png(32, 32, 16, (b"\0" + bytes(192)) * 32)), "has 16 bits a channel"),
+    "moving.png": (
+        lambda path: RGB.save(path, save_all=True, append_images=[RGB.point(lambda _: 9)]),
+        "several frames",
+    ),
+    "key.png": (lambda path: RGB.save(path, transparency=(0, 0, 0)), "has a transparent colour"),
+    "rotated.png": (lambda path: RGB.save(path, **rotated()), "is to be rotated"),
+    "rotated.jpg": (lambda path: RGB.save(path, **rotated()), "is to be rotated"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE_CIFAR)
+def test_image_that_is_made_like_cifars_in_silence_is_refused(folder, name):
+    write, said = UNLIKE_CIFAR[name]
+    write(folder / "train" / "cat" / name)
+    with pytest.raises(DataError, match=f"cat/{name}: .*{said}"):
+        load_images("cifar10", folder)
+
+
+def test_what_is_passed_over_in_a_folder_is_counted_once(folder):
+    for name in ("train/cat/a.webp", "test/dog/b.webp", "test/dog/c.BMP", "train/stray.png", "train/cat/.hidden.gif"):
+        RGB.save(folder / name)
+    (folder / "train" / "cat" / "more").mkdir()
+    for loop in (folder / "test" / "loop.txt", folder / "train" / "cat" / "loop.txt"):
+        loop.symlink_to(loop)
+    told = []
+    assert len(load_images("cifar10", folder, warn=told.append).train) == 20
+    [line] = [text for text in told if "passed over" in text]
+    assert line.startswith(f"{folder}: passed over, as no PNG or JPEG in a class folder: ")
+    assert all(f"{kind} (1)" in line for kind in (".png", "folders", ".BMP"))
+    assert all(f"{kind} (2)" in line for kind in (".webp", ".txt"))
+    assert line.endswith(f", such as {folder}/train/stray.png")
+
+
+def test_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, recwarn):
+    huge = png(13_000, 13_000, 8, b"")
+    (tmp_path / "huge.png").write_bytes(huge)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(DataError, match=r"huge.png: has 13,000×13,000 pixels, more than 64,000,000: scale it down"):
+        image_folder.read_any_image(tmp_path / "huge.png")
+    assert not recwarn.list
+
+
+def tiff(bits, sample_format, values):
+    """A TIFF of one row of grey pixels, with so many bits each, unsigned (1) or signed (2)."""
+    tags = [(256, 4, len(values)), (257, 4, 1), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+    tags += [(278, 4, 1), (279, 4, len(values) * bits // 8), (339, 3, sample_format)]
+    pixels = b"".join(value.to_bytes(max(1, bits // 8), "little") for value in values).ljust(64, b"\0")
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 72) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("bits", "sample_format", "said"), [(32, 1, "32"), (32, 2, "32"), (16, 2, "signed"), (12, 1, "12")]
+)
+def test_grey_of_unknown_range_is_refused(tmp_path, bits, sample_format, said):
+    (tmp_path / "grey.tiff").write_bytes(tiff(bits, sample_format, [200] * 8))
+    with pytest.raises(DataError, match=f"grey.tiff: has {said} bits of grey, whose range is unknown"):
+        image_folder.read_any_image(tmp_path / "grey.tiff")
+
+
+def test_grey_of_16_bits_is_scaled(tmp_path):
+    (tmp_path / "grey.tiff").write_bytes(tiff(16, 1, [257 * 100] * 8))
+    assert image_folder.read_any_image(tmp_path / "grey.tiff").unique().tolist() == [100]
+
+
+def exchange(a, b):
+    """Exchanges the contents of two files in place, which keep their times."""
+    times = [(path, path.stat()) for path in (a, b)]
+    contents = a.read_bytes(), b.read_bytes()
+    b.write_bytes(contents[0])
+    a.write_bytes(contents[1])
+    for path, status in times:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def rename(a, b):
+    a.rename(a.with_name("aside"))
+    b.rename(a)
+    a.with_name("aside").rename(b)
+
+
+@pytest.mark.parametrize("how", [exchange, rename])
+def test_images_of_one_size_and_time_exchanged_are_noticed(folder, how):
+    cat, dog = (folder / "train" / name / "any name 8.PNG" for name in ("cat", "dog"))
+    for path in folder.glob("*/*/*"):
+        path.write_bytes(path.read_bytes().ljust(4000, b"\0"))
+        os.utime(path, (1.5e9, 1.5e9))
+    before = load_images("cifar10", folder).digest
+    how(cat, dog)
+    after = load_images("cifar10", folder).digest
+    (folder / ".cache-folder.npz").unlink()
+    assert after == load_images("cifar10", folder).digest != before
+
+
+def test_full_check_says_what_it_finds_and_mends_the_cache(folder):
+    def check():
+        said, warned = [], []
+        with listening(said.append, warned.append):
+            config = Config("Q1_1", dataset="cifar10", data_dir=str(folder), batch_size=1, data_check="full")
+            digest = datasets.load(config).digest
+        return digest, [text for text in said if "anew" in text], [text for text in warned if "anew" in text]
+
+    cache = folder / ".cache-folder.npz"
+    reference, said, warned = check()
+    assert (said, warned) == ([f"all 30 images were decoded anew: {cache} did not hold them"], [])
+    assert check() == (reference, [f"all 30 images were decoded anew: {cache} holds the same"], [])
+    with np.load(cache) as content:
+        arrays = dict(content)
+    arrays["train_pixels"][3, 0, 0, 0] ^= 1
+    arrays["test_labels"][0] = 5
+    np.savez(cache, **arrays)
+    assert load_images("cifar10", folder).digest != reference  # which the full check is for
+    assert check() == (
+        reference,
+        [],
+        [f"{cache} held other pixels or labels for 2 of 30 images than their files: made anew"],
+    )
+    assert load_images("cifar10", folder).digest == reference

@@ -1,10 +1,13 @@
 """The networks, and own ones."""
 
+import hashlib
 import io
+import itertools
 import re
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ import utils
 from models import OWN, ModelSpec, Net, count_parameters
 from runner import machine
 from runner.errors import UsageError
+from tests.helpers import internals
 from tests.helpers.paths import PROJECT
 
 PARAMETERS = {
@@ -420,3 +424,69 @@ def test_select_rejects_unknown_name(names):
 @pytest.mark.parametrize("name", [model.name for model in models.TABLE])
 def test_macs_of_the_table_are_those_of_the_network(name):
     assert sum(layer.macs for layer in models.find(name).layers()) == machine.count_macs(models.build(name))
+
+
+MINE = "from cifar10_runner import register\nfrom torch import nn\n{}\nregister('Mine')(nn.Identity)\n"
+BESIDE = {
+    "blocks.py": "import torch\n",
+    "lazy.py": "",
+    "package/deep/inner.py": "from ..sibling import x\nfrom . import near\n",
+    "package/deep/near.py": "",
+    "package/sibling.py": "x = 1\n",
+    "unused.py": "",
+    "package/unused.py": "",
+}
+IMPORTS = "import blocks, random\nfrom package.deep import inner\ndef late():\n    import lazy\n"
+
+
+@pytest.fixture
+def sha256_of(tmp_path, monkeypatch):
+    """Loads a file ``mine.py`` with these imports and files beside it, and tells the SHA-256 of its model."""
+    numbers = itertools.count()
+
+    def load(imports, beside):
+        folder = tmp_path / str(next(numbers))
+        for file, text in {**beside, "mine.py": MINE.format(imports)}.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(text, encoding="utf-8")
+        before = set(sys.modules)
+        with monkeypatch.context() as patch:
+            internals.copy_registry(patch.setattr)
+            models.load_file(folder / "mine.py")
+            found = models.find("Mine").sha256
+        for name in sys.modules.keys() - before:
+            del sys.modules[name]
+        return found
+
+    return load
+
+
+@pytest.mark.parametrize("changed", BESIDE)
+def test_hash_of_own_model_is_of_all_that_its_file_imports_beside_it(sha256_of, changed):
+    first, same = (sha256_of(IMPORTS, BESIDE) for _ in range(2))
+    other = sha256_of(IMPORTS, BESIDE | {changed: BESIDE[changed] + "# changed\n"})
+    assert first == same
+    assert (other != first) == ("unused" not in changed)
+
+
+def test_hash_of_own_model_that_imports_nothing_beside_it_is_its_files(sha256_of):
+    expected = hashlib.sha256(MINE.format("import random").encode()).hexdigest()
+    assert sha256_of("import random", BESIDE) == expected
+    assert sha256_of("import blocks", BESIDE) != hashlib.sha256(MINE.format("import blocks").encode()).hexdigest()
+
+
+def test_hash_leaves_out_the_program(tmp_path):
+    """A file of models in the program's own folder imports the program, which has a commit."""
+    path = PROJECT / "mine.py"  # need not be there
+    neighbours = models.Neighbours(path)
+    content = b"import models, report.stats\nfrom runner import rng\n"
+    with pytest.MonkeyPatch.context() as patch:
+        read = Path.read_bytes
+        patch.setattr(Path, "read_bytes", lambda self: content if self == path else read(self))
+        assert neighbours.sources(path) == {"mine.py": content}
+
+
+def test_row_of_ones_own_is_told_by_what_it_says():
+    rows = [ModelSpec("Tiny", features, head, None) for features, head in (("8k3 P", "64"), ("8k3 P", "D 64"))]
+    assert rows[0].sha256 != rows[1].sha256
+    assert {spec.sha256 for spec in models.TABLE} == {None}

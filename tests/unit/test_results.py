@@ -1,6 +1,10 @@
 """What is read of finished runs."""
 
+from dataclasses import replace
+
+import models
 from report import results
+from runner import files
 from tests.helpers.fake_runs import fake_run
 
 
@@ -51,3 +55,37 @@ def test_read_names_runs_of_earlier_version(tmp_path):
     path = fake_run(tmp_path, "Q1_1", 1) / "history.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("val_confidence", "confidence"), encoding="utf-8")
     assert "of an earlier version" in results.read_study(tmp_path).notes[0]
+
+
+def set_machine(folder, **facts):
+    """Writes into a run's description what its machine was."""
+    content = files.read_json(folder / "config.json")
+    content["machine"] |= facts
+    files.write_json(folder / "config.json", content)
+
+
+def test_precisions_that_auto_chose_are_not_pooled(tmp_path):
+    for seed, precision in enumerate(["bf16", "bf16", "fp32", None]):  # None: before there were others
+        folder = fake_run(tmp_path, "Q1_1", seed, precision="auto")
+        set_machine(folder, **{"precision": precision} if precision else {}, started=f"2026-0{seed + 1}")
+    set_machine(fake_run(tmp_path, "Q1_2", 0, precision="auto"), precision="bf16", started="2026-01")
+    study = results.read_study(tmp_path)
+    assert {name: set(group.runs) for (name, _), group in study.groups.items()} == {"Q1_1": {0, 1}, "Q1_2": {0}}
+    [other] = study.others
+    assert set(other.runs) == {2, 3}
+    assert results.settings_text(other.settings) == "precision auto, precision fp32"
+    assert study.notes == ["2 runs of Q1_1 kept apart: precision fp32, most have bf16"]
+
+
+def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
+    registry["mine"] = replace(models.find("Q1_1"), name="Mine", known_from=models.OWN)
+    for seed, sha256 in enumerate(["a" * 64, "a" * 64, "b" * 64, "b" * 64]):
+        set_machine(fake_run(tmp_path, "Mine", seed), model_sha256=sha256, started=f"2026-0{seed + 1}")
+    for seed, sha256 in enumerate([None, "c" * 64]):  # of a file that was named beside a network of the study
+        set_machine(fake_run(tmp_path, "Q1_2", seed), model_sha256=sha256)
+    study = results.read_study(tmp_path)
+    assert set(study.group("Mine").runs) == {2, 3}  # of equally many the last
+    assert set(study.group("Q1_2").runs) == {0, 1}
+    [other] = study.others
+    assert (set(other.runs), results.settings_text(other.settings)) == ({0, 1}, "network aaaaaaaa")
+    assert study.notes == ["2 runs of Mine kept apart: network aaaaaaaa, most have bbbbbbbb"]
