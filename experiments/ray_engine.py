@@ -111,8 +111,9 @@ class RayTasks:
                 code = 1
                 # The traceback in the worker, and in its last line the error itself.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as log:
-                    print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=log)
+                lines.append(f"ex1.py: error: {one_line(RunnerError(lines[-1]))}\n")
+                with contextlib.suppress(OSError, RunnerError), files.open_log(job.log) as log:
+                    log.write("\n".join(lines).encode(errors="backslashreplace"))
             ended.append((job, code))
         return ended
 

@@ -62,9 +62,9 @@ class FolderLock:
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         us = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "system_lock": not problem}
         try:
-            if holder and problem:
-                self.path.unlink()
-            with open(self.path, "x" if problem else "w", encoding="utf-8") as file:
+            if holder or not problem:
+                self.path.unlink(missing_ok=True)
+            with open(self.path, "x", encoding="utf-8") as file:
                 json.dump(us, file)
         except FileExistsError:
             return False

@@ -180,8 +180,10 @@ def _start_from(run: Run, start: dict, origin: Path) -> None:
 
 
 def runs_folder(config: Config, dataset: dict) -> Path:
-    """Name the folder of the runs of a model on the data described."""
-    return Path(config.results_dir) / dataset["slug"] / config.model_name
+    """Name the folder of the runs of a model on the data described. Raises RunnerError if a link leads out of there."""
+    results = Path(config.results_dir)
+    files.require_inside(results / dataset["slug"] / config.model_name, results)
+    return results / dataset["slug"] / config.model_name
 
 
 def find_runs(config: Config, dataset: dict) -> list[Path]:
@@ -209,6 +211,8 @@ def _folders(parent: Path, config: Config) -> list[Path]:
     names = f"{re.escape(config.run_name)}|{re.escape(config.full_name)}"
     pattern = re.compile(rf"(?:{names})(?:__run-(\d+))?")
     matches = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+    for _, path in matches:
+        files.require_inside(path, parent)
     return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
 
 
