@@ -74,7 +74,7 @@ Block = Heading | Text | Code | Table | Figure | Link
 
 def escape_markdown(text: str) -> str:
     """Make text of any origin a line of Markdown that shows it: no markup, and no line breaks but its own as <br>."""
-    return "<br>".join(_escape_line(printable(line).strip()) for line in text.split("\n"))
+    return "<br>".join(_escape_line(printable(line).strip()) for line in text.strip().split("\n"))
 
 
 def _escape_line(line: str) -> str:
