@@ -128,6 +128,13 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{os.urandom(8).hex()}.part")
 
 
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed processes left in a folder that no other one works in."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Make a folder to fill inside the block, which then takes the place of ``folder``."""

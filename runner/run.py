@@ -138,6 +138,7 @@ def open_run(config: Config, dataset: dict, resume: str = "") -> Iterator[Run]:
         folder, lock = _new_folder(parent, config.run_name)
 
     try:
+        files.remove_temporary_files(folder)
         run = Run(folder, config, dataset)
         if has_checkpoint(folder):
             _go_on(run)

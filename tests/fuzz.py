@@ -532,7 +532,8 @@ def fuzz_results(folder: Path):
                 if all(parent.is_dir() and not parent.is_symlink() for parent in (place / name).parents):
                     put(place / name, how, value, changes)
             composed = contextlib.nullcontext() if next(made) % 100 == 0 else figures_left_out()
-            with refused_or_read(), composed:
+            # A page, or a figure, can't be written where there is a folder of its name.
+            with refused_or_read(), composed, contextlib.suppress(IsADirectoryError):
                 report = overview.write(place).path
                 for written in (report, report.with_suffix(".md")):
                     text = written.read_text(encoding="utf-8")
