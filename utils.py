@@ -21,6 +21,7 @@ from models import IMAGE_SHAPE, count_parameters
 from runner import files
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
@@ -160,15 +161,20 @@ def parameter_summary(model: nn.Module) -> str:
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @contextlib.contextmanager
 def own_style() -> Iterator[None]:
-    """Draw in matplotlib's default style; what the user has set of it is neither used nor changed."""
+    """Draw in matplotlib's default style; what the user has set of it is neither used nor changed.
+
+    No text is taken for mathematics: it may be a name with a dollar sign.
+    """
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
         yield
 
 
@@ -187,8 +193,23 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
-def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> None:
-    """Write a PNG; with 256 ``colours`` a figure takes about a third of the bytes."""
+def label_powers(*axes: "Axis") -> None:
+    """Label axes with a logarithmic scale by powers such as 10⁴, which are no mathematics to matplotlib."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class Powers(LogFormatterSciNotation):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            text = super().__call__(x, pos)  # as mathematics
+            text = re.sub(r"\^\{([-\d]+)\}", lambda power: power[1].translate(SUPERSCRIPTS), text)
+            return re.sub(r"\\mathdefault|[${}]", "", text).replace(r"\times", "×")
+
+    for axis in axes:
+        axis.set_major_formatter(Powers())
+        axis.set_minor_formatter(Powers())
+
+
+def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> bytes:
+    """Write a PNG, and return its bytes; with 256 ``colours`` a figure takes about a third of them."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     if colours:
@@ -196,7 +217,8 @@ def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> Non
 
         picture = Image.open(buffer).convert("RGB").quantize(colours)
         picture.save(buffer := io.BytesIO(), format="png", optimize=True)
-    files.write_file(path, buffer.getvalue())
+    files.write_file(path, content := buffer.getvalue())
+    return content
 
 
 @own_style()

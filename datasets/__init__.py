@@ -37,7 +37,8 @@ def load(config: Config) -> Dataset:
                 raise
             log.warning(f"CIFAR-10 is not in {config.data_dir} and could not be downloaded: {error}")
     dataset = synthetic.make_dataset(config.data_seed, cue_strengths(config.cues) or synthetic.STRENGTHS)
-    log.warning(synthetic.NOTICE)
+    for line in synthetic.NOTICE.splitlines():
+        log.warning(line)
     return dataset
 
 

@@ -220,6 +220,7 @@ def run(options: argparse.Namespace) -> None:
     path = Path(options.results_dir) / dataset.slug / files.BASELINES
     if options.limit:
         path = path.with_stem(f"{path.stem}__limit-{options.limit}")
+    files.require_inside(path.parent, Path(options.results_dir))
     files.make_folder(path.parent)
     files.write_json(path, content)
     say, width = console.stdout_log(dataset.name), max(map(len, CANDIDATES))

@@ -22,7 +22,7 @@ import models
 from runner import console, signals, startup
 from runner.config import AUTO, Config
 from runner.errors import RunnerError
-from runner.files import make_folder
+from runner.files import make_folder, open_log, read_file
 from runner.machine import PROJECT
 from runner.run import runs_folder
 
@@ -62,14 +62,15 @@ class Job:
         """Have the log ready for another attempt, on the data described."""
         self.log = runs_folder(self.config, dataset) / f"{self.config.run_name}.log"
         make_folder(self.log.parent)
-        self.log_start = self.log.stat().st_size if self.log.exists() else 0
+        with open_log(self.log) as file:
+            self.log_start = file.tell()
         self.attempts += 1
         self.started = time.monotonic()
 
     def read_log(self) -> str:
         """Read what the log says since the last start."""
         try:
-            return self.log.read_bytes()[self.log_start :].decode(errors="replace")
+            return read_file(self.log)[self.log_start :].decode(errors="replace")
         except OSError:
             return ""
 
@@ -199,7 +200,7 @@ def stop_with_sweep(pipe: Connection) -> None:
 def train_with_log(train: Train, config: Config, log: str) -> int:
     """Train a run, or what is left of it, with what is said going to the file ``log``, and return the exit code."""
     startup.prepare()
-    with open(log, "ab") as file:
+    with open_log(Path(log)) as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())

@@ -113,8 +113,9 @@ class RayTasks:
                 code = 1
                 # The traceback in the worker, and in its last line the error itself.
                 lines = str(error).strip().splitlines() or [type(error).__name__]
-                with contextlib.suppress(OSError), open(job.log, "a", encoding="utf-8") as file:
-                    print(*lines, f"ex1.py: error: {one_line(RunnerError(lines[-1]))}", sep="\n", file=file)
+                lines.append(f"ex1.py: error: {one_line(RunnerError(lines[-1]))}\n")
+                with contextlib.suppress(OSError, RunnerError), files.open_log(job.log) as file:
+                    file.write("\n".join(lines).encode(errors="backslashreplace"))
             ended.append((job, code))
         return ended
 
@@ -141,7 +142,7 @@ def take_back(contents: dict[str, bytes], results: Path) -> None:
     """Write the files of a run that a node sent, unless the run is further here, or a process here trains it."""
     for name in [name for name in contents if name.endswith(".log")]:
         files.make_folder((results / name).parent)
-        with open(results / name, "ab") as file:
+        with files.open_log(results / name) as file:
             file.write(contents.pop(name))
     for folder in {results / Path(name).parent for name in contents}:
         sent = {Path(name).name: content for name, content in contents.items() if results / Path(name).parent == folder}

@@ -79,7 +79,8 @@ def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
     except Exception as error:
         log.warning(f"no report: {one_line(error)}")
     else:
-        say.info("\n".join([*written.notes, written.summary]))
+        for line in [*written.notes, written.summary]:
+            say.info(line)
 
 
 def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train: Train) -> Engine:

@@ -3,7 +3,6 @@
 import argparse
 import math
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def write_events(study: "Study") -> Path:
     """Write all histories as event files, in place of those there. Raises UsageError where TensorBoard can't."""
+    from runner import files
     from runner.errors import UsageError
 
     try:
@@ -42,15 +42,15 @@ def write_events(study: "Study") -> Path:
         str(folder).encode()
     except UnicodeEncodeError:
         raise UsageError(f"--tensorboard: TensorBoard can't write to {folder}, whose name is not UTF-8") from None
-    shutil.rmtree(folder, ignore_errors=True)
     groups = [*study.groups.values(), *study.others]
-    for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
-        with SummaryWriter(folder / run.config.model_name / run.folder.name) as writer:
-            for row in run.history:
-                for column, value in row.items():
-                    split, _, name = column.partition("_")
-                    if split in ("train", "val") and not math.isnan(value):
-                        writer.add_scalar(f"{name}/{split}", value, int(row["epoch"]))
+    with files.new_folder(folder) as new:
+        for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
+            with SummaryWriter(new / run.config.model_name / run.folder.name) as writer:
+                for row in run.history:
+                    for column, value in row.items():
+                        split, _, name = column.partition("_")
+                        if split in ("train", "val") and not math.isnan(value):
+                            writer.add_scalar(f"{name}/{split}", value, int(row["epoch"]))
     return folder
 
 
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
     from report import overview
-    from runner.errors import RunnerError, one_line
+    from runner.errors import RunnerError, one_line, printable
 
     try:
         report = overview.write(options.results, options.compare)
@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     except (RunnerError, OSError) as error:
         print(f"python -m report: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
-    print("\n".join(messages))
+    for message in messages:
+        print(printable(message))
     return 0
 
 

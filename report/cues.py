@@ -1,7 +1,6 @@
 """Synthetic images whose class is carried by known cues: what each shuffle takes of them, and what was expected."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -10,10 +9,11 @@ import models
 from report import plots, stats
 from report.claims import CHANCE_PERCENT
 from report.page import Block, Heading, Row, Table, Text, prose
-from report.results import NoRuns, Study, finite_float, read_run_json, read_study, settings_text
+from report.results import NoRuns, Study, checked_number, read_run_json, read_study, settings_text
 from report.text import accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
 from runner.config import CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, cue_strengths
+from runner.errors import RunnerError
 
 Cues = tuple[str, ...]  # what carries the class, in words
 
@@ -28,12 +28,18 @@ TEMPLATE_COLUMNS = (
 )  # fmt: skip
 
 
-def read_studies(root: Path) -> dict[Cues, Study]:
+def read_studies(root: Path, notes: list[str]) -> dict[Cues, Study]:
     """Read the studies on synthetic images in ``root`` by what carries the class, single cues first."""
     studies: dict[Cues, Study] = {}
     for path in sorted(root.glob("synthetic*")):
-        with suppress(NoRuns):
+        try:
+            files.require_inside(path, root)
             study = read_study(path)
+        except NoRuns:
+            continue
+        except RunnerError as error:
+            notes.append(str(error))
+        else:
             config = study.runs[0].config
             strengths = cue_strengths(config.cues).items()
             if labels := [cue if strength == 1 else f"{cue} {strength:g}" for cue, strength in strengths]:
@@ -48,7 +54,7 @@ def read_studies(root: Path) -> dict[Cues, Study]:
 
 def cue_section(root: Path, folder: Path, notes: list[str]) -> list[Block]:
     """Show accuracy by cue, shuffle and model on the synthetic images in ``root``, and whether it is as expected."""
-    studies = read_studies(root)
+    studies = read_studies(root, notes)
     if not studies:
         return []
     names = list(dict.fromkeys(group.model for study in studies.values() for group in study.models))
@@ -149,6 +155,6 @@ def template_blocks(studies: dict[Cues, Study], notes: list[str]) -> list[Block]
 def template_facts(facts: dict) -> list[float]:
     """Return the numbers of ``TEMPLATE_COLUMNS`` from a ``matrix.json``."""
     scores = facts["scores"]
-    learnt = [finite_float(scores[key]) for key in ("own_mean", "own_sd", "others_sd")]
-    shares = [100 * finite_float(scores[key]) for key in ("own_highest", "own_lowest")]
-    return [100 * finite_float(facts["uniform_share"]), *learnt, *shares]
+    learnt = [checked_number(scores[key]) for key in ("own_mean", "own_sd", "others_sd")]
+    shares = [100 * checked_number(scores[key], 0, 1) for key in ("own_highest", "own_lowest")]
+    return [100 * checked_number(facts["uniform_share"], 0, 1), *learnt, *shares]

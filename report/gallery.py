@@ -5,18 +5,19 @@ folders of runs, ``baselines.json`` in that of the data set, and beside that the
 """
 
 import math
+import os
 from pathlib import Path
 from statistics import fmean
 
 import models
 from report import claims, plots, stats
 from report.cues import accuracy_cells, cue_section
-from report.page import Block, Figure, Heading, Row, Table, Text, prose
-from report.results import COLOUR, PIXELS, SeedGroup, Study, finite_float, read_baselines, read_run_json
+from report.page import Block, Heading, Row, Table, Text, prose
+from report.results import COLOUR, PIXELS, SeedGroup, Study, checked_number, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, PARTIAL_SHUFFLES, SHUFFLES
-from runner.errors import RunnerError
+from runner.errors import RunnerError, one_line
 
 
 def compose(study: Study, folder: Path) -> list[Block]:
@@ -102,7 +103,7 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
 
 def transfer_percentages(transfer: dict) -> dict[str, float]:
     """Return the accuracies of a ``transfer.json`` in percent, by shuffle."""
-    return {shuffle: 100 * finite_float(transfer["test_accuracy"][shuffle]) for shuffle in SHUFFLES}
+    return {shuffle: 100 * checked_number(transfer["test_accuracy"][shuffle], 0, 1) for shuffle in SHUFFLES}
 
 
 def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
@@ -195,8 +196,12 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
     for run in (run for group in groups for run in group.runs.values()):
         if cells := read_run_json(run, files.MATRIX_FACTS, matrix_cells, study.notes):
             rows.append([run.config.run_name, *cells, number_cell(run.test, 1)])
-            if (templates := run.folder / files.TEMPLATES).exists():
-                pictures.append(Figure(templates, f"Templates of the classes of {run.config.run_name}"))
+            if os.path.lexists(templates := run.folder / files.TEMPLATES):
+                alt = f"Templates of the classes of {run.config.run_name}"
+                try:
+                    pictures.append(plots.read_picture(templates, alt))
+                except Exception as error:
+                    study.notes.append(f"{templates} can't be shown: {one_line(error)}")
     if not rows:
         return []
     if baselines:
@@ -209,5 +214,6 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
 
 def matrix_cells(facts: dict) -> Row:
     """Return what the table says of a ``matrix.json``."""
-    difference, rank = (finite_float(facts[key]) for key in ("largest_difference", "effective_rank"))
-    return [count_cell(int(facts["network_parameters"])), number_cell(difference, 1, "e"), number_cell(rank, 1)]
+    keys = ("largest_difference", "effective_rank", "network_parameters")
+    difference, rank, parameters = (checked_number(facts[key], 0) for key in keys)
+    return [count_cell(int(parameters)), number_cell(difference, 1, "e"), number_cell(rank, 1)]

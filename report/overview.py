@@ -1,5 +1,6 @@
 """The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import models
 from report import claims, gallery, plots
 from report.claims import CLIMB_NATS, is_climbing, overconfidence_text
-from report.page import Block, Code, Figure, Heading, Link, Row, Table, Text, prose, write_page
+from report.page import Block, Code, Heading, Link, Row, Table, Text, prose, write_page
 from report.results import SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
@@ -174,15 +175,19 @@ def sample_blocks(study: Study, path: Path) -> list[Block]:
     pictures = []
     for shuffle in PUBLISHED_SHUFFLES[1:]:
         runs = [run for run in study.runs if run.config.shuffle == shuffle]
-        pictures += [picture for run in runs if (picture := run.folder / files.SAMPLES).exists()][:1]
+        pictures += [picture for run in runs if os.path.lexists(picture := run.folder / files.SAMPLES)][:1]
+    alt = "An image of each class before and after the shuffles"
     try:
         if pictures:
-            plots.plot_samples(path, pictures)
+            figure = plots.plot_samples(path, alt, pictures)
+        elif os.path.lexists(path):
+            figure = plots.read_picture(path, alt)
+        else:
+            return []
     except Exception as error:
-        study.notes.append(f"the runs' {files.SAMPLES} can't be shown: {one_line(error)}")
-    if not path.exists():
+        study.notes.append(f"{files.SAMPLES} can't be shown: {one_line(error)}")
         return []
-    return [Heading("What the network sees", 3), Figure(path, "An image of each class before and after the shuffles")]
+    return [Heading("What the network sees", 3), figure]
 
 
 def rest_blocks(study: Study) -> list[Block]:
@@ -232,6 +237,7 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
 
     # The gallery first: the report names what was left out of either.
     folder = study.folder / FIGURES
+    files.require_inside(folder, study.folder)
     files.make_folder(folder)
     gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
     if gallery_blocks:

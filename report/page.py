@@ -1,15 +1,19 @@
 """A page as a list of blocks, written as Markdown and as one self-contained HTML file by the templates beside this."""
 
 import base64
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from report.text import FAILS, HOLDS, UNDECIDED, Cell
 from runner import files
+from runner.errors import printable
 
 CLASS_OF_VERDICT = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}  # in style.css
 
@@ -54,6 +58,7 @@ class Table:
 class Figure:
     path: Path
     alt: str
+    content: bytes  # of a PNG, as the page shows it whatever becomes of the file
 
 
 @dataclass(frozen=True)
@@ -68,19 +73,36 @@ Block = Heading | Text | Code | Table | Figure | Link
 
 
 def escape_markdown(text: str) -> str:
-    """Escape what Markdown would take for markup; an underscore inside a word is safe as it is."""
-    return re.sub(r"([\\`*<>|\[\]]|\b_|_\b)", r"\\\1", text).replace("\n", "<br>")
+    """Make text of any origin a line of Markdown that shows it: no markup, and no line breaks but its own as <br>."""
+    return "<br>".join(_escape_line(printable(line).strip()) for line in text.strip().split("\n"))
+
+
+def _escape_line(line: str) -> str:
+    # An underscore inside a word is safe as it is; what begins a link by itself is broken.
+    line = re.sub(r"[\\`*<>|\[\]~&$]|\b_+\b|(?<!\w)_+|_+(?!\w)|:(?=//)|(?<=www)\.|@", _escape_letters, line, flags=re.I)
+    # At the start of a line: headings, rules, and items of both kinds of lists.
+    return re.sub(r"^(\d*)([-+#.)])(?=[-+#\s]|$)", r"\1\\\2", line)
+
+
+def _escape_letters(match: re.Match) -> str:
+    return "".join("\\" + letter for letter in match[0])
+
+
+def _finalize(value: object) -> object:
+    """Clean all text of a page, one piece at a time; what is marked as safe is made of such pieces."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
-    autoescape=lambda name: name == "page.html.j2",
+    autoescape=lambda name: name == "page.html.j2", finalize=_finalize,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
 TEMPLATES.filters |= {
     "kind": lambda block: type(block).__name__,
     "markdown": escape_markdown,
-    "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
+    "url": lambda path: quote(os.fsencode(path.as_posix())),
+    "base64": lambda content: base64.b64encode(content).decode(),
 }
 
 

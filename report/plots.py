@@ -1,6 +1,8 @@
 """The figures of a report: many runs side by side."""
 
+import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,15 +10,16 @@ from typing import Any, Literal
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 import models
 from report import page
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
+from runner import files
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, new_figure, own_style, save_figure
+from utils import BLUE, GREY, VERMILION, label_powers, new_figure, own_style, save_figure
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,6 +27,7 @@ MARKERS = "osD^vPX"
 SHUFFLE_STYLE = dict(zip(PUBLISHED_SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
+MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
 
 
 def _add_grid(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
@@ -41,8 +45,23 @@ def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Seque
     if columns:
         handles = handles or figure.axes[0].get_legend_handles_labels()[0]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    save_figure(figure, path, COLOURS_PER_FIGURE)
-    return page.Figure(path, alt)
+    return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE))
+
+
+def read_picture(path: Path, alt: str) -> page.Figure:
+    """Read a PNG of a run, to show it as it is. Raises an exception of any kind where it is none, or too large."""
+    content = files.read_file(path)
+    _decode(content)
+    return page.Figure(path, alt, content)
+
+
+def _decode(content: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow only warns of a picture that would take all memory
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width:,}×{image.height:,} pixels are too many")
+        return image.convert("RGBA")
 
 
 def _error_bar(estimate: Estimate) -> float | None:
@@ -68,12 +87,14 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
 @own_style()
 def plot_parameters(path: Path) -> page.Figure:
     """Plot the parameters of every model of the table."""
-    names, counts = [model.name for model in models.TABLE], [model.parameters or 0 for model in models.TABLE]
+    rows = [(model.name, model.parameters) for model in models.TABLE if model.parameters]
+    names, counts = zip(*rows)
     figure = new_figure(11, 4.2, "Trainable parameters of the models")
     axes = figure.subplots()
     bars = axes.bar(names, counts, color=[VERMILION if name.startswith("Q2_") else BLUE for name in names])
     axes.bar_label(bars, [f"{count:,}" for count in counts], rotation=90, padding=3, fontsize=8)
-    axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(1e3, 3e7))
+    axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(min(1e3, *counts), max(3e7, *counts)))
+    label_powers(axes.yaxis)
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
     _add_grid(axes, "y")
@@ -164,6 +185,7 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
     axes.set(xscale="log", xlabel="trainable parameters (log scale)")
+    label_powers(axes.xaxis)
     axes.set_ylabel("validation accuracy after the last epoch (%)")
     axes.margins(0.08, 0.12)
     axes.legend(loc="lower right", fontsize=9)
@@ -219,15 +241,15 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> p
 
 
 @own_style()
-def plot_samples(path: Path, pictures: Sequence[Path]) -> None:
+def plot_samples(path: Path, alt: str, pictures: Sequence[Path]) -> page.Figure:
     """Show the runs' own pictures of samples, one below the other."""
-    images = [imread(picture) for picture in pictures]
-    heights = [image.shape[0] / image.shape[1] for image in images]
+    images = [_decode(files.read_file(picture)) for picture in pictures]
+    heights = [image.height / image.width for image in images]
     figure = new_figure(9, 9 * sum(heights) + 0.4, "Images as the network gets them")
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")
-    save_figure(figure, path, COLOURS_PER_FIGURE)
+    return _save(figure, path, alt)
 
 
 @own_style()

@@ -3,25 +3,30 @@
 Accuracy is in percent here, loss in nats.
 """
 
+import json
 import math
+import os
 import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import models
 from report import stats
 from report.stats import Estimate, PooledSd
 from runner import files
-from runner.config import SHUFFLES, Config
+from runner.config import MAX_SEED, SHUFFLES, Config
 from runner.errors import RunnerError, one_line
 
 CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
 IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
 PERCENTAGES = ("accuracy", "confidence")  # parts of the names of columns that are fractions in files
+MEASURES = ("loss", "accuracy")
+OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
+MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
 
 Settings = tuple[tuple[str, object], ...]
 Parsed = TypeVar("Parsed")
@@ -162,58 +167,118 @@ def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
 
 
 def read_run(folder: Path) -> RunResult:
-    """Read a run from its files. Raises an exception of any kind where they are not those of a run."""
+    """Read a run from its files. Raises an exception of any kind where they are not those of one run."""
     description = files.read_config(folder)
     config = Config.from_saved(description["settings"])
+    for value in vars(config).values():
+        if isinstance(value, (int, float)):
+            checked_number(value, high=MAX_SEED)
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
+    if len(set(data["classes"])) != models.CLASSES:
+        raise ValueError(f"{files.CONFIG} does not name {models.CLASSES} classes")
     machine = {key: str(description["machine"].get(key)) for key in ("device_name", "threads", "git_commit")}
     machine["torch"] = str(description["machine"]["versions"]["torch"])
     machine["started"] = str(description["machine"].get("started"))
     machine["precision"] = str(description["machine"].get("precision") or "fp32")  # all that there was before
     sha256 = "" if config.model_name in IN_STUDY else str(description["machine"].get("model_sha256"))
     machine["network"] = sha256[:8]
+    parameters, macs = checked_number(description["parameters"], 1), checked_number(description["macs"], 0)
 
-    history = [
-        {key: 100 * value if any(part in key for part in PERCENTAGES) else value for key, value in row.items()}
-        for row in files.read_history(folder)
-    ]
+    history = files.read_history(folder)
+    check_history(history, config, data["classes"])
     test, is_finished = math.nan, files.is_finished(folder)
     if is_finished:
         metrics = files.read_metrics(folder)
-        test = 100 * float(metrics["test"]["accuracy"])
-        if not (len(history) == config.epochs == metrics["epochs"]):
-            raise ValueError("metrics.json and history.csv are not of the same epochs")
-    sizes = description["parameters"], description["macs"]
-    return RunResult(folder, config, tuple(config.differing.items()), data, machine, history, is_finished, *sizes, test)
+        check_metrics(metrics, history, config, data["classes"])
+        test = 100 * metrics["test"]["accuracy"]
+    percent = [{key: 100 * value if is_share(key) else value for key, value in row.items()} for row in history]
+    return RunResult(
+        folder=folder,
+        config=config,
+        settings=tuple(config.differing.items()),
+        data=data,
+        machine=machine,
+        history=percent,
+        is_finished=is_finished,
+        parameters=int(parameters),
+        macs=int(macs),
+        test=test,
+    )
+
+
+def is_share(column: str) -> bool:
+    """Tell whether a column of the history is a fraction in files."""
+    return any(part in column for part in PERCENTAGES)
+
+
+def check_history(history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
+    """Raise ValueError if a history is not one of these settings and classes, or holds what can't be measured."""
+    by_class = {f"{OF_CLASS}{name}" for name in classes}
+    for row in history:
+        if {column for column in row if column.startswith(OF_CLASS)} != by_class:
+            raise ValueError(f"{files.HISTORY} has other classes than {files.CONFIG}")
+        for column, value in row.items():
+            if not (column in by_class and math.isnan(value)):  # a class without images
+                checked_number(value, 0, 1 if is_share(column) else MAX_MEASURED)
+    if len(history) > config.epochs:
+        raise ValueError(f"{files.HISTORY} has more epochs than {files.CONFIG}")
+
+
+def check_metrics(metrics: dict, history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
+    """Raise ValueError if the result of a run is not that of its own history."""
+    test, of = metrics["test"], {"validation": "val", "train": "train"}
+    if not (len(history) == config.epochs == metrics["epochs"]):
+        raise ValueError(f"{files.METRICS} and {files.HISTORY} are not of the same epochs")
+    if test["per_class_accuracy"].keys() != set(classes):
+        raise ValueError(f"{files.METRICS} has other classes than {files.CONFIG}")
+    checked_number(test["loss"], 0, MAX_MEASURED)
+    for share in test["per_class_accuracy"].values():
+        checked_number(share or 0, 0, 1)
+
+    # What is in both. A run that went on elsewhere after its last epoch may have measured an image or two otherwise.
+    pairs = [(metrics[part][key], f"{name}_{key}") for part, name in of.items() if part in metrics for key in MEASURES]
+    if config.val == "test":
+        pairs += [(test[key], f"val_{key}") for key in MEASURES]
+    for value, column in pairs:
+        if abs(checked_number(value) - history[-1][column]) > 0.01:
+            raise ValueError(f"{files.METRICS} says {value} where {files.HISTORY} has {column} {history[-1][column]}")
 
 
 def read_study(root: Path) -> Study:
     """Read the runs in a folder of results, or in that of one data set. Raises NoRuns if none is finished."""
     # A damaged run is left out with a note, so that one file can't keep the others from being reported.
-    notes, runs = [], []
+    notes, runs = list[str](), list[RunResult]()
     for path in sorted([*root.glob(f"*/*/*/{files.CONFIG}"), *root.glob(f"*/*/{files.CONFIG}")]):
         try:
+            files.require_inside(path.parent, root)
             runs.append(read_run(path.parent))
+        except files.LeadsOutside as error:
+            notes.append(f"left out: {error}")
         except Exception as error:
             notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
+    notes = [*dict.fromkeys(notes)]  # all runs behind one link are one
+    # Runs in the folder that is named after their data and model come first: copies elsewhere are left out.
+    runs.sort(key=lambda run: run.folder.parts[-3:-1] != (run.data["slug"], run.config.model_name))
     finished = [run for run in runs if run.is_finished]
     if not finished:
         raise NoRuns("; ".join([f"{root} holds no finished run", *notes]))
 
     # The data set with the most runs, and of its runs the most frequent settings; of equally many the classic ones.
-    (sha256, name), _ = Counter((run.data["sha256"], run.data["name"]) for run in finished).most_common(1)[0]
-    for other, n in Counter(run.data["name"] for run in runs if run.data["sha256"] != sha256).items():
-        notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {name}")
-    finished = [run for run in finished if run.data["sha256"] == sha256]
+    facts = Counter(json.dumps(run.data) for run in finished).most_common(1)[0][0]
+    data = json.loads(facts)
+    for other, n in Counter(run.data["name"] for run in runs if run.data != data).items():
+        notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {data['name']}")
+    runs = [run for run in runs if run.data == data]
+    finished = [run for run in runs if run.is_finished]
     settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
     groups = _group_by_seed(_set_apart(finished, notes), notes)
     return Study(
         folder=finished[0].folder.parents[1],
-        data=finished[0].data,
+        data=data,
         settings=settings,
         groups={(group.model, group.shuffle): group for group in groups if group.settings == settings},
         others=[group for group in groups if group.settings != settings],
-        unfinished=[run for run in runs if not run.is_finished and run.data["sha256"] == sha256],
+        unfinished=[run for run in runs if not run.is_finished],
         notes=notes,
     )
 
@@ -267,7 +332,7 @@ def _order_of(group: SeedGroup) -> tuple:
 def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], notes: list[str]) -> Parsed | None:
     """Read the JSON file ``name`` in a run's folder by ``parse``; None where there is none, or it is damaged."""
     path = run.folder / name
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         return parse(files.read_json(path))
@@ -276,17 +341,17 @@ def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], no
         return None
 
 
-def finite_float(value: float) -> float:
-    """Convert a number of a JSON file; raise a ValueError where it is infinite or not a number."""
-    if not math.isfinite(float(value)):
-        raise ValueError(f"{value} where a number should be")
+def checked_number(value: Any, low: float = -MAX_MEASURED, high: float = MAX_MEASURED) -> float:
+    """Convert a number of a file; raise a ValueError where it is none, or not in [low, high]."""
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{value!r:.40} where a number from {low:g} to {high:g} should be")
     return float(value)
 
 
 def read_baselines(folder: Path) -> dict | None:
     """Read ``baselines.json`` of a data set's results; None if there is none. Raises RunnerError for another file."""
     path = folder / files.BASELINES
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     content = files.read_json(path)
     try:
@@ -302,5 +367,5 @@ def read_baselines(folder: Path) -> dict | None:
 def _is_baseline(result: dict) -> bool:
     of_classes = result["per_class_accuracy"].values()
     shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
-    in_range = all(0 <= share <= 1 for share in shares) and result["images"] >= max(1, len(of_classes))
-    return in_range and "about" in result
+    in_range = all(0 <= share <= 1 for share in shares) and models.CLASSES <= result["images"] <= MAX_MEASURED
+    return in_range and isinstance(result["images"], int) and isinstance(result["about"], str)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from runner.errors import CheckpointError, one_line
-from runner.files import BEST, LAST, PREVIOUS, has_fields, is_dataset, write_file
+from runner.files import BEST, LAST, PREVIOUS, has_fields, is_dataset, read_file, write_file
 
 log = logging.getLogger("ex1")
 
@@ -29,6 +29,7 @@ METRICS = {"images": int, "loss_sum": float, "correct": int, "logits": list, "st
 ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": float, "val_accuracy": float}
 ROW |= {"seconds": float, "images_per_second": float}
 
+MAX_BYTES = 4 * 2**30  # of a file: 500 million weights, with their momentum
 CHECKSUM_BYTES = len(b"sha256:") + 64
 
 
@@ -97,7 +98,7 @@ def _read(path: Path) -> dict:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
-        content = path.read_bytes()
+        content = read_file(path, MAX_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     if not _is_whole(content):

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from runner.config import Config
-from runner.errors import RunnerError, one_line
+from runner.errors import RunnerError, one_line, printable
 from runner.signals import Stopped
 
 log = logging.getLogger("ex1")
@@ -27,14 +27,14 @@ RESULT = logging.INFO + 5  # the level of what --quiet still prints, besides war
 
 
 class ConsoleHandler(logging.Handler):
-    """Write records to the standard streams of the moment."""
+    """Write records, each a line, to the standard streams of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text, dataset = record.getMessage(), getattr(record, "dataset", None)
         if dataset is None:
             _write(sys.stderr, text)
         else:
-            _write(sys.stdout, "\n".join(f"[{dataset}] {line}" for line in text.splitlines()))
+            _write(sys.stdout, f"[{dataset}] {text}")
 
 
 def set_up_logging(quiet: bool = False) -> None:
@@ -53,11 +53,12 @@ def stdout_log(dataset: str) -> logging.LoggerAdapter:
     return _DatasetAdapter(log, {"dataset": dataset})
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def _write(stream: TextIO | None, line: str) -> None:
+    """Write a line to the screen, as all that is said is; what names from files hold can't act on a terminal."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         # A stream that is not ours to prepare, as in a notebook, may take less than any text.
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+        print(printable(line).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
         _silence(stream)
     except OSError as error:
@@ -73,8 +74,9 @@ def _silence(stream: TextIO | None) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print a text as it is, --quiet or not."""
-    _write(sys.stdout, text)
+    """Print the lines of a text, --quiet or not."""
+    for line in text.split("\n"):
+        _write(sys.stdout, line)
 
 
 def exit_code_of(action: Callable[[], object], program: str = "ex1.py", debug: bool = False) -> int:
@@ -89,7 +91,8 @@ def exit_code_of(action: Callable[[], object], program: str = "ex1.py", debug: b
         return 130
     except Exception as error:
         if debug:
-            log.warning(traceback.format_exc())
+            for line in traceback.format_exc().splitlines():
+                log.warning(line)
         expected = isinstance(error, (RunnerError, OSError))
         hint = "" if expected or debug else "; --debug shows where in the code it came from"
         log.warning(f"{program}: error: {one_line(error)}{hint}")
@@ -101,7 +104,8 @@ def print_result(config: Config, dataset: str, run: str | Path, accuracy: float,
     """Print a run's result as published, with ``lines`` below its title; with --quiet its accuracy in [0, 1] alone."""
     say = stdout_log(dataset)
     if log.isEnabledFor(logging.INFO):
-        say.info("\n".join([config.title(dataset).replace("\n", ", "), *lines]))
+        for line in [config.title(dataset).replace("\n", ", "), *lines]:
+            say.info(line)
     else:
         say.log(RESULT, f"{config.model_name}: test accuracy {100 * accuracy:.1f} %, {run}")
 
@@ -113,7 +117,7 @@ def progress_bar(what: str, total: float, done: int = 0, bar_format: str = BAR_O
     """Make a bar, ``done`` of whose ``total`` was done before; none with --quiet or without a terminal."""
     disable = None if log.isEnabledFor(logging.INFO) else True  # None: only without a terminal
     look = {"unit": "img", "leave": False, "dynamic_ncols": True, "bar_format": bar_format}
-    return tqdm(desc=what, total=total, initial=done, disable=disable, **look)
+    return tqdm(desc=printable(what), total=total, initial=done, disable=disable, **look)
 
 
 def epoch_line(config: Config, row: dict, seconds_left: float) -> str:

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and how any error is put into one line."""
+"""Errors that a user can mend, and how any error, and any other text, is put into one line."""
 
 import logging
 import re
@@ -49,6 +49,15 @@ class Diverged(RunnerError):
     can_go_on = False
 
 
+# What moves the cursor, begins a line, or turns the direction of what follows.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Make text of any origin one line that a screen or a page only shows: control characters become ``?``."""
+    return _CONTROL.sub("?", text)
+
+
 def is_of_environment(error: BaseException) -> bool:
     """Tell whether the machine failed and not the code, so that the same may work later: a file, space or memory."""
     short_of_memory = re.search("out of memory|allocate memory", str(error))
@@ -56,7 +65,7 @@ def is_of_environment(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Put an error into one line, with its path or type where it is not ours; unprintable characters become ``?``."""
+    """Put an error into one line, with its path or type where it is not ours; control characters become ``?``."""
     if isinstance(error, RunnerError):
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
@@ -67,7 +76,7 @@ def one_line(error: BaseException) -> str:
         if _came_from_import_of("torchvision", error):
             pair = " and ".join(f"{name} {installed_version(name)}" for name in ("torch", "torchvision"))
             text += f"; {pair} do not fit each other: install the two together, as the pair in constraints.txt"
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable(text)
 
 
 def _came_from_import_of(package: str, error: BaseException) -> bool:

@@ -5,14 +5,19 @@ Accuracy in files is a fraction in [0, 1]. Loss is the mean cross-entropy in nat
 
 import contextlib
 import csv
+import errno
 import io
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from runner.errors import RunnerError, one_line
 
@@ -32,17 +37,79 @@ DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "see
 # Columns that every history has; accuracies by class follow.
 HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
+MAX_BYTES = 64 * 2**20  # of a text or a picture: a history of 100,000 epochs has half of that
+MAX_NAME = 140  # letters of the name of a data set or a class, bytes of that of a model
+
+
+# ---- a folder that a stranger may have made: regular files alone are read, and no link leads out of it ---------------
+
+
+def _no_follow(path: str, flags: int) -> int:
+    # Where something else takes the file's place after the check: a pipe does not make us wait.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def _check_regular(path: Path, most: int) -> None:
+    """Raise OSError if what is at ``path`` is not a regular file of at most ``most`` bytes, or not there."""
+    facts = os.lstat(path)
+    if stat.S_ISLNK(facts.st_mode):
+        raise OSError(errno.ELOOP, "is a link, which is not followed: put the file itself there", str(path))
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    if facts.st_size > most:
+        raise OSError(errno.EFBIG, f"is larger than {most >> 20:,} MiB", str(path))
+
+
+def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Read a regular file of at most ``most`` bytes. Raises OSError for anything else."""
+    _check_regular(path, most)
+    with open(path, "rb", opener=_no_follow) as file:
+        return file.read(most)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a file to add to its end; it is made if there is none. Raises RunnerError if it is no regular file."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            _check_regular(path, sys.maxsize)
+        return open(path, "ab", opener=_no_follow)
+    except OSError as error:
+        raise RunnerError(f"{path}: {error.strerror}") from error
+
+
+class LeadsOutside(RunnerError):
+    """A link in a folder of results, to what is not in there."""
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Raise LeadsOutside if a link below ``folder``, which the user has named, makes ``path`` one outside of it."""
+    top = Path(os.path.realpath(folder))
+    for part in (*reversed(path.relative_to(folder).parents), path.relative_to(folder)):
+        if not Path(os.path.realpath(folder / part)).is_relative_to(top):
+            raise LeadsOutside(
+                f"{folder / part} is a link that leads out of {folder}, and is not followed: "
+                "name it in place of that folder, or move there what it leads to"
+            )
+
+
+def is_file_name(name: Any) -> bool:
+    """Tell whether what a file says can be a part of a file's name: no path, and as the registry wants a model's."""
+    return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*", name)) and len(name.encode()) <= MAX_NAME
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
 
 def write_file(path: Path, content: bytes | str, previous: Path | None = None) -> None:
     """Write a file whole or not at all: under a temporary name, to the disk, then renamed.
 
     Text is UTF-8, with escapes for bytes of file names that are none; they are read from JSON as they were. What was at
-    ``path`` gets the name ``previous``. Only one process at a time may write into the folder; a temporary
-    file that a killed one left is written over. Raises OSError, with what was at ``path`` there or at ``previous``.
+    ``path`` gets the name ``previous``. The temporary name is new each time: several processes may write, and nobody
+    can have put a link there. Raises OSError, with what was at ``path`` there or at ``previous``.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
@@ -55,6 +122,35 @@ def write_file(path: Path, content: bytes | str, previous: Path | None = None) -
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise OSError(error.errno, f"can't be written: {error.strerror}", str(path)) from error
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{os.urandom(8).hex()}.part")
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what killed processes left in a folder that no other one works in."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder to fill inside the block, which then takes the place of ``folder``."""
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder.parent) as place:
+        new = Path(place, "new")
+        new.mkdir()
+        yield new
+        for number in itertools.count():
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(Path(place, f"old-{number}"))
+            try:
+                new.rename(folder)
+                break
+            except OSError as error:  # another process was faster
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -90,6 +186,9 @@ def write_history(run: Path, dataset: str, history: Sequence[dict]) -> None:
     write_file(run / HISTORY, text.getvalue())
 
 
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
 def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
 
@@ -100,8 +199,11 @@ def has_fields(content: Any, types: Mapping[str, Any]) -> bool:
 
 
 def is_dataset(content: Any) -> bool:
-    """Tell whether ``content`` is what a file says of a data set."""
-    return has_fields(content, DATASET_FIELDS) and all(isinstance(name, str) for name in content["classes"])
+    """Tell whether ``content`` is what a file says of a data set, with names that can be shown."""
+    return has_fields(content, DATASET_FIELDS) and all(
+        isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
+        for name in (content["name"], *content["classes"])
+    )
 
 
 def dataset_kind(facts: dict) -> str:
@@ -112,8 +214,8 @@ def dataset_kind(facts: dict) -> str:
 def read_json(path: Path) -> dict:
     """Read the object in a JSON file. Raises RunnerError if it can't be read, or holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_file(path).decode())
+    except (OSError, ValueError, RecursionError) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RunnerError(f"{path} can't be read: it holds no object")
@@ -126,6 +228,7 @@ def read_config(run: Path) -> dict:
     sizes = content.get("parameters"), content.get("macs")
     if not (
         isinstance(content.get("settings"), dict)
+        and is_file_name(content["settings"].get("model_name"))
         and is_dataset(content.get("data"))
         and content["data"]["classes"]
         and has_fields(content.get("machine"), {"versions": dict})
@@ -158,12 +261,12 @@ def read_history(run: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = [
-                {key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"}
-                for row in csv.DictReader(lines)
-            ]
-    except (OSError, ValueError, TypeError) as error:
+        lines = io.StringIO(read_file(path).decode(), newline="")
+        rows = [
+            {key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"}
+            for row in csv.DictReader(lines)
+        ]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     if any(not row.keys() >= HISTORY_COLUMNS for row in rows):
         raise RunnerError(f"{path} lacks columns: it is of an earlier version")

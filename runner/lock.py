@@ -66,9 +66,9 @@ class FolderLock:
         us = {"host": socket.gethostname(), "process": os.getpid(), "since": since, "system_lock": not problem}
         self._note, self._stat = us, None if problem else os.stat(self._system_lock.lock_file)
         try:
-            if holder and problem:
-                self.path.unlink()
-            with open(self.path, "x" if problem else "w", encoding="utf-8") as file:
+            if holder or not problem:
+                self.path.unlink(missing_ok=True)
+            with open(self.path, "x", encoding="utf-8") as file:
                 json.dump(us, file)
         except FileExistsError:
             return False

@@ -86,7 +86,7 @@ class Run:
         except FolderLost:
             raise
         except (Exception, SystemExit) as error:
-            # Where the machine failed, the same again may work; where a network did, it is another one once it is mended.
+            # Where the machine failed, the same again may work; a network that failed is another once it is mended.
             refused = isinstance(error, RunnerError) and not isinstance(error, CheckpointError)
             can_help = (refused or is_of_environment(error)) and getattr(error, "can_go_on", True)
             go_on = f"; to go on: {self.resume_command}" if can_help and self.folder.is_dir() else ""
@@ -150,6 +150,7 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
         folder, lock = _new_folder(parent, config.run_name)
 
     try:
+        files.remove_temporary_files(folder)
         run = Run(folder, config, dataset, lock=lock)
         if has_checkpoint(folder):
             _go_on(run)
@@ -195,8 +196,10 @@ def _start_from(run: Run, start: dict, origin: Path) -> None:
 
 
 def runs_folder(config: Config, dataset: dict) -> Path:
-    """Name the folder of the runs of a model on the data described."""
-    return Path(config.results_dir) / dataset["slug"] / config.model_name
+    """Name the folder of the runs of a model on the data described. Raises RunnerError if a link leads out of there."""
+    results = Path(config.results_dir)
+    files.require_inside(results / dataset["slug"] / config.model_name, results)
+    return results / dataset["slug"] / config.model_name
 
 
 def find_runs(config: Config, dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
@@ -244,6 +247,8 @@ def _folders(parent: Path, config: Config) -> list[Path]:
     names = f"{re.escape(config.run_name)}|{re.escape(config.full_name)}"
     pattern = re.compile(rf"(?:{names})(?:__run-(\d+))?")
     matches = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+    for _, path in matches:
+        files.require_inside(path, parent)
     return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
 
 

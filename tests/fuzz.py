@@ -8,12 +8,16 @@ the fuzzing; so does memory that grows. hypothesis makes the mutations, and redu
 """
 
 import argparse
+import base64
 import contextlib
 import functools
 import gzip
 import io
+import itertools
 import json
 import os
+import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -38,12 +42,15 @@ import models
 import utils
 from datasets import cifar10, image_folder
 from experiments import probes
+from report import overview, page, plots
 from runner import checkpoint, cli, config, files, machine, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
 from runner.lock import FolderLock
 from runner.run import open_run
 from runner.step import TrainStep
+from tests.helpers import internals
+from tests.helpers.fake_runs import fake_baselines, fake_run
 from tests.helpers.images import listening, load_images
 
 SECONDS_AN_INPUT = 20
@@ -302,33 +309,35 @@ scalars = st.one_of(
 )  # fmt: skip
 
 
+def json_paths(content, path=()):
+    """All places in dictionaries and lists, each as its keys."""
+    yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield from json_paths(value, (*path, key))
+
+
+def with_value(content, path, value, drop=False):
+    """A copy of ``content`` with another value in a place, or none."""
+    if not path:
+        return value
+    copy = content.copy()
+    if len(path) == 1 and drop:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = with_value(copy[path[0]], path[1:], value, drop)
+    return copy
+
+
 def fuzz_content(folder: Path):
     """Checkpoints that are whole, with other values in them."""
 
-    def paths(content, path=()):
-        yield path
-        items = (
-            content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
-        )
-        for key, value in items:
-            yield from paths(value, (*path, key))
-
-    places = [path for path in paths(a_checkpoint()) if path and "key" not in path[:-1]]
-
-    def replaced(content, path, value, drop):
-        if not path:
-            return value
-        copy = content.copy()
-        if len(path) == 1 and drop:
-            del copy[path[0]]
-        else:
-            copy[path[0]] = replaced(copy[path[0]], path[1:], value, drop)
-        return copy
+    places = [path for path in json_paths(a_checkpoint()) if path and "key" not in path[:-1]]
 
     @drawn(path=st.sampled_from(places), value=scalars, drop=st.booleans())
     def target(path, value, drop):
         buffer = io.BytesIO()
-        torch.save(replaced(a_checkpoint(), path, value, drop), buffer)
+        torch.save(with_value(a_checkpoint(), path, value, drop), buffer)
         (folder / "last.pt").write_bytes(checkpoint._add_checksum(buffer.getvalue()))
         use_checkpoint(folder)
 
@@ -440,6 +449,121 @@ def fuzz_holder(folder: Path):
     return target
 
 
+def fuzz_results(folder: Path):
+    """Folders of results that somebody else made: files, links and folders of any kind in any place."""
+    outside, template = folder / "outside", folder / "template"
+    outside.mkdir()
+    (outside / "secret").write_bytes(SECRET)
+    for number, shuffle in ((0, "none"), (1, "none"), (0, "per-image"), (0, "block:4")):
+        fake_run(template, "Q1_1", number, shuffle, epochs=2, accuracy=30)
+    fake_run(template, "Q2_1", epochs=2)
+    fake_run(template, "Q1_4", slug="synthetic-colour-1", dataset="synthetic", cues="colour", epochs=2)
+    fake_baselines(template / "cifar10")
+    run, affine = template / "cifar10/Q1_1/Q1_1__shuffle-none__epochs-2__seed-1", template / "cifar10/Q2_1"
+    (template / "cifar10/report").mkdir()
+    for picture in (template / "cifar10/report" / files.SAMPLES, run / files.SAMPLES, *affine.glob("*")):
+        picture = picture / files.TEMPLATES if picture.is_dir() else picture
+        picture.write_bytes(internals.blank_png())
+    files.write_json(run / files.TRANSFER, {"test_accuracy": dict.fromkeys(config.SHUFFLES, 0.5)})
+    scores = dict.fromkeys(("own_mean", "own_sd", "others_sd", "own_highest", "own_lowest"), 0.5)
+    matrix = {"network_parameters": 9, "largest_difference": 0.1, "effective_rank": 2.0, "uniform_share": 0.5}
+    files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix | {"scores": scores})
+    names = [str(path.relative_to(template)) for path in sorted(template.rglob("*"))]
+    names += [f"cifar10/{name}" for name in ("report.md", "report.html", "gallery.md", "report/parameters.png")]
+    contents = {name: (template / name).read_bytes() for name in names if (template / name).is_file()}
+    hostile = [
+        "../../outside/x",
+        "\x1b[2J",
+        "# x",
+        "$\\frac$",
+        "\u202e",
+        "a" * 10**4,
+        10**400,
+        1e308,
+        -1,
+        7.5,
+        "\ud800",
+    ]
+
+    def put(path: Path, how: str, value, changes: list) -> None:
+        """Puts something else at ``path``."""
+        name = str(path.relative_to(place))
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        if how == "mutated":
+            path.write_bytes(mutate(contents.get(name, b"x"), changes))
+        elif how == "value" and name.endswith(".json"):
+            content = json.loads(contents[name])
+            keys = list(json_paths(content))
+            keys = keys[changes[0][2][0] * len(keys) // 256]
+            path.write_text(json.dumps(with_value(content, keys, value)), encoding="utf-8")
+        elif how == "value" and name in contents:
+            lines = [line.split(b",") for line in contents[name].split(b"\n")]
+            cells = lines[int(changes[0][1] * (len(lines) - 1))]
+            cells[changes[0][2][0] % len(cells)] = str(value).encode(errors="replace")
+            path.write_bytes(b"\n".join(map(b",".join, lines)))
+        elif how == "pipe":
+            os.mkfifo(path)
+        elif how == "folder":
+            path.mkdir()
+        elif how in links:
+            path.symlink_to(links[how])
+
+    links = {
+        "link": outside / "secret",
+        "link to a folder": outside,
+        "endless": "/dev/zero",
+        "dangling": outside / "new",
+    }
+    links |= {"loop": "report", "up": "..", "root": "/"}
+    place = folder / "place"
+    kinds = st.sampled_from(["mutated", "value", "value", "pipe", "folder", "gone", *links])
+    values = scalars.map(lambda value: None if isinstance(value, torch.Tensor) else value) | st.sampled_from(hostile)
+    internals.render_no_figures()
+    os.fsync = lambda number: None
+    made = itertools.count()
+
+    @drawn(odd=st.lists(st.tuples(st.sampled_from(names), kinds, values, mutations), min_size=1, max_size=2))
+    def target(odd):
+        shutil.copytree(template, place, copy_function=os.link)  # nothing is written in place
+        try:
+            for name, how, value, changes in odd:
+                if all(parent.is_dir() and not parent.is_symlink() for parent in (place / name).parents):
+                    put(place / name, how, value, changes)
+            composed = contextlib.nullcontext() if next(made) % 100 == 0 else figures_left_out()
+            # A page, or a figure, can't be written where there is a folder of its name.
+            with refused_or_read(), composed, contextlib.suppress(IsADirectoryError):
+                report = overview.write(place).path
+                for written in (report, report.with_suffix(".md")):
+                    text = written.read_text(encoding="utf-8")
+                    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+                    assert base64.b64encode(SECRET[:9]).decode() not in text
+            assert [path.name for path in outside.iterdir()] == ["secret"]
+            assert (outside / "secret").read_bytes() == SECRET
+        finally:
+            shutil.rmtree(place)
+
+    return target
+
+
+SECRET = b"-----BEGIN PRIVATE KEY-----"
+
+
+@contextlib.contextmanager
+def figures_left_out():
+    """Has no figure composed, which takes most of the time of a report."""
+    names = [name for name in vars(plots) if name.startswith("plot_") and name != "plot_samples"]
+    before = {name: getattr(plots, name) for name in names}
+    for name in names:
+        setattr(plots, name, lambda path, *args: page.Figure(path, "a figure", b""))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(plots, name, function)
+
+
 TARGETS = {
     "archive": fuzz_archive,
     "batch": fuzz_batch,
@@ -448,6 +572,7 @@ TARGETS = {
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,
+    "results": fuzz_results,
     "holder": fuzz_holder,
     "names": fuzz_names,
     "commands": fuzz_commands,

@@ -280,16 +280,14 @@ def growth(bench: Bench) -> list[Block]:
             points.append((macs, median(owns) * steps, median(limits) * steps))
             cells = number_cell(macs / 1e6, 2), *(number_cell(value, 1) for value in points[-1][1:])
             rows.append([spec.name, *cells, ratios(owns, limits)])
-        path = bench.out / f"growth_batch_{batch_size}.png"
-        plot_growth(path, points, batch_size)
+        figure = plot_growth(bench.out / f"growth_batch_{batch_size}.png", points, batch_size)
         columns = ("model", "million MACs", "ours, s/epoch", "bare limit, s/epoch", "ours / limit")
-        figure = Figure(path, f"Seconds per epoch against multiply-accumulates, batches of {batch_size}")
         blocks += [Text(f"All models, batches of {batch_size}, one thread:"), Table(columns, rows), figure]
     return blocks
 
 
 @utils.own_style()
-def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_size: int) -> None:
+def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_size: int) -> Figure:
     """Plot seconds per epoch, ours and the bare limit's, against multiply-accumulates of an image, on log axes."""
     figure = utils.new_figure(7, 4.6, f"An epoch of 50,000 images in batches of {batch_size}, one thread")
     axes = figure.subplots()
@@ -298,9 +296,11 @@ def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_si
     axes.plot(millions, limits, color=utils.VERMILION, lw=1.2, label="bare limit, without data")
     axes.plot(millions, ours, "o", color=utils.BLUE, label="ours")
     axes.set(xscale="log", yscale="log", xlabel="million multiply-accumulates an image", ylabel="seconds per epoch")
+    utils.label_powers(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
-    utils.save_figure(figure, path, COLOURS_PER_FIGURE)
+    alt = f"Seconds per epoch against multiply-accumulates, batches of {batch_size}"
+    return Figure(path, alt, utils.save_figure(figure, path, COLOURS_PER_FIGURE))
 
 
 SECTIONS: dict[str, Callable[[Bench], list[Block]]] = {

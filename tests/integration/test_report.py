@@ -1,10 +1,13 @@
 """The report on many runs: what it reads, and what it says."""
 
+import base64
 import json
 import re
 import shutil
 import sys
+import time
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -14,6 +17,7 @@ from report import __main__ as report_main
 from report import claims, overview, results
 from report.text import FAILS, HOLDS, UNDECIDED
 from runner import files
+from tests.helpers import internals, processes
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.markdown import rows
 from tests.helpers.paths import PROJECT
@@ -233,6 +237,63 @@ def test_report_of_same_runs_is_the_same(studied, tmp_path, monkeypatch):
     first = page.read_bytes()
     assert report_main.main(["results/cifar10"]) == 0
     assert page.read_bytes() == first
+
+
+def write_reports(results, number):
+    internals.render_no_figures()
+    for _ in range(number):
+        overview.write(results)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_reports_at_the_same_time_do_not_disturb_each_other(tmp_path):
+    for shuffle in ("none", "fixed"):
+        fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+    overview.write(tmp_path)
+    page = tmp_path / "cifar10" / "report.html"
+    first = page.read_bytes()
+    writers = [processes.PROCESSES.Process(target=write_reports, args=(tmp_path, 5)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert page.read_bytes() == first
+        time.sleep(0.01)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_page_holds_the_pictures_that_were_just_made(tmp_path, monkeypatch):
+    fake_run(tmp_path, "Q1_1")
+    write_file = files.write_file
+
+    def write_and_lose(path, content, previous=None):
+        write_file(path, content, previous)
+        if path.suffix == ".png":
+            path.write_bytes(b"another report's")
+
+    internals.write_files_with(write_and_lose, monkeypatch.setattr)
+    page = overview.write(tmp_path).path.read_text(encoding="utf-8")
+    pictures = re.findall('base64,([^"]*)"', page)
+    assert len(pictures) > 3
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+
+
+# ---- own models -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.figures
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_readmes_row_of_an_own_model_is_reported(tmp_path, monkeypatch, registry, is_counted):
+    row = re.search(r'ModelSpec\("Tiny".*\)', (PROJECT / "README.md").read_text(encoding="utf-8"))[0]
+    spec = eval(row, vars(models))
+    counted = replace(spec, parameters=sum(layer.parameters for layer in spec.layers()))
+    registry["tiny"] = counted
+    monkeypatch.setattr(models, "TABLE", [*models.TABLE, counted if is_counted else spec])
+    for seed in (0, 1):
+        fake_run(tmp_path, "Tiny", seed)
+    assert report_main.main([str(tmp_path)]) == 0
+    table, columns = rows((tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8"), "model")
+    assert table["Tiny"][columns.index("parameters")] == f"{counted.parameters:,}"
 
 
 # ---- TensorBoard ----------------------------------------------------------------------------------------------------

@@ -22,7 +22,9 @@ def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     files.write_file(path, "new text", previous=tmp_path / "before")
-    assert events[:3] == [("fsync", 8), ("file", "before"), (".file.part", "file")]
+    temporary = events[2][0]
+    assert events[:3] == [("fsync", 8), ("file", "before"), (temporary, "file")]
+    assert temporary.endswith(".part")
     assert events[3][0] == "fsync"  # of the folder: its new names too
     assert path.read_text(encoding="utf-8") == "new text"
     assert (tmp_path / "before").read_text(encoding="utf-8") == "old"

@@ -1,9 +1,13 @@
 """What is read of finished runs."""
 
+import json
+import shutil
 from dataclasses import replace
 
+import pytest
+
 import models
-from report import results
+from report import overview, results
 from runner import files
 from tests.helpers.fake_runs import fake_run
 
@@ -89,3 +93,122 @@ def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
     [other] = study.others
     assert (set(other.runs), results.settings_text(other.settings)) == ({0, 1}, "network aaaaaaaa")
     assert study.notes == ["2 runs of Mine kept apart: network aaaaaaaa, most have bbbbbbbb"]
+
+
+# ---- a run that can't be one ----------------------------------------------------------------------------------------
+
+
+def in_json(name, *keys, value):
+    """Sets an entry of a JSON file of a run."""
+
+    def change(folder):
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        place = content
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def in_history(before, after):
+    """Replaces text in the history of a run."""
+
+    def change(folder):
+        text = (folder / "history.csv").read_text(encoding="utf-8")
+        (folder / "history.csv").write_text(text.replace(before, after), encoding="utf-8")
+
+    return change
+
+
+def set_column(name, value):
+    """Sets a column of the history of a run."""
+
+    def change(folder):
+        header, *rows = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+        place = header.split(",").index(name)
+        rows = [row.split(",") for row in rows]
+        lines = [",".join([*row[:place], value, *row[place + 1 :]]) for row in rows]
+        (folder / "history.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
+
+    return change
+
+
+CLASSES = [*"abcdefghij"]
+ODD = {
+    "a class column renamed": in_history("of_cat", "of_Cat"),
+    "an eleventh class": in_json("config.json", "data", "classes", value=[*CLASSES, "k"]),
+    "other classes": in_json("config.json", "data", "classes", value=CLASSES),
+    "a class twice": in_json("config.json", "data", "classes", value=["a", *CLASSES[:9]]),
+    "accuracy above 1": set_column("val_accuracy", "7.5"),
+    "accuracy below 0": set_column("train_accuracy", "-0.1"),
+    "confidence above 1": set_column("val_confidence", "1.01"),
+    "accuracy of a class above 1": set_column("val_accuracy_of_cat", "1.01"),
+    "loss below 0": set_column("val_loss", "-1"),
+    "loss beyond everything": set_column("train_loss", "1e300"),
+    "seconds below 0": set_column("seconds", "-1"),
+    "result of another history": in_json("metrics.json", "test", "accuracy", value=0.99),
+    "loss of another history": in_json("metrics.json", "test", "loss", value=0.1),
+    "training of another history": in_json("metrics.json", "train", value={"loss": 9.0, "accuracy": 0.5}),
+    "result of other classes": in_json("metrics.json", "test", "per_class_accuracy", value={"a": 0.5}),
+    "result of a class above 1": in_json("metrics.json", "test", "per_class_accuracy", "cat", value=2),
+    "no number as a result": in_json("metrics.json", "test", "accuracy", value=float("nan")),
+    "fewer epochs": in_json("config.json", "settings", "epochs", value=9),
+    "a number without bounds": in_json("config.json", "settings", "lr", value=10**400),
+    "no parameters": in_json("config.json", "parameters", value=0),
+    "a name with an escape sequence": in_json("config.json", "data", "name", value="CIFAR\x1b[2J"),
+    "a name that turns the line": in_json("config.json", "data", "name", value="CIFAR\u202e"),
+    "deep nesting": lambda folder: (folder / "config.json").write_text("[" * 10**5, encoding="utf-8"),
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_run_that_can_not_be_is_left_out_with_a_line(tmp_path, change):
+    for seed, shuffle in ((0, "none"), (1, "none"), (0, "fixed")):
+        fake_run(tmp_path, "Q1_1", seed, shuffle)
+    before = results.read_study(tmp_path)
+    change(fake_run(tmp_path, "Q1_1", 1, "fixed"))
+    study = results.read_study(tmp_path)
+    [note] = study.notes
+    assert "left out" in note
+    assert study.groups == before.groups
+
+
+@pytest.mark.figures
+def test_name_that_could_be_mathematics_is_shown_as_it_is(tmp_path):
+    for shuffle in ("none", "fixed"):
+        fake_run(tmp_path, "Q1_1", shuffle=shuffle, data="$\\frac$", classes=["$x_$", "\\$y^$", *CLASSES[2:]])
+    assert overview.write(tmp_path).notes == []
+
+
+def test_result_measured_on_another_machine_after_the_last_epoch_is_taken(tmp_path):
+    folder = fake_run(tmp_path, "Q1_1")
+    accuracy = files.read_metrics(folder)["test"]["accuracy"]
+    in_json("metrics.json", "test", "accuracy", value=accuracy + 0.0002)(folder)
+    assert results.read_study(tmp_path).notes == []
+
+
+@pytest.mark.parametrize("images", [0, 5, 10**400, 1e400, None, "many"])
+def test_baselines_that_can_not_be_are_refused(tmp_path, images):
+    from tests.helpers.fake_runs import fake_baselines
+
+    fake_run(tmp_path, "Q1_1", shuffle="per-image")
+    fake_baselines(tmp_path / "cifar10")
+    in_json("baselines.json", "baselines", "colour histogram", "images", value=images)(tmp_path / "cifar10")
+    assert "baselines.json can't be read" in overview.write(tmp_path).notes[0]
+
+
+def test_copy_of_a_run_elsewhere_is_named_and_moves_no_report(tmp_path):
+    run = fake_run(tmp_path, "Q1_1")
+    shutil.copytree(run, tmp_path / "aaa" / "run")
+    shutil.copytree(run, tmp_path / "cifar10" / "Q1_0" / run.name)
+    shutil.copytree(tmp_path / "cifar10", tmp_path / "backup")
+    written = overview.write(tmp_path)
+    assert written.path == tmp_path / "cifar10" / "report.html"
+    assert written.study.group("Q1_1").example.folder == run
+    left_out = {note.partition(" is left out")[0] for note in written.notes}
+    assert left_out == {
+        str(tmp_path / other / run.name) for other in ("backup/Q1_0", "backup/Q1_1", "cifar10/Q1_0")
+    } | {str(tmp_path / "aaa" / "run")}
+    assert all(f"{run} is the same run" in note for note in written.notes)

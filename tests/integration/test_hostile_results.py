@@ -1,0 +1,254 @@
+"""A folder of results from a stranger: nothing outside it is written, and nothing of what lies there is shown."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+
+import pytest
+
+from report import __main__ as report_main
+from report import overview
+from runner import files
+from tests.helpers.cli import execute
+from tests.helpers.fake_runs import fake_run
+
+if sys.platform == "win32":
+    pytest.skip("makes links and pipes", allow_module_level=True)
+
+SECRET = b"-----BEGIN PRIVATE KEY-----"
+ENCODED = base64.b64encode(SECRET[:24]).decode()
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder beside the results with a file in it, and what tells that nothing in there has changed."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "notes.txt").write_bytes(SECRET)
+    return folder
+
+
+def content_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def report_text(results, slug="cifar10"):
+    return (results / slug / "report.md").read_text(encoding="utf-8")
+
+
+def change_json(path, change):
+    content = files.read_json(path)
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+# ---- the report -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html", "gallery.md", "report/parameters.png", "report/cues.png"])
+def test_link_in_place_of_a_page_or_a_figure_is_replaced(tmp_path, outside, name):
+    fake_run(tmp_path, "Q1_1")
+    fake_run(tmp_path, "Q1_1", data="SYNTHETIC", slug="synthetic-colour-1", dataset="synthetic", cues="colour")
+    link = tmp_path / "cifar10" / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside / "notes.txt")
+    assert report_main.main([str(tmp_path / "cifar10")]) == 0
+    assert not link.is_symlink()
+    assert content_of(outside) == {next(iter(content_of(outside))): SECRET}
+
+
+@pytest.mark.parametrize("name", [".report.md.part", ".report.html.part", "report/.parameters.png.part"])
+def test_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, outside, name):
+    fake_run(tmp_path, "Q1_1")
+    link = tmp_path / "cifar10" / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside / "notes.txt")
+    overview.write(tmp_path)
+    assert (outside / "notes.txt").read_bytes() == SECRET
+
+
+def test_link_in_place_of_the_folder_of_figures_is_refused(tmp_path, outside, capsys):
+    fake_run(tmp_path, "Q1_1")
+    (tmp_path / "cifar10" / "report").symlink_to(outside)
+    assert report_main.main([str(tmp_path)]) == 1
+    assert "report is a link that leads out of" in capsys.readouterr().err
+    assert list(outside.iterdir()) == [outside / "notes.txt"]
+
+
+def test_event_files_replace_a_link(tmp_path, outside):
+    pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
+    fake_run(tmp_path, "Q1_1")
+    (tmp_path / "cifar10" / "tensorboard").symlink_to(outside)
+    assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
+    assert list(outside.iterdir()) == [outside / "notes.txt"]
+    assert list((tmp_path / "cifar10" / "tensorboard").glob("Q1_1/*/events*"))
+
+
+@pytest.mark.parametrize("name", ["../../../outside/x", "/x", "..", "a/b", "a\\b", "a\nb", "a\x1b[2Jb", "", "x" * 200])
+def test_name_of_a_model_that_names_no_file_is_left_out(tmp_path, outside, name):
+    for seed, shuffle in ((0, "none"), (0, "fixed")):
+        folder = fake_run(tmp_path, "Q1_2", seed, shuffle)
+        change_json(folder / "config.json", lambda content: content["settings"].update(model_name=name))
+    fake_run(tmp_path, "Q1_1")
+    (tmp_path / "cifar10" / "report" / "shuffles_..").mkdir(parents=True)
+    assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
+    assert list(outside.iterdir()) == [outside / "notes.txt"]
+    text = report_text(tmp_path)
+    assert text.count("is left out") == 2
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("picture", ["link", "text"])
+@pytest.mark.parametrize("place", ["report", "run"])
+def test_picture_that_is_a_link_or_none_is_not_shown(tmp_path, outside, place, picture):
+    for shuffle in ("none", "fixed"):
+        folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+    folder = folder if place == "run" else tmp_path / "cifar10" / "report"
+    folder.mkdir(exist_ok=True)
+    if picture == "link":
+        (folder / "samples.png").symlink_to(outside / "notes.txt")
+    else:
+        (folder / "samples.png").write_bytes(SECRET)
+    page = overview.write(tmp_path).path.read_text(encoding="utf-8")
+    assert ENCODED not in page
+    assert "samples.png can&#39;t be shown" in page
+
+
+@pytest.mark.parametrize("name", ["templates.png", "matrix.json", "transfer.json", "baselines.json"])
+@pytest.mark.parametrize("how", ["link", "pipe", "endless", "folder"])
+def test_extra_file_that_is_no_regular_one_is_left_out(tmp_path, outside, name, how):
+    folder = fake_run(tmp_path, "Q2_1")
+    scores = dict.fromkeys(("own_mean", "own_sd", "others_sd", "own_highest", "own_lowest"), 0.5)
+    matrix = {"network_parameters": 1, "largest_difference": 0.0, "effective_rank": 1.0, "scores": scores}
+    files.write_json(folder / "matrix.json", matrix)
+    path = (tmp_path / "cifar10" if name == "baselines.json" else folder) / name
+    path.unlink(missing_ok=True)
+    make_odd(path, how, outside)
+    page = overview.write(tmp_path).path
+    assert f"{name} can&#39;t be" in page.read_text(encoding="utf-8")
+    assert (
+        base64.b64encode(SECRET[:24]).decode() not in page.with_name("gallery.html").read_text(encoding="utf-8")
+        if (page.with_name("gallery.html").exists())
+        else True
+    )
+
+
+def make_odd(path, how, outside):
+    """Puts something that is no regular file at ``path``."""
+    if how == "link":
+        path.symlink_to(outside / "notes.txt")
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("how", ["link", "pipe", "endless", "folder"])
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "metrics.json"])
+def test_run_whose_file_is_no_regular_one_is_left_out(tmp_path, outside, name, how):
+    fake_run(tmp_path, "Q1_1")
+    path = fake_run(tmp_path, "Q1_2") / name
+    shutil.move(path, outside / "notes.txt")  # what a link leads to is right
+    make_odd(path, how, outside)
+    written = overview.write(tmp_path)
+    assert [group.model for group in written.study.models] == ["Q1_1"]
+    assert "Q1_2" in written.notes[0]
+
+
+def test_file_beyond_any_sane_size_is_left_out(tmp_path):
+    fake_run(tmp_path, "Q1_1")
+    path = fake_run(tmp_path, "Q1_2") / "history.csv"
+    os.truncate(path, 2**40)
+    [note] = overview.write(tmp_path).notes
+    assert "history.csv" in note
+    assert "MiB" in note
+
+
+# ---- folders that are links -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_folder_in_results_that_leads_out_of_them_is_left_out_with_a_line(tmp_path, outside, depth):
+    here, other = tmp_path / "results", tmp_path / "other"
+    fake_run(here, "Q1_1")
+    run = fake_run(other, "Q1_2", slug="cifar10" if depth > 1 else "cifar10-b")
+    there = [run, *run.parents][3 - depth]
+    link = here / there.relative_to(other)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(there)
+    [note] = overview.write(here).notes
+    assert f"{link} is a link that leads out of {here}" in note
+    # Its own name is what the user says, and may be any link.
+    if depth == 1:
+        assert overview.write(link).path == link / "report.html"
+
+
+def test_results_that_are_reached_by_a_link_are_read(tmp_path):
+    fake_run(tmp_path / "disk", "Q1_1")
+    fake_run(tmp_path / "disk", "Q1_2")
+    (tmp_path / "results").symlink_to(tmp_path / "disk")
+    shutil.move(tmp_path / "disk" / "cifar10" / "Q1_2", tmp_path / "disk" / "moved")
+    (tmp_path / "disk" / "cifar10" / "Q1_2").symlink_to("../moved")  # which stays inside
+    written = overview.write(tmp_path / "results")
+    assert [group.model for group in written.study.models] == ["Q1_1", "Q1_2"]
+
+
+# ---- runs that go on ------------------------------------------------------------------------------------------------
+
+
+def test_run_writes_no_file_through_a_link(saved_run, ex1_main, outside):
+    shutil.copytree(saved_run, outside / "run")
+    before = content_of(outside)
+    for path in list(saved_run.iterdir()):
+        if path.suffix != ".pt" and path.name not in ("config.json", ".lock"):
+            path.unlink()
+            path.symlink_to(outside / "run" / path.name if path.name != "metrics.json" else outside / "new")
+        (saved_run / f".{path.name}.part").symlink_to(outside / "notes.txt")
+    (saved_run / ".holder").symlink_to(outside / "notes.txt")
+    assert ex1_main("--resume", str(saved_run)) == 0
+    assert content_of(outside) == before
+    assert not [path for path in saved_run.iterdir() if path.is_symlink()]
+
+
+@pytest.mark.parametrize("name", ["last.pt", "config.json"])
+def test_run_is_not_read_through_a_link(saved_run, ex1_main, outside, name, capsys):
+    shutil.copy(saved_run / name, outside / "file")
+    for other in (name, "previous.pt") if name == "last.pt" else (name, "last.pt", "previous.pt"):
+        (saved_run / other).unlink(missing_ok=True)
+    (saved_run / name).symlink_to(outside / "file")
+    assert ex1_main("--resume", str(saved_run)) == 1
+    assert "is a link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_training_does_not_follow_a_link_out_of_the_results(saved_run, ex1_main, outside, depth, capsys):
+    link = [saved_run, *saved_run.parents][3 - depth]
+    shutil.move(link, outside / "moved")
+    link.symlink_to(outside / "moved")
+    before = content_of(outside)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--resume", "auto") == (0 if depth == 3 else 1)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 1
+    assert f"{link} is a link that leads out of" in capsys.readouterr().err
+    assert content_of(outside) == before
+
+
+@pytest.mark.parametrize("how", ["link", "dangling", "pipe"])
+def test_log_of_a_run_is_no_link(tmp_path, few_images, outside, how, capsys):
+    arguments = ["--data-dir", str(few_images), "--results-dir", str(tmp_path / "results"), "--threads", "1"]
+    arguments += ["--model-name", "Q1_4", "--epochs", "1", "--seeds", "0-1", "--jobs", "1"]
+    assert execute(arguments) == 0
+    log = next((tmp_path / "results").glob("*/*/*.log"))
+    shutil.rmtree(log.with_suffix(""))
+    log.unlink()
+    if how == "pipe":
+        os.mkfifo(log)
+    else:
+        log.symlink_to(outside / ("notes.txt" if how == "link" else "new"))
+    capsys.readouterr()
+    assert execute(arguments) == 1
+    assert f"{log}: is " in capsys.readouterr().err
+    assert content_of(outside) == {next(iter(content_of(outside))): SECRET}
