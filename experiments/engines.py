@@ -62,8 +62,10 @@ class Job:
         """Have the log ready for another attempt, on the data described."""
         self.log = runs_folder(self.config, dataset) / f"{self.config.run_name}.log"
         make_folder(self.log.parent)
-        with open_log(self.log) as file:
-            self.log_start = file.tell()
+        self.log_start = 0
+        if os.path.lexists(self.log):
+            with open_log(self.log) as file:
+                self.log_start = file.tell()
         self.attempts += 1
         self.started = time.monotonic()
 

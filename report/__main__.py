@@ -76,4 +76,5 @@ def main(argv: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     startup.prepare()
+    startup.tell_errors_in_a_line("python -m report")
     sys.exit(main())

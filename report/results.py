@@ -182,6 +182,7 @@ def read_run(folder: Path) -> RunResult:
     machine["precision"] = str(description["machine"].get("precision") or "fp32")  # all that there was before
     sha256 = "" if config.model_name in IN_STUDY else str(description["machine"].get("model_sha256"))
     machine["network"] = sha256[:8]
+    machine["step"] = "compiled" if config.compile else "not compiled"
     parameters, macs = checked_number(description["parameters"], 1), checked_number(description["macs"], 0)
 
     history = files.read_history(folder)
@@ -284,10 +285,11 @@ def read_study(root: Path) -> Study:
 
 
 def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
-    """Tell by one more setting the runs whose own network, or precision by ``auto``, is not that of most like them."""
+    """Tell by one more setting the runs whose own network, precision by ``auto`` or step is not that of most like them."""
     kinds: dict[str, Callable[[RunResult], object]] = {
         "network": lambda run: (run.config.model_name, run.settings),
         "precision": lambda run: run.settings,
+        "step": lambda run: run.settings,
     }
     for fact, kind_of in kinds.items():
         usual: dict[object, Counter] = {}

@@ -20,13 +20,16 @@ def prepare() -> None:
         import_matplotlib_elsewhere()
 
 
-def tell_errors_in_a_line(program: str, debug: bool = False) -> None:
-    """Have an error that nothing else catches, such as one of an import, end the program in one line."""
+def tell_errors_in_a_line(program: str, debug: bool | None = None) -> None:
+    """Have an error that nothing else catches, such as one of an import, end the program in one line.
+
+    ``debug`` is the value of the option --debug, None where there is none.
+    """
 
     def tell(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
         if debug:
             sys.__excepthook__(kind, error, trace)
-        hint = "" if debug else "; --debug shows where in the code it came from"
+        hint = "" if debug is not False else "; --debug shows where in the code it came from"
         print(f"{program}: error: {one_line(error)}{hint}", file=sys.stderr)
 
     sys.excepthook = tell

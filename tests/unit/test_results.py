@@ -81,6 +81,14 @@ def test_precisions_that_auto_chose_are_not_pooled(tmp_path):
     assert study.notes == ["2 runs of Q1_1 kept apart: precision fp32, most have bf16"]
 
 
+def test_compiled_runs_are_not_pooled_with_others(tmp_path):
+    for seed in range(3):
+        fake_run(tmp_path, "Q1_1", seed, compile=seed == 2)
+    study = results.read_study(tmp_path)
+    assert set(study.group("Q1_1").runs) == {0, 1}
+    assert study.notes == ["1 run of Q1_1 kept apart: step compiled, most have not compiled"]
+
+
 def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
     registry["mine"] = replace(models.find("Q1_1"), name="Mine", known_from=models.OWN)
     for seed, sha256 in enumerate(["a" * 64, "a" * 64, "b" * 64, "b" * 64]):
