@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import torch
 
 from data import Images
 from runner.errors import DataError
+from runner.files import check_regular
 from runner.lock import FolderLock
 
 log = logging.getLogger("ex1")
 
+MAX_CACHE = 1 << 30  # bytes; that of CIFAR-10 has 184 million
 POLL_SECONDS = 0.2
 
 Splits = tuple[Images, Images]  # training and test images
@@ -48,10 +51,14 @@ def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Split
     # A cache of any other content, or none, only means that the images are decoded again.
     path, fingerprint = folder / f".cache-{kind}.npz", _fingerprint(files)
     kept = None
-    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as cache:
-        if cache["fingerprint"].item() == fingerprint:
-            train, test = (as_images(cache[f"{split}_pixels"], cache[f"{split}_labels"]) for split in ("train", "test"))
-            kept = train, test
+    with contextlib.suppress(Exception):
+        _check_stored(path)
+        with np.load(path, allow_pickle=False) as cache:
+            if cache["fingerprint"].item() == fingerprint:
+                train, test = (
+                    as_images(cache[f"{part}_pixels"], cache[f"{part}_labels"]) for part in ("train", "test")
+                )
+                kept = train, test
     if kept and not anew:
         return kept
     splits = decode()
@@ -64,7 +71,8 @@ def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Split
         arrays |= {f"{split}_pixels": images.pixels.numpy(), f"{split}_labels": images.labels.numpy()}
     temporary = path.with_name(f"{path.name}.part")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as file:  # no link of somebody's is written through
             np.savez(file, **arrays)
         temporary.replace(path)
     except OSError as error:
@@ -72,6 +80,14 @@ def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Split
         with contextlib.suppress(OSError):
             temporary.unlink()
     return splits
+
+
+def _check_stored(path: Path) -> None:
+    """Raise an exception if a cache is not a regular file, or would unpack to more than it is."""
+    check_regular(path, MAX_CACHE)
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError(f"{path} is compressed")
 
 
 def _is_right(path: Path, kept: Splits | None, splits: Splits) -> bool:

@@ -50,6 +50,8 @@ def download(target: Path, url: str = "") -> None:
     part = target.with_name(target.name + ".part")
     log.info(f"downloading CIFAR-10 (163 MiB) from {url}")
     for attempt in range(1, ATTEMPTS + 1):
+        if part.is_symlink() or not part.is_file():
+            part.unlink(missing_ok=True)  # a link of somebody's, which nothing is written through
         resumed = part.exists()
         try:
             # fetch what is missing, and let only the official archive appear

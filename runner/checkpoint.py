@@ -30,6 +30,9 @@ ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": f
 ROW |= {"seconds": float, "images_per_second": float}
 
 MAX_BYTES = 4 * 2**30  # of a file: 500 million weights, with their momentum
+CLASSES = 10
+MAX_TEXT = 10_000  # characters of a setting or of what is said of the machine
+
 CHECKSUM_BYTES = len(b"sha256:") + 64
 
 
@@ -121,13 +124,29 @@ def _read(path: Path) -> dict:
     if not (
         has_fields(saved, CONTENT | {"version": int})
         and has_fields(saved["machine"], MACHINE)
+        and all(map(_is_scalar, _facts(saved)))
         and is_dataset(saved["dataset"])
+        and len(set(saved["dataset"]["classes"])) == CLASSES
         and has_fields(saved["metrics"], METRICS)
         and all(isinstance(logits, torch.Tensor) for logits in saved["metrics"]["logits"])
         and [row["epoch"] for row in saved["history"] if has_fields(row, ROW)] == [*range(1, len(saved["history"]) + 1)]
     ):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
     return saved
+
+
+def _facts(saved: dict) -> list[object]:
+    """List what a checkpoint says besides tensors, of which messages may be made."""
+    machine = {key: value for key, value in saved["machine"].items() if key not in ("command", "versions")}
+    rows = [value for row in saved["history"] if isinstance(row, dict) for value in row.values()]
+    return [*saved["config"].values(), *machine.values(), *saved["machine"]["versions"].values(), *rows]
+
+
+def _is_scalar(value: object) -> bool:
+    """Tell whether a value is short in words; lists in lists may be short in a file and endless in words."""
+    if isinstance(value, str):
+        return len(value) < MAX_TEXT
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**30)
 
 
 def _check_sizes(content: bytes) -> None:

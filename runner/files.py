@@ -49,7 +49,7 @@ def _no_follow(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
-def _check_regular(path: Path, most: int) -> None:
+def check_regular(path: Path, most: int) -> None:
     """Raise OSError if what is at ``path`` is not a regular file of at most ``most`` bytes, or not there."""
     facts = os.lstat(path)
     if stat.S_ISLNK(facts.st_mode):
@@ -62,7 +62,7 @@ def _check_regular(path: Path, most: int) -> None:
 
 def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
     """Read a regular file of at most ``most`` bytes. Raises OSError for anything else."""
-    _check_regular(path, most)
+    check_regular(path, most)
     with open(path, "rb", opener=_no_follow) as file:
         return file.read(most)
 
@@ -71,7 +71,7 @@ def open_log(path: Path) -> IO[bytes]:
     """Open a file to add to its end; it is made if there is none. Raises RunnerError if it is no regular file."""
     try:
         with contextlib.suppress(FileNotFoundError):
-            _check_regular(path, sys.maxsize)
+            check_regular(path, sys.maxsize)
         return open(path, "ab", opener=_no_follow)
     except OSError as error:
         raise RunnerError(f"{path}: {error.strerror}") from error

@@ -128,3 +128,33 @@ def test_checkpoint_that_unpacks_to_more_than_it_is_is_refused_unread(tmp_path, 
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was unpacked"))
     with pytest.raises(CheckpointError, match=f"last.pt {said}"):
         checkpoint._read(tmp_path / "last.pt")
+
+
+def laughs():
+    """A list that is small in a file, as its parts are shared, and endless in words."""
+    many = ["lol"] * 10
+    for _ in range(9):
+        many = [many] * 10
+    return many
+
+
+@pytest.mark.parametrize(
+    "place", [("config", "epochs"), ("config", "seed"), ("machine", "device_name"), ("dataset", "classes")]
+)
+def test_checkpoint_with_what_has_no_end_in_words_is_refused(saved_run, place):
+    saved = torch.load(saved_run / "last.pt", weights_only=True)
+    saved[place[0]][place[1]] = laughs()
+    checkpoint.save(saved_run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
+    (saved_run / "previous.pt").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
+        checkpoint.load(saved_run)
+
+
+@pytest.mark.parametrize("classes", [[], ["a", "b", "c"], ["a"] * 10])
+def test_checkpoint_of_other_classes_is_refused(saved_run, classes):
+    saved = torch.load(saved_run / "last.pt", weights_only=True)
+    saved["dataset"]["classes"] = classes
+    checkpoint.save(saved_run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
+    (saved_run / "previous.pt").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
+        checkpoint.load(saved_run)

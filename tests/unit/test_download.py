@@ -293,3 +293,11 @@ def test_source_that_trickles_is_left(empty, monkeypatch, start, block):
     ):
         load_images("cifar10", empty, url, notice=said.append)
     assert sum("follows" in text for text in said) == download.ATTEMPTS - 1
+
+
+def test_link_in_the_place_of_the_part_is_not_written_through(source, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "victim").write_text("notes", encoding="utf-8")
+    (tmp_path / "data" / f"{cifar10.ARCHIVE}.part").symlink_to(tmp_path / "victim")
+    assert len(load_images("cifar10", tmp_path / "data", source[0]).train) == 50
+    assert (tmp_path / "victim").read_text(encoding="utf-8") == "notes"

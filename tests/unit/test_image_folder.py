@@ -3,6 +3,7 @@
 import os
 import shutil
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -421,3 +422,22 @@ def test_full_check_says_what_it_finds_and_mends_the_cache(folder):
         [f"{cache} held other pixels or labels for 2 of 30 images than their files: made anew"],
     )
     assert load_images("cifar10", folder).digest == reference
+
+
+def test_links_and_pipes_in_the_place_of_the_cache_are_not_followed(folder, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("notes", encoding="utf-8")
+    (folder / ".cache-folder.npz.part").symlink_to(victim)
+    os.mkfifo(folder / ".cache-folder.npz")
+    first = load_images("cifar10", folder)
+    assert victim.read_text(encoding="utf-8") == "notes"
+    assert (folder / ".cache-folder.npz").is_file()
+    assert load_images("cifar10", folder).digest == first.digest
+
+
+def test_compressed_cache_is_decoded_anew(folder):
+    first = load_images("cifar10", folder)
+    np.savez_compressed(folder / ".cache-folder.npz", fingerprint=np.zeros(1, "S1000000"))
+    assert load_images("cifar10", folder).digest == first.digest
+    with zipfile.ZipFile(folder / ".cache-folder.npz") as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
