@@ -172,8 +172,7 @@ def train(config: Config, resumed: str = "") -> Path:
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
-    spec = models.find(config.model_name)
-    model = models.build(config.model_name)
+    spec, model = models.find(config.model_name), models.build(config.model_name)
     if config.init == "kaiming":
         initialize_kaiming(model)
 

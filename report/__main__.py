@@ -20,7 +20,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("results", nargs="?", type=Path, default=Path("results"), metavar="RESULTS",
+    add("results", nargs="?", type=startup.expand_home, default="results", metavar="RESULTS",
         help="folder of results, or of one data set in it (default: results)")  # fmt: skip
     add("--compare", nargs="+", default=(), metavar="MODEL",
         help="models to show side by side (default: the original, the one that overfits and the best)")  # fmt: skip
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     from runner.errors import RunnerError, one_line, printable
 
     try:
-        report = overview.write(options.results, options.compare)
+        report = overview.write(Path(options.results), options.compare)
         messages = [*report.notes, report.summary]
         if options.tensorboard:
             events = write_events(report.study)

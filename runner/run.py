@@ -164,14 +164,12 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
 
 def _lock_first(folders: list[Path]) -> tuple[Path | None, FolderLock | None]:
     """Lock the first folder that is free. Raises BusyError if none is."""
-    busy = []
-    for folder in folders:
-        lock = FolderLock(folder)
+    locks = [FolderLock(folder) for folder in folders]
+    for lock in locks:
         if _acquire(lock):
-            return folder, lock
-        busy.append(f"{folder} is being trained by {lock.holder}")
-    if busy:
-        raise BusyError(busy[0])
+            return lock.folder, lock
+    if locks:
+        raise BusyError(f"{locks[0].folder} is being trained by {locks[0].holder}")
     return None, None
 
 

@@ -26,10 +26,22 @@ def main() -> None:
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
     add("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")
-    add("--data-dir", default="data", metavar="DIR", help="where CIFAR-10 is (default: data)")
+    add("--data-dir", default="data", type=startup.expand_home, metavar="DIR", help="where CIFAR-10 is (default: data)")
     classic = "results/reproduction"
-    add("--classic", default=classic, metavar="DIR", help="results of classic runs (default: %(default)s)")
-    add("--out", default="results/benchmarks/README.md", metavar="FILE", help="(default: %(default)s)")
+    add(
+        "--classic",
+        default=classic,
+        type=startup.expand_home,
+        metavar="DIR",
+        help="results of classic runs (default: %(default)s)",
+    )
+    add(
+        "--out",
+        default="results/benchmarks/README.md",
+        type=startup.expand_home,
+        metavar="FILE",
+        help="(default: %(default)s)",
+    )
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import models
+from report import __main__ as report_command
 from runner import cli, config, resume
 from runner.config import Config
 from tests.helpers.cli import execute
@@ -273,3 +274,9 @@ def test_traceback_of_own_file_is_shown_with_debug(tmp_path, capsys):
         err = capsys.readouterr().err
         assert "own.py, line 1: ZeroDivisionError" in err
         assert ("Traceback" in err) == debug
+
+
+def test_home_is_expanded_by_the_report_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    assert report_command.parse(["~/results"]).results == "/somebody/results"
+    assert report_command.parse([]).results == "results"
