@@ -68,7 +68,7 @@ class TrainState:
 
     def load_state_dict(self, saved: dict) -> None:
         """Go back to a saved state, that of the random generators included."""
-        self.step.model.load_state_dict(saved["model"])
+        checkpoint.load_weights(self.step.model, saved)
         self.step.optimizer.load_state_dict(saved["optimizer"])
         rng.set_rng_state(saved["rng"], self.device)
         self.history = list(saved["history"])
@@ -212,7 +212,7 @@ def train(config: Config, resumed: str = "") -> Path:
             run.stage = "at its end"
             if val is None or has_holdout:
                 val = validate_run(state, test_loader, run, stop)
-            finish(run, state.history, val, header)
+            finish(run, state, val, header)
             if stop.requested:
                 raise Stopped(stop.requested, f"stopped, but {run.folder} was finished already")
     return run.folder
@@ -326,9 +326,9 @@ def validate_run(state: TrainState, loader: data.Loader, run: Run, stop: StopSig
         return validate(state.step.model, chunks(), len(run.dataset["classes"]), state.step.precision)
 
 
-def finish(run: Run, history: list[dict], test: EvalMetrics, header: dict) -> None:
+def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict) -> None:
     """Write what a finished run leaves, ``metrics.json`` last, and say the result."""
-    folder, name, classes = run.folder, run.dataset["name"], run.dataset["classes"]
+    folder, name, classes, history = run.folder, run.dataset["name"], run.dataset["classes"], state.history
     title = run.config.title(name)
     run.check_folder()
     files.write_history(folder, name, history)
@@ -343,6 +343,8 @@ def finish(run: Run, history: list[dict], test: EvalMetrics, header: dict) -> No
         "validation": {"loss": last["val_loss"], "accuracy": last["val_accuracy"]},
         "test": test.as_dict(classes),
     }
+    if run.config.compile:
+        results["compiled"] = state.step.compiled
     if run.config.val == "holdout":
         best = max(history, key=lambda row: row["val_accuracy"])
         results["best_epoch_by_holdout"] = {"epoch": best["epoch"], "validation_accuracy": best["val_accuracy"]}

@@ -9,6 +9,12 @@ Candidates are compared on images held out from training; the best is trained ag
 meets the test images. Needs scikit-learn.
 """
 
+from runner import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+    startup.tell_errors_in_a_line("python -m experiments.baselines")
+
 import argparse
 import importlib.metadata
 import importlib.util
@@ -27,7 +33,7 @@ import torch
 import data
 import datasets
 from report.results import CHANCE, COLOUR, PIXELS
-from runner import console, files, machine, startup
+from runner import console, files, machine
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError
 from utils import EvalMetrics, count_confusion
@@ -249,5 +255,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    startup.prepare()
     sys.exit(main())

@@ -73,7 +73,7 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
         trial.evaluate(spec.name, model)
         here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
     try:
-        model.load_state_dict(saved["model"])
+        checkpoint.load_weights(model, saved)
     except Exception as error:
         raise RunnerError(f"{folder}: {config.model_name} has changed since this run was trained") from error
     return LoadedRun(Path(folder), config, model.to(device).eval(), saved, weights, validate, here)

@@ -22,7 +22,7 @@ from report import overview
 from runner import console, files, machine
 from runner.config import Config, EngineConfig
 from runner.errors import BusyError, RunnerError, one_line
-from runner.run import find_runs, warn_of_changed_models
+from runner.run import find_runs, warn_of_changed_runs
 from runner.signals import Stopped, StopSignal
 
 log = logging.getLogger("ex1")
@@ -50,7 +50,7 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
 
     with contextlib.closing(make_engine(engine_config, config, facts, train)) as engine:
         todo = [job for job in jobs if accuracy_of(job, facts) is None]
-        warn_of_changed_models(changed_runs(todo, facts))
+        warn_of_changed_runs(changed_runs(todo, facts))
         say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
         failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
 
@@ -104,7 +104,7 @@ def accuracy_of(job: Job, facts: dict) -> float | None:
 
 
 def changed_runs(todo: Iterable[Job], facts: dict) -> dict[Path, str]:
-    """Find the runs of ``todo`` that are there of another own network alone, with what is different about each."""
+    """Find the runs of ``todo`` that are there of another network or step alone, with what is different about each."""
     changed: dict[Path, str] = {}
     for job in todo:
         with contextlib.suppress(RunnerError):

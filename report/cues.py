@@ -9,11 +9,12 @@ import models
 from report import plots, stats
 from report.claims import CHANCE_PERCENT
 from report.page import Block, Heading, Row, Table, Text, prose
-from report.results import NoRuns, Study, checked_number, read_run_json, read_study, settings_text
+from report.results import NoRuns, Study, read_run_json, read_study, settings_text
 from report.text import accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
 from runner.config import CUES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, cue_strengths
 from runner.errors import RunnerError
+from runner.files import checked_number
 
 Cues = tuple[str, ...]  # what carries the class, in words
 

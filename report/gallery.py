@@ -6,6 +6,7 @@ folders of runs, ``baselines.json`` in that of the data set, and beside that the
 
 import math
 import os
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -13,11 +14,12 @@ import models
 from report import claims, plots, stats
 from report.cues import accuracy_cells, cue_section
 from report.page import Block, Heading, Row, Table, Text, prose
-from report.results import COLOUR, PIXELS, SeedGroup, Study, checked_number, read_baselines, read_run_json
+from report.results import COLOUR, PIXELS, RunResult, SeedGroup, Study, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, PARTIAL_SHUFFLES, SHUFFLES
 from runner.errors import RunnerError, one_line
+from runner.files import checked_number
 
 
 def compose(study: Study, folder: Path) -> list[Block]:
@@ -91,7 +93,9 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
         for shuffle in SHUFFLES:
             group = study.group(name, shuffle)
             runs = group.runs.values() if group else ()
-            transfers = [read_run_json(run, files.TRANSFER, transfer_percentages, study.notes) for run in runs]
+            transfers = [
+                read_run_json(run, files.TRANSFER, partial(transfer_percentages, run=run), study.notes) for run in runs
+            ]
             if measured := [each for each in transfers if each]:
                 table[shuffle] = {other: fmean(each[other] for each in measured) for other in measured[0]}
         if table:
@@ -101,8 +105,11 @@ def transfer_section(study: Study, folder: Path) -> list[Block]:
     return [Heading("Trained on one shuffle, tested on another"), prose("transfers"), *blocks]
 
 
-def transfer_percentages(transfer: dict) -> dict[str, float]:
-    """Return the accuracies of a ``transfer.json`` in percent, by shuffle."""
+def transfer_percentages(transfer: dict, run: RunResult) -> dict[str, float]:
+    """Return the accuracies of a run's ``transfer.json`` in percent, by shuffle. Raises ValueError for another's."""
+    measured = tuple(transfer[key] for key in ("trained_with", "epoch", "weights"))
+    if measured != (run.config.shuffle, run.config.epochs, "last"):
+        raise ValueError(f"it is not of the run's last epoch: {measured!r:.80}; --transfer measures it anew")
     return {shuffle: 100 * checked_number(transfer["test_accuracy"][shuffle], 0, 1) for shuffle in SHUFFLES}
 
 

@@ -12,21 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import models
 from report import stats
 from report.stats import Estimate, PooledSd
 from runner import files
-from runner.config import MAX_SEED, SHUFFLES, Config
+from runner.config import SHUFFLES, Config
 from runner.errors import RunnerError, one_line
+from runner.files import MAX_MEASURED, OF_CLASS, checked_number, is_share
 
 CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
 IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
-PERCENTAGES = ("accuracy", "confidence")  # parts of the names of columns that are fractions in files
 MEASURES = ("loss", "accuracy")
-OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
-MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
 
 Settings = tuple[tuple[str, object], ...]
 Parsed = TypeVar("Parsed")
@@ -170,9 +168,6 @@ def read_run(folder: Path) -> RunResult:
     """Read a run from its files. Raises an exception of any kind where they are not those of one run."""
     description = files.read_config(folder)
     config = Config.from_saved(description["settings"])
-    for value in vars(config).values():
-        if isinstance(value, (int, float)):
-            checked_number(value, high=MAX_SEED)
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
     if len(set(data["classes"])) != models.CLASSES:
         raise ValueError(f"{files.CONFIG} does not name {models.CLASSES} classes")
@@ -191,6 +186,8 @@ def read_run(folder: Path) -> RunResult:
     if is_finished:
         metrics = files.read_metrics(folder)
         check_metrics(metrics, history, config, data["classes"])
+        if metrics.get("compiled") is False:  # where it failed, the run went on without
+            machine["step"] = "not compiled"
         test = 100 * metrics["test"]["accuracy"]
     percent = [{key: 100 * value if is_share(key) else value for key, value in row.items()} for row in history]
     return RunResult(
@@ -207,20 +204,12 @@ def read_run(folder: Path) -> RunResult:
     )
 
 
-def is_share(column: str) -> bool:
-    """Tell whether a column of the history is a fraction in files."""
-    return any(part in column for part in PERCENTAGES)
-
-
 def check_history(history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
-    """Raise ValueError if a history is not one of these settings and classes, or holds what can't be measured."""
+    """Raise ValueError if a history is not one of these settings and classes."""
     by_class = {f"{OF_CLASS}{name}" for name in classes}
     for row in history:
         if {column for column in row if column.startswith(OF_CLASS)} != by_class:
             raise ValueError(f"{files.HISTORY} has other classes than {files.CONFIG}")
-        for column, value in row.items():
-            if not (column in by_class and math.isnan(value)):  # a class without images
-                checked_number(value, 0, 1 if is_share(column) else MAX_MEASURED)
     if len(history) > config.epochs:
         raise ValueError(f"{files.HISTORY} has more epochs than {files.CONFIG}")
 
@@ -341,13 +330,6 @@ def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], no
     except Exception as error:
         notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
         return None
-
-
-def checked_number(value: Any, low: float = -MAX_MEASURED, high: float = MAX_MEASURED) -> float:
-    """Convert a number of a file; raise a ValueError where it is none, or not in [low, high]."""
-    if not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{value!r:.40} where a number from {low:g} to {high:g} should be")
-    return float(value)
 
 
 def read_baselines(folder: Path) -> dict | None:

@@ -12,9 +12,10 @@ import zipfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from runner.errors import CheckpointError, one_line
-from runner.files import BEST, LAST, PREVIOUS, has_fields, is_dataset, read_file, write_file
+from runner.files import BEST, LAST, PREVIOUS, check_row, has_fields, is_dataset, read_file, write_file
 
 log = logging.getLogger("ex1")
 
@@ -129,10 +130,29 @@ def _read(path: Path) -> dict:
         and len(set(saved["dataset"]["classes"])) == CLASSES
         and has_fields(saved["metrics"], METRICS)
         and all(isinstance(logits, torch.Tensor) for logits in saved["metrics"]["logits"])
-        and [row["epoch"] for row in saved["history"] if has_fields(row, ROW)] == [*range(1, len(saved["history"]) + 1)]
+        and all(has_fields(row, ROW) for row in saved["history"])
     ):
         raise CheckpointError(f"{path} is not a checkpoint of this program")
+    try:
+        for epoch, row in enumerate(saved["history"], 1):
+            check_row(row, epoch)
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a history that can't be: {error}") from error
     return saved
+
+
+def load_weights(model: nn.Module, saved: dict) -> None:
+    """Put the weights of a checkpoint into ``model``. Raises an exception of any kind if they are of another model."""
+    # PyTorch itself would convert numbers of another type, and say nothing; those of the optimiser too.
+    weights = model.state_dict()
+    for name, there in saved["model"].items():
+        if isinstance(there, torch.Tensor) and name in weights and there.dtype != weights[name].dtype:
+            raise CheckpointError(f"{name} is {there.dtype}, not {weights[name].dtype}")
+    types = {parameter.dtype for parameter in model.parameters()}
+    momenta = [state.get("momentum_buffer") for state in saved["optimizer"]["state"].values()]
+    if any(isinstance(momentum, torch.Tensor) and momentum.dtype not in types for momentum in momenta):
+        raise CheckpointError("a momentum is not of the type of any weight")
+    model.load_state_dict(saved["model"])
 
 
 def _facts(saved: dict) -> list[object]:

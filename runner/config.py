@@ -7,6 +7,7 @@ recipe sets.
 import dataclasses
 import hashlib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -253,12 +254,13 @@ def mistake_in(name: str, value: object) -> str:
         return f"{flag} {value!r}: must be of type {kind.__name__}"
     if limits["choices"] and value not in limits["choices"]:
         return f"{flag} {value}: choose from {', '.join(limits['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{flag} {value}: must be a finite number"
+    if kind is float and not abs(number) <= sys.float_info.max:
+        return f"{flag} {value!s:.40}: must be a finite number"
     if low is not None and (number < low or (number == low and limits["low_open"])):
         return f"{flag} {value}: must be {'above' if limits['low_open'] else 'at least'} {low}"
+    high = MAX_SEED if kind is int and high is None else high
     if high is not None and number > high:
-        return f"{flag} {value}: must be at most {high}"
+        return f"{flag} {value!s:.40}: must be at most {high}"
     return ""
 
 
@@ -283,8 +285,9 @@ PLACE_SETTINGS = {"data_dir", "data_url", "data_check", "device", "threads", "mo
 # Where things are: a saved run's are not used again.
 PLACES = ("data_dir", "data_url", "model_file")
 
-# What makes it another run: what its folder is named by.
-IDENTITY = {name for name in FIELDS if FIELDS[name].metadata["names_run"]} | {"model_name", "shuffle", "seed"}
+# What makes it another run: what its folder is named by, and the step, whose rounding is another when compiled.
+IDENTITY = {name for name in FIELDS if FIELDS[name].metadata["names_run"]}
+IDENTITY |= {"model_name", "shuffle", "seed", "compile"}
 
 # Settings of earlier versions that changed no result; files of runs may still hold them.
 RETIRED_SETTINGS = {"cuda_graph"}

@@ -38,6 +38,10 @@ DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "see
 HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds"}
 
 MAX_BYTES = 64 * 2**20  # of a text or a picture: a history of 100,000 epochs has half of that
+MAX_VALUES = 4_000_000  # of a history: twice that of 100,000 epochs
+MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
+SHARES = ("accuracy", "confidence")  # parts of the names of columns that are fractions
+OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
 MAX_NAME = 140  # letters of the name of a data set or a class, bytes of that of a model
 
 
@@ -257,21 +261,41 @@ def read_metrics(run: Path) -> dict:
 
 def read_history(run: Path) -> list[dict[str, float]]:
     """Read ``history.csv``, a row an epoch, empty fields as NaN; [] without a file. Raises RunnerError if it can't."""
-    path = run / HISTORY
+    path, rows = run / HISTORY, list[dict[str, float]]()
     if not path.exists():
-        return []
+        return rows
     try:
-        lines = io.StringIO(read_file(path).decode(), newline="")
-        rows = [
-            {key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"}
-            for row in csv.DictReader(lines)
-        ]
+        table = csv.DictReader(io.StringIO(read_file(path).decode(), newline=""))
+        columns = table.fieldnames or []
+        # Each row as it is read: a file of many megabytes must not become gigabytes before it is refused.
+        for row in table:
+            rows.append({key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"})
+            if not rows[-1].keys() >= HISTORY_COLUMNS:
+                raise RunnerError(f"{path} lacks columns: it is of an earlier version")
+            if len(columns) * len(rows) > MAX_VALUES:
+                raise RunnerError(f"{path} holds more than {MAX_VALUES:,} values, which no training of ours writes")
+            check_row(rows[-1], len(rows))
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
-    if any(not row.keys() >= HISTORY_COLUMNS for row in rows):
-        raise RunnerError(f"{path} lacks columns: it is of an earlier version")
-    if not all(math.isfinite(row[column]) for row in rows for column in HISTORY_COLUMNS):
-        raise RunnerError(f"{path} holds what is no number")
-    if [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
-        raise RunnerError(f"{path} does not hold one epoch after the other")
     return rows
+
+
+def is_share(column: str) -> bool:
+    """Tell whether a column of the history is a fraction in files."""
+    return any(part in column for part in SHARES)
+
+
+def check_row(row: Mapping[str, Any], epoch: int) -> None:
+    """Raise ValueError if a row of a history is not of ``epoch``, or holds what can't be measured."""
+    for column, value in row.items():
+        if not (column.startswith(OF_CLASS) and (value is None or math.isnan(value))):  # a class without images
+            checked_number(value, 0, 1 if is_share(column) else MAX_MEASURED)
+    if row["epoch"] != epoch:
+        raise ValueError(f"it does not hold one epoch after the other: {row['epoch']:g} where {epoch} should be")
+
+
+def checked_number(value: Any, low: float = -MAX_MEASURED, high: float = MAX_MEASURED) -> float:
+    """Convert a number of a file; raise a ValueError where it is none, or not in [low, high]."""
+    if not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{value!r:.40} where a number from {low:g} to {high:g} should be")
+    return float(value)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from runner import checkpoint, files
-from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of
+from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of, in_words
 from runner.errors import CheckpointError, RunnerError, UsageError
 
 log = logging.getLogger("ex1")
@@ -28,6 +28,11 @@ def describe_by_config(run: Path) -> dict:
     """Read ``config``, ``dataset`` and ``machine`` of a run from its config.json. Raises RunnerError if it can't."""
     content = files.read_config(run)
     return {"config": content["settings"], "dataset": content["data"], "machine": content["machine"]}
+
+
+def changed_step(saved: dict, config: Config) -> str:
+    """Say how the step of a saved run is another than that of ``config``; empty if it is not."""
+    return "; ".join(differences({"compile": False} | saved["config"], config, {"compile"}))
 
 
 def changed_model(saved: dict, model_sha256: str | None) -> str:
@@ -120,7 +125,7 @@ def _check_epochs(saved: dict, config: Config, run: str) -> None:
 def differences(saved: Mapping[str, object], config: Config, names: Iterable[str]) -> list[str]:
     """List the settings ``names`` that differ between a saved run and ``config``, as phrases for an error message."""
     return [
-        f"it has {flag_of(name)} {saved[name]}, not {getattr(config, name)}"
+        f"it has {flag_of(name)} {in_words(saved[name])}, not {in_words(getattr(config, name))}"
         for name in FIELDS
         if name in names and name in saved and saved[name] != getattr(config, name)
     ]

@@ -15,7 +15,7 @@ from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
 from runner.errors import BusyError, CheckpointError, FolderLost, RunnerError, UsageError, is_of_environment, one_line
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
-from runner.resume import changed_model, describe, describe_by_config, differences
+from runner.resume import changed_model, changed_step, describe, describe_by_config, differences
 from runner.signals import Stopped, StopSignal
 
 log = logging.getLogger("ex1")
@@ -117,9 +117,9 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
 
     Without ``resume`` (``auto`` or the folder of a run) it is always a new folder; one whose name is taken gets the
     ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and those of another
-    own model than that of ``model_sha256``, with a warning. Raises BusyError if another process trains the run,
-    CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to be had, and UsageError if the
-    folder holds another run than its name says.
+    own model than that of ``model_sha256`` or another step, with a warning. Raises BusyError if another process trains
+    the run, CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to be had, and UsageError
+    if the folder holds another run than its name says.
     """
     # The run to go on with; with more epochs it is another run, which starts from this one's checkpoint.
     origin = None if resume in ("", AUTO) else Path(resume)
@@ -130,9 +130,9 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
     if origin and describe(origin)["config"].get("epochs") == config.epochs:
         candidates = [origin]
     else:
-        candidates, changed = _sort_out(_folders(parent, config), dataset, model_sha256)
+        candidates, changed = _sort_out(_folders(parent, config), config, dataset, model_sha256)
         if resume and not candidates:
-            warn_of_changed_models(changed)
+            warn_of_changed_runs(changed)
         start = checkpoint.load(origin) if origin else None
 
     folder, lock = None, None
@@ -203,14 +203,16 @@ def runs_folder(config: Config, dataset: dict) -> Path:
 def find_runs(config: Config, dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
     """Find the folders of the runs of these settings on the data described, finished ones first, then the oldest.
 
-    Runs of another own model than that of ``model_sha256`` come second, with what is different.
+    Runs of another own model than that of ``model_sha256`` or another step come second, with what is different.
     """
-    found, changed = _sort_out(_folders(runs_folder(config, dataset), config), dataset, model_sha256)
+    found, changed = _sort_out(_folders(runs_folder(config, dataset), config), config, dataset, model_sha256)
     return sorted(found, key=lambda folder: not is_finished(folder)), changed
 
 
-def _sort_out(folders: list[Path], dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
-    """Take those of ``folders`` that are on the data described, and apart from them those of another own model.
+def _sort_out(
+    folders: list[Path], config: Config, dataset: dict, model_sha256: str | None
+) -> tuple[list[Path], dict[Path, str]]:
+    """Take those of ``folders`` that are on the data described, and apart from them those of another model or step.
 
     One that has written nothing yet may be a run of this model on this data.
     """
@@ -223,14 +225,14 @@ def _sort_out(folders: list[Path], dataset: dict, model_sha256: str | None) -> t
                 saved = describe(folder)
             if saved["dataset"]["sha256"] != dataset["sha256"]:
                 continue
-            if why := changed_model(saved, model_sha256):
+            if why := changed_model(saved, model_sha256) or changed_step(saved, config):
                 changed[folder] = why
                 continue
         same.append(folder)
     return same, changed
 
 
-def warn_of_changed_models(changed: dict[Path, str]) -> None:
+def warn_of_changed_runs(changed: dict[Path, str]) -> None:
     """Warn that the runs ``changed`` are not those asked for, given what is different about each."""
     for folder, why in [*changed.items()][:1]:
         more = f", nor are {len(changed) - 1} more" * (len(changed) > 1)

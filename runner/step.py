@@ -84,7 +84,7 @@ class TrainStep:
             if self.forward is self.model:
                 raise
             log.warning(f"--compile: going on without, it failed here: {one_line(error)}")
-            self.forward = self.model
+            self.forward, self.compiled = self.model, False
             return self.forward_backward(images, labels)
 
     def forward_backward(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,5 +1,11 @@
 """Time contenders side by side and write a page of tables and figures: ``python -m experiments.benchmarks``."""
 
+from runner import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+    startup.tell_errors_in_a_line("python -m experiments.benchmarks")
+
 import argparse
 import logging
 import os
@@ -14,7 +20,7 @@ import datasets
 from experiments.benchmarks import contenders
 from experiments.benchmarks.sections import SECTIONS, Bench
 from report.page import Block, Heading, Text, to_markdown
-from runner import console, files, machine, startup
+from runner import console, files, machine
 from runner.config import Config
 from runner.machine import Machine
 
@@ -75,5 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    startup.prepare()
     main()

@@ -9,7 +9,7 @@ from PIL import Image
 from report import gallery, overview, results
 from report.page import to_markdown
 from runner import files
-from runner.config import SHUFFLES
+from runner.config import FIELDS, SHUFFLES
 from tests.helpers.fake_runs import COLOURS, fake_baselines, fake_run, fake_seeds
 from tests.helpers.images import CLASSES
 from tests.helpers.markdown import rows
@@ -90,12 +90,21 @@ def test_neighbourhood_is_undecided_where_fixed_takes_nothing(tmp_path):
 
 @pytest.mark.figures
 def test_transfers_are_shown_and_unreadable_ones_told(tmp_path):
-    measured = dict.fromkeys(SHUFFLES, 0.5)
+    epochs = FIELDS["epochs"].default
+    measured = {
+        "trained_with": "none",
+        "epoch": epochs,
+        "weights": "last",
+        "test_accuracy": dict.fromkeys(SHUFFLES, 0.5),
+    }
     for folder in fake_seeds(tmp_path, "Q1_1"):
-        files.write_json(folder / "transfer.json", {"test_accuracy": measured})
+        files.write_json(folder / "transfer.json", measured)
     assert "report/transfer_Q1_1.png" in gallery_of(tmp_path)
-    files.write_json(folder / "transfer.json", {"test_accuracy": {"none": 0.5}})
-    assert "report/transfer_Q1_1.png" in gallery_of(tmp_path, notes=["transfer.json is left out"])
+    # One shuffle alone, and what is not the result of the run.
+    odd = {"test_accuracy": {"none": 0.5}}, {"weights": "best"}, {"epoch": epochs - 1}, {"trained_with": "fixed"}
+    for change in odd:
+        files.write_json(folder / "transfer.json", measured | change)
+        assert "report/transfer_Q1_1.png" in gallery_of(tmp_path, notes=["transfer.json is left out"])
 
 
 # ---- cues that are known --------------------------------------------------------------------------------------------

@@ -196,6 +196,8 @@ def test_resume_refuses_contradicting_options(place):
     said = here.said()
     for difference in ("model-name Q1_1, not Q1_2", "shuffle fixed, not none", "seed 0, not 3", "batch-size 4, not 8"):
         assert f"it has --{difference}" in said
+    assert here.run(*resume, "--compile") == 2
+    assert "it has --compile off, not on" in here.said()
     assert here.run(*resume, "--data-seed", "4") == 2
     assert "it has --data-seed 0, not 4" in here.said()
     # Saying again what it is anyway is no contradiction.

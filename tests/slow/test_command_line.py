@@ -132,18 +132,28 @@ def test_run_without_standard_streams(command_line, tmp_path):
     assert run_folder(tmp_path)
 
 
-@pytest.mark.parametrize("debug", [False, True])
-def test_import_that_fails_is_told_in_a_line(debug):
+@pytest.mark.parametrize(
+    ("command", "debug"),
+    [
+        (["ex1.py", "--list-models"], False),
+        (["ex1.py", "--list-models", "--debug"], True),
+        (["-m", "report"], False),
+        (["-m", "experiments.baselines"], False),
+        (["-m", "experiments.benchmarks"], False),
+    ],
+)
+def test_import_that_fails_is_told_in_a_line(command, debug):
     """Too little memory, as by ``ulimit -v``, is the least that can happen to it."""
     resource = pytest.importorskip("resource")
     done = subprocess.run(
-        [sys.executable, "ex1.py", "--list-models", *["--debug"] * debug],
+        [sys.executable, *command],
         cwd=PROJECT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (800 * 2**20, resource.RLIM_INFINITY)),
         capture_output=True,
         encoding="utf-8",
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("ex1.py: error: ")
+    program = " ".join(command[:2]) if command[0] == "-m" else command[0]
+    assert done.stderr.splitlines()[-1].removeprefix("python ").startswith(f"{program}: error: ")
     assert len(done.stderr.splitlines()) == 1 or debug
     assert ("Traceback" in done.stderr) == debug

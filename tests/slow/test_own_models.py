@@ -110,11 +110,12 @@ def test_zoo_with_our_names_is_trained_resumed_and_used(zoo, command_line, tmp_p
     assert done.returncode == 0, done.stderr
     assert f"{len(NAMES) + 1} of {len(NAMES) + 1} runs are finished" in done.stdout
 
-    # The extension of one, compiled, and what is asked of it.
+    # The extension of one and what is asked of it; and one that is compiled.
     data = new()[new().index("--data-dir") :][:2]
     folder, image = next(tmp_path.glob("results/*/Zoo_Vgg/*/")), next(Path(data[1]).glob("test/*/*"))
-    extension = ["--resume", folder, "--epochs", "2", "--compile", *data]
-    for action in (extension, ["--evaluate", folder, *data], ["--predict", image, "--from", folder]):
+    extension = ["--resume", folder, "--epochs", "2", *data]
+    compiled = new("--model-name", "Zoo_Vgg", "--compile")
+    for action in (extension, ["--evaluate", folder, *data], ["--predict", image, "--from", folder], compiled):
         done = ex1("mine.py", *action)
         assert done.returncode == 0, done.stderr
         assert "going on without" not in done.stderr  # as where a compilation fails

@@ -138,23 +138,51 @@ def laughs():
     return many
 
 
+def change_checkpoint(run, change):
+    """Has ``change`` change the content of the last checkpoint of a run, which is then its only one."""
+    saved = torch.load(run / "last.pt", weights_only=True)
+    change(saved)
+    checkpoint.save(run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
+    (run / "previous.pt").unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     "place", [("config", "epochs"), ("config", "seed"), ("machine", "device_name"), ("dataset", "classes")]
 )
 def test_checkpoint_with_what_has_no_end_in_words_is_refused(saved_run, place):
-    saved = torch.load(saved_run / "last.pt", weights_only=True)
-    saved[place[0]][place[1]] = laughs()
-    checkpoint.save(saved_run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
-    (saved_run / "previous.pt").unlink(missing_ok=True)
+    change_checkpoint(saved_run, lambda saved: saved[place[0]].update({place[1]: laughs()}))
     with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
         checkpoint.load(saved_run)
 
 
 @pytest.mark.parametrize("classes", [[], ["a", "b", "c"], ["a"] * 10])
 def test_checkpoint_of_other_classes_is_refused(saved_run, classes):
-    saved = torch.load(saved_run / "last.pt", weights_only=True)
-    saved["dataset"]["classes"] = classes
-    checkpoint.save(saved_run / "last.pt", {key: value for key, value in saved.items() if key != "version"})
-    (saved_run / "previous.pt").unlink(missing_ok=True)
+    change_checkpoint(saved_run, lambda saved: saved["dataset"].update(classes=classes))
     with pytest.raises(CheckpointError, match="is not a checkpoint of this program"):
         checkpoint.load(saved_run)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("val_accuracy", 7.5), ("val_loss", float("nan")), ("train_loss", -1.0), ("epoch", 2)]
+)
+def test_checkpoint_with_a_history_that_can_not_be_is_refused(saved_run, column, value):
+    change_checkpoint(saved_run, lambda saved: saved["history"][0].update({column: value}))
+    with pytest.raises(CheckpointError, match="has a history that can't be: "):
+        checkpoint.load(saved_run)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float64, torch.int32])
+@pytest.mark.parametrize("part", ["weights", "momenta"])
+def test_checkpoint_with_numbers_of_another_type_is_refused(saved_run, ex1_main, capsys, recwarn, part, dtype):
+    def convert(saved):
+        states = saved["optimizer"]["state"].values()
+        for numbers in [saved["model"]] if part == "weights" else states:
+            numbers.update({name: number.to(dtype) for name, number in numbers.items()})
+
+    change_checkpoint(saved_run, convert)
+    actions = ["--evaluate", str(saved_run)], ["--resume", str(saved_run), "--epochs", "2"]
+    for action in actions:
+        assert ex1_main(*action) == 1
+        said = capsys.readouterr().err
+        assert "has changed since" in said
+    assert not recwarn.list

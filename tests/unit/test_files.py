@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from runner import files
+from runner.errors import RunnerError
 
 
 def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
@@ -35,3 +38,33 @@ def test_name_that_is_not_utf8_is_read_from_json_as_it_was(tmp_path):
     files.write_json(tmp_path / "file.json", content)
     assert "Jürgen → " in (tmp_path / "file.json").read_bytes().decode()
     assert files.read_json(tmp_path / "file.json") == content
+
+
+def history_text(columns, rows):
+    """The text of a history that is right but for ``columns`` more."""
+    names = sorted(files.HISTORY_COLUMNS - {"epoch"})
+    header = ["epoch", *names, *(f"val_accuracy_of_{number}" for number in range(columns))]
+    lines = (",".join([str(epoch), *["0"] * (len(header) - 1)]) for epoch in range(1, rows + 1))
+    return "\n".join([",".join(header), *lines])
+
+
+def test_history_of_too_many_values_is_refused_where_they_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_VALUES", 1000)
+    (tmp_path / "history.csv").write_text(history_text(columns=100, rows=9), encoding="utf-8")
+    assert len(files.read_history(tmp_path)) == 9
+    checked, check = [], files.check_row
+    monkeypatch.setattr(files, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
+    (tmp_path / "history.csv").write_text(history_text(columns=100, rows=1000), encoding="utf-8")
+    with pytest.raises(RunnerError, match=r"history\.csv holds more than 1,000 values"):
+        files.read_history(tmp_path)
+    assert len(checked) == 9
+
+
+def test_history_is_not_read_on_after_an_epoch_that_can_not_follow(tmp_path, monkeypatch):
+    text = history_text(columns=1, rows=100).replace("\n3,", "\n7,")
+    (tmp_path / "history.csv").write_text(text, encoding="utf-8")
+    checked, check = [], files.check_row
+    monkeypatch.setattr(files, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
+    with pytest.raises(RunnerError, match="one epoch after the other: 7 where 3 should be"):
+        files.read_history(tmp_path)
+    assert checked == [1, 2, 3]

@@ -89,6 +89,16 @@ def test_compiled_runs_are_not_pooled_with_others(tmp_path):
     assert study.notes == ["1 run of Q1_1 kept apart: step compiled, most have not compiled"]
 
 
+def test_run_whose_compilation_failed_is_pooled_with_those_that_were_not_compiled(tmp_path):
+    for seed in range(3):
+        folder = fake_run(tmp_path, "Q1_1", seed, compile=seed == 2)
+    in_json("metrics.json", "compiled", value=True)(folder)
+    assert len(results.read_study(tmp_path).others) == 1
+    in_json("metrics.json", "compiled", value=False)(folder)
+    study = results.read_study(tmp_path)
+    assert (set(study.group("Q1_1").runs), study.others, study.notes) == ({0, 1, 2}, [], [])
+
+
 def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
     registry["mine"] = replace(models.find("Q1_1"), name="Mine", known_from=models.OWN)
     for seed, sha256 in enumerate(["a" * 64, "a" * 64, "b" * 64, "b" * 64]):
@@ -167,6 +177,8 @@ ODD = {
     "no parameters": in_json("config.json", "parameters", value=0),
     "a name with an escape sequence": in_json("config.json", "data", "name", value="CIFAR\x1b[2J"),
     "a name that turns the line": in_json("config.json", "data", "name", value="CIFAR\u202e"),
+    "a batch without bounds": in_json("config.json", "settings", "batch_size", value=10**300),
+    "another order of epochs": set_column("epoch", "2"),
     "deep nesting": lambda folder: (folder / "config.json").write_text("[" * 10**5, encoding="utf-8"),
 }
 
