@@ -14,15 +14,17 @@ from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from runner.config import Config
+from runner.config import Config, parts_of_shuffle
 from runner.errors import UsageError
 from runner.rng import generator
 
 log = logging.getLogger("ex1")
 
 PIXELS = 32 * 32
+MID_GREY = 128
 CHUNK = 1024  # images prepared at once: so many that preparing costs next to nothing at batch 4
 PART = 256  # images of a chunk that one thread prepares at once: few enough to stay in its cache
 EVAL_BATCH = 256  # images in a batch that is not trained on
@@ -175,21 +177,55 @@ def split(dataset: Dataset, config: Config) -> tuple[Images, Images, Images]:
 def shuffle_permutation(shuffle: str, seed: int) -> Tensor:
     """Draw the permutation of the 32·32 positions that ``shuffle`` applies to every image, int64 (1024,).
 
-    ``block:K`` moves blocks of K×K pixels, ``within:K`` the pixels inside each, by a permutation of each block's own.
-    It is the identity for ``none``, ``colour`` and ``per-image``.
+    ``block:K`` moves blocks of K×K pixels, ``within:K`` the pixels inside each, by a permutation of each block's own,
+    ``within-shared:K`` by one for all. Of these no block, or pixel, keeps its place. It is the identity where nothing
+    is moved, and for ``per-image``.
     """
-    if shuffle == "fixed":
+    _, permutation = parts_of_shuffle(shuffle)
+    if permutation == "fixed":
         return torch.from_numpy(generator("fixed permutation", seed).permutation(PIXELS))
     positions = torch.arange(PIXELS)
-    kind, _, size = shuffle.partition(":")
+    kind, _, size = permutation.partition(":")
     if not size:
         return positions
     side, blocks = int(size), 32 // int(size)
     # (blocks², side²) the positions of each block, row by row
     tiles = positions.view(blocks, side, blocks, side).transpose(1, 2).reshape(blocks**2, side**2).numpy()
     draws = generator(f"{kind} permutation", seed, side)
-    tiles = draws.permutation(tiles) if kind == "block" else draws.permuted(tiles, axis=1)
+    if kind == "block":
+        tiles = tiles[_derangement(draws, len(tiles))]
+    elif kind == "within":
+        tiles = np.stack([tile[_derangement(draws, side**2)] for tile in tiles])
+    else:
+        tiles = tiles[:, _derangement(draws, side**2)]
     return torch.from_numpy(tiles).view(blocks, blocks, side, side).transpose(1, 2).flatten()
+
+
+def _derangement(draws: np.random.Generator, n: int) -> np.ndarray:
+    """Draw a permutation of ``n`` that leaves nothing in its place, each as likely as any other, int64 (n,)."""
+    while True:
+        order = draws.permutation(n)
+        if (order != np.arange(n)).all():
+            return order
+
+
+def describe_shuffle(shuffle: str, seed: int) -> dict:
+    """Say for files which permutation ``shuffle`` is, and the share of neighbouring pixels that it leaves neighbours.
+
+    Neighbours are side by side or one above the other. The SHA-256 is that of the positions, little-endian int64; a
+    permutation for each image has none, and the share that is expected of it.
+    """
+    if parts_of_shuffle(shuffle)[1] == "per-image":
+        pairs = 2 * 31 * 32
+        return {"permutation_sha256": None, "neighbours_kept": pairs / math.comb(PIXELS, 2)}
+    positions = shuffle_permutation(shuffle, seed).numpy()
+    rows, columns = (part.reshape(32, 32) for part in np.divmod(positions, 32))
+    distances = [np.abs(np.diff(rows, axis=axis)) + np.abs(np.diff(columns, axis=axis)) for axis in (0, 1)]
+    kept = float(np.mean([distance == 1 for distance in map(np.ravel, distances)]))
+    return {
+        "permutation_sha256": hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest(),
+        "neighbours_kept": kept,
+    }
 
 
 def grey(pixels: Tensor) -> Tensor:
@@ -197,6 +233,30 @@ def grey(pixels: Tensor) -> Tensor:
     red, green, blue = pixels.int().unbind(-1)
     lightness = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
     return lightness.to(torch.uint8)[..., None].expand_as(pixels)
+
+
+def blur(pixels: Tensor, size: int) -> Tensor:
+    """Replace each pixel by the mean of the ``size``×``size`` around it that are there, uint8 (N, 32, 32, 3)."""
+    planes = pixels.permute(0, 3, 1, 2).float()
+    means = F.avg_pool2d(planes, size, stride=1, padding=size // 2, count_include_pad=False)
+    return means.round_().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def draw_edges(pixels: Tensor, size: int) -> Tensor:
+    """Make pixels grey on both sides of each edge between blocks of ``size``×``size``, uint8 (N, 32, 32, 3)."""
+    pixels = pixels.clone()
+    for edge in range(size, 32, size):
+        pixels[:, edge - 1 : edge + 1] = MID_GREY
+        pixels[:, :, edge - 1 : edge + 1] = MID_GREY
+    return pixels
+
+
+def apply_filters(pixels: Tensor, shuffle: str) -> Tensor:
+    """Change the values of pixels as the filters of ``shuffle`` say, uint8 (N, 32, 32, 3)."""
+    for name in parts_of_shuffle(shuffle)[0]:
+        kind, _, size = name.partition(":")
+        pixels = grey(pixels) if kind == "grey" else {"blur": blur, "edges": draw_edges}[kind](pixels, int(size))
+    return pixels
 
 
 def per_image_keys(n: int, *draw: int) -> np.ndarray:
@@ -262,7 +322,7 @@ class Loader:
     def __post_init__(self, images: Images) -> None:
         device = self.device
         self.labels = images.labels.to(device)
-        self.per_image = self.shuffle == "per-image"
+        self.per_image = parts_of_shuffle(self.shuffle)[1] == "per-image"
         # Mirroring changes nothing where every permutation is as likely as any other.
         self.flip = self.flip and not self.per_image
         flipped = generator("flip", self.order_seed or 0).integers(2, size=len(images))
@@ -270,15 +330,13 @@ class Loader:
 
         # What never changes is done once: here the shuffles that are the same for all images, and before the first
         # epoch mirrored copies behind the images themselves, as the memory of ``images`` may be free by then.
-        pixels = images.pixels.flatten(2).transpose(1, 2)  # (N, 1024, 3): a pixel's colour is one gather
         positions = shuffle_permutation(self.shuffle, self.shuffle_seed)
-        if not torch.equal(positions, torch.arange(PIXELS)):
-            pixels = pixels[:, positions]
+        # (N, 1024, 3): a pixel's colour is one gather
         self.pixels = torch.empty((1 + self.flip) * len(images), PIXELS, 3, dtype=torch.uint8, device=device)
-        self.pixels[: len(images)] = pixels.to(device)
-        if self.shuffle == "colour":
-            for some in self.pixels[: len(images)].split(CHUNK):
-                some.copy_(grey(some))
+        moved = not torch.equal(positions, torch.arange(PIXELS))
+        for some, out in zip(images.pixels.split(CHUNK), self.pixels.split(CHUNK)):
+            pixels = apply_filters(some.permute(0, 2, 3, 1), self.shuffle).flatten(1, 2)
+            out[: len(some)] = (pixels.contiguous().index_select(1, positions) if moved else pixels).to(device)
         self.mirror = None
         if self.flip:
             mirror = torch.arange(PIXELS).view(32, 32).flip(1).flatten()
@@ -399,7 +457,7 @@ def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[st
 
     if shuffle == "none":
         rows = {"no shuffle": seen(1)}
-    elif shuffle == "per-image":
+    elif loader.per_image:
         rows = {"before": original.pixels[chosen], "shown once": seen(1), "shown again": seen(2)}
     else:
         rows = {"before": original.pixels[chosen], "every epoch": seen(1)}

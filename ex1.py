@@ -168,6 +168,7 @@ def train(config: Config, resumed: str = "") -> Path:
     train_images, val_images, test_images = data.split(dataset, config)
     has_holdout = val_images is not test_images
     facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
+    facts |= data.describe_shuffle(config.shuffle, config.shuffle_seed)
     del dataset  # of which the parts may be copies
 
     # Model; the seed fixes its initial weights, so nothing random may come between.

@@ -95,7 +95,7 @@ def transfer(run: LoadedRun) -> None:
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
     say, accuracies = console.stdout_log(dataset.name), {}
-    for shuffle in SHUFFLES:
+    for shuffle in dict.fromkeys((*SHUFFLES, trained_with)):
         accuracies[shuffle] = accuracy = run.measure(images, shuffle).accuracy
         text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {100 * accuracy:.1f} %"
         say.info(text)

@@ -17,7 +17,7 @@ from report.page import Block, Heading, Row, Table, Text, prose
 from report.results import COLOUR, PIXELS, RunResult, SeedGroup, Study, read_baselines, read_run_json
 from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
 from runner import files
-from runner.config import BLOCK_SIZES, PARTIAL_SHUFFLES, SHUFFLES
+from runner.config import BLOCK_SIZES, OLD_NAMES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, SHUFFLES
 from runner.errors import RunnerError, one_line
 from runner.files import checked_number
 
@@ -110,7 +110,9 @@ def transfer_percentages(transfer: dict, run: RunResult) -> dict[str, float]:
     measured = tuple(transfer[key] for key in ("trained_with", "epoch", "weights"))
     if measured != (run.config.shuffle, run.config.epochs, "last"):
         raise ValueError(f"it is not of the run's last epoch: {measured!r:.80}; --transfer measures it anew")
-    return {shuffle: 100 * checked_number(transfer["test_accuracy"][shuffle], 0, 1) for shuffle in SHUFFLES}
+    accuracies = {OLD_NAMES.get(name, name): share for name, share in transfer["test_accuracy"].items()}
+    known = (*PUBLISHED_SHUFFLES, *(name for name in PARTIAL_SHUFFLES if name in accuracies))
+    return {shuffle: 100 * checked_number(accuracies[shuffle], 0, 1) for shuffle in known}
 
 
 def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
@@ -158,7 +160,7 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     compared = (
         ("With a per-image shuffle", group),
         ("Without a shuffle", plain),
-        ("Trained and tested on grey values", study.group(group.model, "colour")),
+        ("Trained and tested on grey values", study.group(group.model, "grey")),
     )
     by_colour = [colours[name].mean for name in names]
     items = [

@@ -282,7 +282,7 @@ def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogra
         ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in BLOCK_SIZES), "none"], BLUE, "o"),
         ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in BLOCK_SIZES), "fixed"], VERMILION, "s"),
     )
-    lines = (("colour", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
+    lines = (("grey", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
     # A panel for each model.
     for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
         for label, shuffles, colour, marker in curves:

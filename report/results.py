@@ -18,7 +18,7 @@ import models
 from report import stats
 from report.stats import Estimate, PooledSd
 from runner import files
-from runner.config import SHUFFLES, Config
+from runner.config import SHUFFLES, Config, parts_of_shuffle
 from runner.errors import RunnerError, one_line
 from runner.files import MAX_MEASURED, OF_CLASS, checked_number, is_share
 
@@ -168,6 +168,8 @@ def read_run(folder: Path) -> RunResult:
     """Read a run from its files. Raises an exception of any kind where they are not those of one run."""
     description = files.read_config(folder)
     config = Config.from_saved(description["settings"])
+    if outdated := files.outdated_shuffle(description["settings"], description["data"]):
+        raise ValueError(outdated)
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
     if len(set(data["classes"])) != models.CLASSES:
         raise ValueError(f"{files.CONFIG} does not name {models.CLASSES} classes")
@@ -317,7 +319,8 @@ def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[Seed
 def _order_of(group: SeedGroup) -> tuple:
     # Numbers in a name count as numbers, so that Q1_2 comes before Q1_10.
     name = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", group.model)]
-    return name, SHUFFLES.index(group.shuffle), str(group.settings)
+    filters, permutation = parts_of_shuffle(group.shuffle)
+    return name, [SHUFFLES.index(part) for part in filters], SHUFFLES.index(permutation), str(group.settings)
 
 
 def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], notes: list[str]) -> Parsed | None:

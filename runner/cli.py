@@ -33,6 +33,7 @@ class Arguments:
     given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
     models: str = ""  # of these, names and patterns
     shuffles: tuple[str, ...] = ()
+    shuffle_seeds: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     run: str = ""  # the saved run of a probe
     images: tuple[str, ...] = ()  # the files of --predict
@@ -43,14 +44,21 @@ class Arguments:
     debug: bool = False
 
     def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``."""
-        several = {"seed": self.seeds, "shuffle": self.shuffles, "model_name": tuple(names)}
-        several = {name: values for name, values in several.items() if values}
-        return [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
+        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``.
+
+        Where no pixel is moved, the seeds of permutations make no further runs.
+        """
+        several = {"shuffle_seed": self.shuffle_seeds, "seed": self.seeds, "shuffle": self.shuffles}
+        several = {name: values for name, values in (several | {"model_name": tuple(names)}).items() if values}
+        made = [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
+        for run in made if self.shuffle_seeds else ():
+            if config.parts_of_shuffle(run.get("shuffle", "none"))[1] == "none":
+                del run["shuffle_seed"]
+        return [*{tuple(run.items()): run for run in made}.values()]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
         """Tell whether ``runs`` are a sweep. Raises UsageError if something else given does not go with one."""
-        if len(runs) == 1 and not self.seeds and self.engine is None:
+        if len(runs) == 1 and not (self.seeds or self.shuffle_seeds) and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
             raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
@@ -155,16 +163,23 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         else:
             kind = _path if metadata["metavar"] in ("DIR", "FILE") else setting.type
             options |= {"type": kind, "metavar": metadata["metavar"]}
-            options |= {"nargs": "+"} if metadata["several"] else {"choices": metadata["choices"]}
+            options |= {"nargs": "+"} if metadata["several"] else {}
+            options |= {} if metadata["metavar"] else {"choices": metadata["choices"]}
         groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
 
 
 def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "sweep (several models, shuffles or seeds)",
+        "sweep (several models, shuffles, permutations or seeds)",
         "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped sweep.",
     )
     group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
+    group.add_argument(
+        "--shuffle-seeds",
+        type=_seeds,
+        metavar="LIST",
+        help="seeds of the permutations, e.g. 0-4; each makes a run with each of --seeds, where pixels are moved",
+    )
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
     group.add_argument(
         "--engine",
@@ -246,12 +261,14 @@ def _arguments(options: dict) -> Arguments:
     if os.environ.get(config.DATA_URL_VARIABLE):
         given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
     shuffles = tuple(dict.fromkeys(part for value in given.pop("shuffle", []) for part in value.split(",")))
-    seeds = tuple(dict.fromkeys(options["seeds"] or ()))
-    values = [*given.items(), *(("shuffle", value) for value in shuffles), *(("seed", seed) for seed in seeds)]
+    seeds, shuffle_seeds = (tuple(dict.fromkeys(options[name] or ())) for name in ("seeds", "shuffle_seeds"))
+    several = {"shuffle": shuffles, "seed": seeds, "shuffle_seed": shuffle_seeds}
+    values = [*given.items(), *((name, value) for name, values in several.items() for value in values)]
     if mistakes := [str(mistake) for name, value in values if (mistake := config.mistake_in(name, value))]:
         raise UsageError("; ".join(mistakes))
-    if seeds and "seed" in given:
-        raise UsageError("--seed and --seeds: give one of them")
+    for name in ("seed", "shuffle_seed"):
+        if several[name] and name in given:
+            raise UsageError(f"{flag_of(name)} and {flag_of(name)}s: give one of them")
 
     # What belongs to a sweep, if anything was said of it.
     engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
@@ -265,7 +282,7 @@ def _arguments(options: dict) -> Arguments:
         raise UsageError("--predict IMAGE... and --from RUN go together")
     if action in PROBES:
         allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
-        sweep_options = {"shuffle": shuffles, "seeds": seeds} | engine_options
+        sweep_options = {"shuffle": shuffles, "seeds": seeds, "shuffle_seeds": shuffle_seeds} | engine_options
         extra = [name for name in given if name not in allowed] + [
             name for name, value in sweep_options.items() if value
         ]
@@ -284,6 +301,7 @@ def _arguments(options: dict) -> Arguments:
         given=given,
         models=str(given.pop("model_name", "")),
         shuffles=shuffles,
+        shuffle_seeds=shuffle_seeds,
         seeds=seeds,
         run=options["from_run"] or (options[action] if action in PROBES else ""),
         images=tuple(options["predict"] or ()),

@@ -46,10 +46,14 @@ RECIPES = {
 CLASSIC = RECIPES["classic"]
 
 PUBLISHED_SHUFFLES = ("none", "fixed", "per-image")
-BLOCK_SIZES = (2, 4, 8, 16)  # height and width in pixels of the blocks of block:K and within:K
-# Each takes away a part of what ``fixed`` does; "colour" takes the colours and leaves every pixel where it is.
-PARTIAL_SHUFFLES = (*(f"{kind}:{size}" for kind in ("block", "within") for size in BLOCK_SIZES), "colour")
-SHUFFLES = (*PUBLISHED_SHUFFLES, *PARTIAL_SHUFFLES)
+BLOCK_SIZES = (2, 4, 8, 16)  # height and width in pixels of the blocks of block:K, within:K and edges:K
+IN_BLOCKS = ("block", "within", "within-shared")  # what moves blocks, or pixels inside them
+# What is done to the values of pixels, before they are moved.
+FILTERS = ("grey", "blur:5", "edges:4", "edges:8", "edges:16")
+# Each takes away a part of what ``fixed`` or ``per-image`` does.
+PARTIAL_SHUFFLES = (*(f"{kind}:{size}" for kind in IN_BLOCKS for size in BLOCK_SIZES), *FILTERS)
+SHUFFLES = (*PUBLISHED_SHUFFLES, *PARTIAL_SHUFFLES)  # and filters before a permutation, such as grey+block:8
+OLD_NAMES = {"colour": "grey"}  # of shuffles, in the files of earlier versions
 SAME = "same"  # --val-shuffle: as --shuffle
 
 CUES = ("colour", "position", "texture")  # what carries the class in the synthetic images
@@ -119,7 +123,9 @@ class Config:
         "none; fixed: one permutation of the 32x32 positions for every image of both splits; "
         "per-image: a new permutation each time an image is shown; block:K: one permutation of the blocks of KxK "
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
-        f"K is {', '.join(map(str, BLOCK_SIZES))}; colour: no permutation, but grey values. Several are a sweep",
+        f"within-shared:K: the same one in all blocks; K is {', '.join(map(str, BLOCK_SIZES))}. Filters change the "
+        "values and move nothing; grey: no colours; blur:5: means over 5x5 pixels; edges:K: grey pixels where "
+        "blocks meet; a permutation may follow behind a +, such as grey+block:8. Several are a sweep",
         choices=SHUFFLES, several=True, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
@@ -197,7 +203,10 @@ class Config:
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> "Config":
         """Make the settings of a saved run from those in its files. Raises TypeError for one that is not known."""
-        return cls(**{name: value for name, value in settings.items() if name not in RETIRED_SETTINGS})
+        settings = {name: value for name, value in settings.items() if name not in RETIRED_SETTINGS}
+        for name in SHUFFLE_SETTINGS & settings.keys():
+            settings[name] = OLD_NAMES.get(settings[name], settings[name])
+        return cls(**settings)
 
     @property
     def eval_shuffle(self) -> str:
@@ -244,6 +253,21 @@ class Config:
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
+def parts_of_shuffle(shuffle: str) -> tuple[tuple[str, ...], str]:
+    """Split a shuffle into its filters and the permutation that comes after them, which may be ``none``."""
+    *filters, last = shuffle.split("+")
+    return ((*filters, last), "none") if last in FILTERS else (tuple(filters), last)
+
+
+def is_shuffle(shuffle: object) -> bool:
+    """Tell whether this is a shuffle: filters, each kind once and in the order above, and at most one permutation."""
+    filters, permutation = parts_of_shuffle(str(shuffle))
+    kinds = [name.partition(":")[0] for name in filters]
+    in_order = kinds == [kind for kind in ("grey", "blur", "edges") if kind in kinds]
+    is_one = permutation in SHUFFLES and not (filters and str(shuffle).endswith("none"))
+    return in_order and set(filters) <= set(FILTERS) and is_one
+
+
 def mistake_in(name: str, value: object) -> str:
     """Say what is wrong with one setting by itself, its type or its limits; empty if nothing is."""
     flag, limits = flag_of(name), FIELDS[name].metadata
@@ -252,8 +276,9 @@ def mistake_in(name: str, value: object) -> str:
     number: Any = value
     if type(value) is not kind and not (kind is float and type(value) is int):
         return f"{flag} {value!r}: must be of type {kind.__name__}"
-    if limits["choices"] and value not in limits["choices"]:
-        return f"{flag} {value}: choose from {', '.join(limits['choices'])}"
+    if limits["choices"] and value not in limits["choices"] and not (name in SHUFFLE_SETTINGS and is_shuffle(value)):
+        filters = ", or filters and a permutation with + between" * (name in SHUFFLE_SETTINGS)
+        return f"{flag} {value}: choose from {', '.join(limits['choices'])}{filters}"
     if kind is float and not abs(number) <= sys.float_info.max:
         return f"{flag} {value!s:.40}: must be a finite number"
     if low is not None and (number < low or (number == low and limits["low_open"])):
@@ -278,6 +303,8 @@ def cue_strengths(cues: str) -> dict[str, float]:
         strengths[name] = value
     return {name: strengths[name] for name in CUES if name in strengths}
 
+
+SHUFFLE_SETTINGS = ("shuffle", "val_shuffle")
 
 # What may be given together with --evaluate and --predict: where to find and how to check things, not what the run is.
 PLACE_SETTINGS = {"data_dir", "data_url", "data_check", "device", "threads", "model_file"}

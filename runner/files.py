@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from runner.config import IN_BLOCKS, SHUFFLE_SETTINGS
 from runner.errors import RunnerError, one_line
 
 CONFIG = "config.json"  # settings, data and machine; written first
@@ -208,6 +209,14 @@ def is_dataset(content: Any) -> bool:
         isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
         for name in (content["name"], *content["classes"])
     )
+
+
+def outdated_shuffle(settings: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
+    """Say that the pixels of a run were moved as an earlier version did; empty if they were not."""
+    shuffles = (str(settings.get(name)) for name in SHUFFLE_SETTINGS)
+    if "permutation_sha256" in dataset or not any(name.partition(":")[0] in IN_BLOCKS for name in shuffles):
+        return ""
+    return "an earlier version drew its permutation, which could leave blocks in their place"
 
 
 def dataset_kind(facts: dict) -> str:

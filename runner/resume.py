@@ -83,6 +83,8 @@ def saved_config(run: str | Path, saved: dict, given: Mapping[str, object], **ov
     the check of the data, which was asked for once. Raises RunnerError if the saved settings are not those of this
     program.
     """
+    if outdated := files.outdated_shuffle(saved["config"], saved["dataset"]):
+        raise RunnerError(f"{run}: {outdated}: train it anew")
     defaults = {name: FIELDS[name].default for name in (*PLACES, "data_check")}
     settings = saved["config"] | defaults | overrides
     try:

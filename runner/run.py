@@ -225,7 +225,8 @@ def _sort_out(
                 saved = describe(folder)
             if saved["dataset"]["sha256"] != dataset["sha256"]:
                 continue
-            if why := changed_model(saved, model_sha256) or changed_step(saved, config):
+            outdated = files.outdated_shuffle(saved["config"], saved["dataset"])
+            if why := changed_model(saved, model_sha256) or changed_step(saved, config) or outdated:
                 changed[folder] = why
                 continue
         same.append(folder)

@@ -12,6 +12,13 @@ from tests.helpers.images import CLASSES
 COLOURS = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
 
 
+def neighbours_kept(shuffle):
+    """About the share of neighbouring pixels that a shuffle leaves neighbours."""
+    kind, _, size = config.parts_of_shuffle(shuffle)[1].partition(":")
+    pairs = {"block": 1 - 1 / int(size or 1), "within": 1 / int(size or 1), "within-shared": 2 / (int(size or 1) + 1)}
+    return 1.0 if kind == "none" else pairs.get(kind, 0.004)
+
+
 def fake_run(
     root,
     model="Q1_1",
@@ -73,7 +80,8 @@ def fake_run(
         "parameters": row.parameters,
         "macs": sum(layer.macs for layer in row.layers()),
         "settings": asdict(run),
-        "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes), "seed": None},
+        "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes), "seed": None}
+        | {"permutation_sha256": "0" * 64, "neighbours_kept": neighbours_kept(shuffle)},
         "machine": {"device_name": "a CPU", "threads": 1, "git_commit": "0" * 40, "versions": {"torch": "2.0"}},
     }
     files.write_json(folder / "config.json", description)

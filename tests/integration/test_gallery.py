@@ -174,7 +174,7 @@ def test_network_is_judged_against_the_colours(tmp_path, network, verdict):
 @pytest.mark.parametrize(("sign", "told"), [(1, "holds, correlation +1.00"), (-1, "does not hold, correlation -1.00")])
 def test_classes_are_compared_with_the_colours_of_each(tmp_path, sign, told):
     fake_seeds(tmp_path, "Q1_1", "per-image", per_class=COLOURS)
-    fake_seeds(tmp_path, "Q1_1", "colour", per_class={name: 100 - value for name, value in COLOURS.items()})
+    fake_seeds(tmp_path, "Q1_1", "grey", per_class={name: 100 - value for name, value in COLOURS.items()})
     fake_baselines(
         tmp_path / "cifar10", 35, per_class={name: 50 + sign * (value - 25) for name, value in COLOURS.items()}
     )

@@ -160,7 +160,7 @@ def test_best_weights_are_of_best_epoch_on_holdout(ex1_main, tmp_path, monkeypat
     assert metrics["epochs"] == 4
 
 
-@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image", "block:4", "within:8", "colour"])
+@pytest.mark.parametrize("shuffle", ["none", "fixed", "per-image", "block:4", "grey+within:8", "edges:8"])
 def test_evaluate_repeats_saved_run_to_last_digit(ex1_main, tmp_path, capsys, shuffle):
     ex1_main("--model-name", "Q1_1", "--epochs", "2", "--shuffle", shuffle, "--lr", "0.01", "--data-seed", "3")
     folder = run_folder(tmp_path)
@@ -233,7 +233,7 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
     assert transfer["test_accuracy"]["fixed"] == own
     assert set(transfer["test_accuracy"]) == {*config.PUBLISHED_SHUFFLES, *config.PARTIAL_SHUFFLES}
     capsys.readouterr()
-    for shuffle in ("colour", "within:4"):
+    for shuffle in ("grey", "within:4"):
         ex1_main("--evaluate", str(folder), "--val-shuffle", shuffle)
         accuracy = transfer["test_accuracy"][shuffle]
         assert f"on 100 test images: {100 * accuracy:.1f} %" in capsys.readouterr().out

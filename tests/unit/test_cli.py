@@ -10,6 +10,7 @@ import models
 from report import __main__ as report_command
 from runner import cli, config, resume
 from runner.config import Config
+from runner.errors import RunnerError
 from tests.helpers.cli import execute
 from tests.helpers.paths import PROJECT
 
@@ -46,6 +47,15 @@ def test_batch_command_has_each_model_shuffle_and_seed_once():
     assert {one.lr for one in made} == {0.01}
 
 
+def test_sweep_over_permutations_has_each_once_where_pixels_are_moved():
+    made = configs_of(
+        "--model-name Q1_1 --shuffle none grey fixed grey+block:8 --shuffle-seeds 0-2 --seeds 0,1".split()
+    )
+    moved = [(shuffle, p, seed) for shuffle in ("fixed", "grey+block:8") for p in (0, 1, 2) for seed in (0, 1)]
+    still = [(shuffle, 0, seed) for shuffle in ("none", "grey") for seed in (0, 1)]
+    assert sorted((one.shuffle, one.shuffle_seed, one.seed) for one in made) == sorted(moved + still)
+
+
 def test_batch_command_is_none_of_one_run():
     arguments = "--model-name Q2_? --model-name Q1_19 --shuffle fixed --seed 3".split()
     command = cli.parse(arguments)
@@ -62,6 +72,10 @@ def test_batch_command_is_none_of_one_run():
         ("--model-name Q1_1 --seeds 1,,2", "seed"),
         ("--model-name Q1_1 --seeds 0-99999999", "10,000"),
         ("--model-name Q1_1 --seeds 0-1 --seed 2", "--seed and --seeds"),
+        ("--model-name Q1_1 --shuffle-seeds 0-1 --shuffle-seed 2", "--shuffle-seed and --shuffle-seeds"),
+        ("--model-name Q1_1 --shuffle grey+none", "--shuffle grey+none: choose from none, "),
+        ("--model-name Q1_1 --shuffle fixed+grey", "or filters and a permutation with + between"),
+        ("--model-name Q1_1 --val-shuffle blur:5+grey", "--val-shuffle blur:5+grey: choose from same, none, "),
         ("--model-name all --shuffle none,all", "choose from"),
         ("--model-name all --jobs -1", "--jobs"),
         ("--model-name all --jobs 2 --engine ray", "--jobs"),
@@ -136,9 +150,17 @@ def test_recipe_gives_the_settings_that_are_not_given():
 def test_saved_settings_win_over_the_recipe():
     saved = vars(Config("Q1_1", recipe="fast", lr=0.3, nesterov=True))
     command = cli.parse(["--resume", "somewhere"])
-    assert resume.saved_config("somewhere", {"config": saved}, command.given) == Config(
+    assert resume.saved_config("somewhere", {"config": saved, "dataset": {}}, command.given) == Config(
         "Q1_1", recipe="fast", lr=0.3, nesterov=True
     )
+
+
+def test_saved_run_whose_blocks_an_earlier_version_moved_is_refused():
+    saved = {"config": vars(Config("Q1_1", shuffle="block:16")), "dataset": {}}
+    with pytest.raises(RunnerError, match="somewhere: an earlier version drew its permutation, .*: train it anew"):
+        resume.saved_config("somewhere", saved, {})
+    now = saved | {"dataset": {"permutation_sha256": "0" * 64}}
+    assert resume.saved_config("somewhere", now, {}).shuffle == "block:16"
 
 
 def test_source_of_data_can_come_from_the_environment(monkeypatch):

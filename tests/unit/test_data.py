@@ -75,9 +75,85 @@ def test_block_moves_blocks_and_within_pixels_in_them(side):
     assert sorted(order) == list(range(len(places))) != order
     stirred = tiles(data.shuffle_permutation(f"within:{side}", 0), side)
     assert torch.equal(stirred.sort(1).values, places)
-    assert not (stirred == places).all(1).any() or side == 2
-    inside = [tuple(sorted(range(side**2), key=block.__getitem__)) for block in stirred.tolist()]
-    assert len(set(inside)) > 1  # each block has a permutation of its own
+    assert len(orders_in(stirred)) > 1  # each block has a permutation of its own
+    shared = tiles(data.shuffle_permutation(f"within-shared:{side}", 0), side)
+    assert torch.equal(shared.sort(1).values, places)
+    assert len(orders_in(shared)) == 1
+
+
+def orders_in(stirred):
+    """The different permutations inside blocks, each a row of places."""
+    return {tuple(block.argsort().tolist()) for block in stirred}
+
+
+@pytest.mark.parametrize("kind", ["block", "within", "within-shared"])
+def test_no_permutation_leaves_a_block_or_a_pixel_in_its_place(kind):
+    """1,000 seeds; of four blocks every 24th order moves none, and 15 of 24 leave one."""
+    sides = {"block": 16, "within": 2, "within-shared": 2}
+    for seed in range(1000):
+        assert (data.shuffle_permutation(f"{kind}:{sides[kind]}", seed) != torch.arange(1024)).all()
+
+
+def test_fixed_leaves_hardly_a_pixel_in_its_place():
+    """One of 1,024 is expected, whatever their number."""
+    kept = [int((data.shuffle_permutation("fixed", seed) == torch.arange(1024)).sum()) for seed in range(1000)]
+    assert max(kept) < 10
+    assert abs(sum(kept) / 1000 - 1) < 0.2
+
+
+def test_share_of_neighbours_is_told():
+    share = lambda shuffle, seed=0: data.describe_shuffle(shuffle, seed)["neighbours_kept"]
+    assert [share(shuffle) for shuffle in ("none", "grey", "edges:4")] == [1, 1, 1]
+    assert share("within:16") < share("within:4") < share("block:2") < share("block:4") < share("block:8") < 1
+    # 2·31·32 pairs; 16 blocks of 8×8 keep 2·7·8 each, and a few that were drawn to be side by side again keep 8 more.
+    inside = 16 * 2 * 7 * 8
+    assert (1984 * share("block:8") - inside) % 8 == pytest.approx(0)
+    assert share("grey+block:8", 3) == share("block:8", 3) != share("block:8", 4)
+    rows, columns = np.divmod(np.stack([reference.fixed_permutation(seed).numpy() for seed in range(200)]), 32)
+    near = lambda a, b: np.abs(rows[:, a] - rows[:, b]) + np.abs(columns[:, a] - columns[:, b]) == 1
+    assert near(0, 1).mean() < 0.05
+    assert share("per-image") == pytest.approx(np.mean([share("fixed", seed) for seed in range(200)]), rel=0.1)
+
+
+def test_description_of_a_shuffle_names_its_permutation():
+    hashes = [data.describe_shuffle("block:8", seed)["permutation_sha256"] for seed in (0, 0, 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert data.describe_shuffle("per-image", 0)["permutation_sha256"] is None
+
+
+def seen(shuffle, images):
+    """What the model sees of ``images``, as the bytes that they were."""
+    return joined(Loader(images, TEST, 4, shuffle), 1)[0].mul(127.5).add(127.5).round()
+
+
+def test_blur_is_the_mean_of_the_pixels_around():
+    sample = make_images(3)
+    raw, blurred = sample.pixels.double(), seen("blur:5", sample)
+    for row, column in ((0, 0), (1, 30), (15, 16), (31, 31), (3, 0)):
+        around = raw[:, :, max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+        assert (blurred[:, :, row, column] - around.mean((2, 3))).abs().max() <= 0.5001
+
+
+def test_edges_are_grey_on_both_sides_where_blocks_meet_and_nothing_else_changes():
+    sample = make_images(3)
+    drawn = seen("edges:16", sample)
+    grey = torch.zeros(32, 32, dtype=torch.bool)
+    grey[15:17] = grey[:, 15:17] = True
+    assert (drawn[:, :, grey] == 128).all()
+    assert torch.equal(drawn[:, :, ~grey], sample.pixels[:, :, ~grey].float())
+    assert (seen("edges:4", sample) == 128).sum() > 3 * (drawn == 128).sum()
+
+
+def test_filters_come_before_the_permutation():
+    sample = make_images(4)
+    permutation = data.shuffle_permutation("block:8", 0)
+    for filters in ("grey", "blur:5", "edges:8", "grey+blur:5+edges:4"):
+        filtered = seen(filters, sample)
+        assert torch.equal(seen(f"{filters}+block:8", sample), reference.permute_pixels(filtered, permutation))
+    once = joined(Loader(sample, TEST, 4, "grey+per-image"), 1)[0]
+    assert torch.equal(
+        once.flatten(2).sort(2).values, data.normalize(seen("grey", sample).byte()).flatten(2).sort(2).values
+    )
 
 
 @pytest.mark.parametrize("shuffle", ["block:4", "within:4"])
@@ -92,19 +168,19 @@ def test_dials_are_one_permutation_for_both_splits(shuffle):
 def test_block_and_within_are_uniform():
     draws = torch.stack([tiles(data.shuffle_permutation("block:8", seed), 8)[:, 0] for seed in range(1600)])
     for place in (0, 9):
-        assert_uniform(torch.bincount(draws[:, place])[tiles(torch.arange(1024), 8)[:, 0]])
+        assert_uniform(torch.bincount(draws[:, place])[np.delete(tiles(torch.arange(1024), 8)[:, 0], place)])
     draws = torch.stack([tiles(data.shuffle_permutation("within:4", seed), 4)[5] for seed in range(1600)])
-    assert_uniform(torch.bincount(draws[:, 0])[tiles(torch.arange(1024), 4)[5]])
+    assert_uniform(torch.bincount(draws[:, 0])[tiles(torch.arange(1024), 4)[5][1:]])
 
 
 def test_shuffle_permutation_is_identity_where_none_is_shared():
-    for shuffle in ("none", "per-image", "colour"):
+    for shuffle in ("none", "per-image", "grey", "blur:5", "grey+per-image"):
         assert torch.equal(data.shuffle_permutation(shuffle, 0), torch.arange(1024))
 
 
-def test_colour_leaves_the_lightness_that_pillow_gives():
+def test_grey_leaves_the_lightness_that_pillow_gives():
     sample = make_images(1100)
-    pixels, _ = joined(Loader(sample, TEST, 4, "colour"), 1)
+    pixels, _ = joined(Loader(sample, TEST, 4, "grey"), 1)
     for raw, seen in zip(sample.pixels[::100], pixels[::100]):
         lightness = torch.from_numpy(np.array(transforms.ToPILImage()(raw).convert("L")))
         assert torch.equal(seen, data.normalize(lightness).expand(3, -1, -1))
@@ -113,7 +189,7 @@ def test_colour_leaves_the_lightness_that_pillow_gives():
 def test_flip_mirrors_the_image_and_not_its_shuffle():
     sample = make_images(40)
     mirrored = Images(sample.pixels.flip(3), sample.labels)
-    for shuffle in ("none", "fixed", "block:8", "within:4", "colour"):
+    for shuffle in ("none", "fixed", "block:8", "within:4", "grey+blur:5+edges:8+block:4"):
         plain, other = (joined(Loader(images, TRAIN, 4, shuffle), 1)[0] for images in (sample, mirrored))
         flipped = [joined(Loader(sample, TRAIN, 4, shuffle, flip=True), epoch)[0] for epoch in (1, 2)]
         first = (flipped[0] == plain).flatten(1).all(1)

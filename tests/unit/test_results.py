@@ -99,6 +99,23 @@ def test_run_whose_compilation_failed_is_pooled_with_those_that_were_not_compile
     assert (set(study.group("Q1_1").runs), study.others, study.notes) == ({0, 1, 2}, [], [])
 
 
+def test_run_whose_blocks_an_earlier_version_moved_is_left_out(tmp_path):
+    for shuffle in ("none", "fixed", "block:16", "grey"):
+        folder = fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        del config["data"]["permutation_sha256"]
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    study = results.read_study(tmp_path)
+    assert [shuffle for _, shuffle in study.groups] == ["none", "fixed", "grey"]
+    [note] = study.notes
+    assert "block-16__seed-0 is left out, it can't be read: ValueError: an earlier version drew its permutation" in note
+
+
+def test_grey_runs_of_an_earlier_version_are_read_by_their_old_name(tmp_path):
+    in_json("config.json", "settings", "shuffle", value="colour")(fake_run(tmp_path, "Q1_1", shuffle="grey"))
+    assert [*results.read_study(tmp_path).groups] == [("Q1_1", "grey")]
+
+
 def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
     registry["mine"] = replace(models.find("Q1_1"), name="Mine", known_from=models.OWN)
     for seed, sha256 in enumerate(["a" * 64, "a" * 64, "b" * 64, "b" * 64]):
