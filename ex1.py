@@ -141,16 +141,19 @@ def validate(
     model.eval()
     loss_sum = confidence_sum = 0.0
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
+    seen: list[tuple[Tensor, Tensor]] = []
     for pixels, labels in chunks:
         with machine.autocast(pixels.device, precision):
             logits = torch.cat([model(batch) for batch in pixels.split(data.EVAL_BATCH)]).float()  # (C, classes)
         loss_sum += F.cross_entropy(logits, labels, reduction="sum").item()
         confidence_sum += logits.softmax(1).amax(1).sum().item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
+        seen.append((logits.cpu(), labels.cpu()))
     if not math.isfinite(loss_sum):
         raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     images = int(confusion.sum())
-    return EvalMetrics(loss_sum / images, confusion, confidence_sum / images)
+    calibration = utils.measure_calibration(*(torch.cat(parts) for parts in zip(*seen)))
+    return EvalMetrics(loss_sum / images, confusion, confidence_sum / images, calibration)
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. 
 import contextlib
 import copy
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities that a model gives can be believed; see Guo et al., 2017, as below."""
+
+    error: float  # expected calibration error: mean distance of confidence and accuracy, over bins of equal width
+    confidence_when_wrong: float | None  # mean confidence of the wrong answers; None where there is none
+    temperature: float  # that logits are divided by for the lowest loss
+    scaled_loss: float  # the loss that is left then, in nats, each half of the images with the temperature of the other
+
+
+@dataclass(frozen=True)
 class EvalMetrics:
     """How a model does on some images."""
 
@@ -37,6 +48,7 @@ class EvalMetrics:
     # Mean probability (softmax) that is given to the predicted class. What it exceeds the accuracy by is over-
     # confidence; see Guo et al., 2017, "On Calibration of Modern Neural Networks".
     confidence: float
+    calibration: Calibration | None = None  # None where no logits were at hand
 
     @property
     def images(self) -> int:
@@ -56,11 +68,13 @@ class EvalMetrics:
 
     def as_dict(self, classes: Sequence[str]) -> dict:
         """Make the entry of ``metrics.json``."""
+        calibration = {"calibration": asdict(self.calibration)} if self.calibration else {}
         return {
             "images": self.images,
             "loss": self.loss,
             "accuracy": self.accuracy,
             "confidence": self.confidence,
+            **calibration,
             "per_class_accuracy": dict(zip(classes, self.per_class)),
             "confusion": self.confusion.tolist(),
             "confusion_axes": ["true class", "predicted class"],
@@ -103,6 +117,45 @@ def count_confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu()
 
 
+CALIBRATION_BINS = 15
+
+
+def measure_calibration(logits: Tensor, labels: Tensor) -> Calibration:
+    """Measure calibration on finite logits, float32 (N, C), and labels, int64 (N,), of one image or more."""
+    confidence, predicted = logits.softmax(1).double().max(1)
+    right = (predicted == labels).double()
+
+    # In a bin the images count by how many they are, so that the sums of both are all that is needed.
+    bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    error = torch.bincount(bins, confidence - right).abs().sum().item() / len(labels)
+    wrong = confidence[right == 0]
+
+    # Every second image is one half: images often come sorted by class.
+    halves = [slice(0, None, 2), slice(1, None, 2)] if len(labels) > 1 else [slice(None)] * 2
+    temperatures = [fit_temperature(logits[half], labels[half]) for half in halves]
+    scaled = sum(
+        F.cross_entropy(logits[half].double() / temperature, labels[half], reduction="sum").item()
+        for half, temperature in zip(halves, reversed(temperatures))
+    ) / sum(len(labels[half]) for half in halves)
+    mean_temperature = sum(temperatures) / len(temperatures)
+    return Calibration(error, wrong.mean().item() if len(wrong) else None, mean_temperature, scaled)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Find the temperature in [1/100, 100] by which logits (N, C) are divided for the lowest loss on labels (N,).
+
+    The loss is convex in its inverse, so that its slope is bisected.
+    """
+    logits = logits.double()
+    of_label = logits.gather(1, labels[:, None]).mean().item()
+    low, high = math.log(0.01), math.log(100)
+    for _ in range(25):
+        middle = (low + high) / 2
+        slope = ((logits * math.exp(middle)).softmax(1) * logits).sum(1).mean().item() - of_label
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return math.exp(-(low + high) / 2)
+
+
 def result_lines(test: Mapping[str, Any]) -> list[str]:
     """Format a run's result, the entry ``test`` of ``metrics.json``: the accuracy on all images, then by class."""
     percent, loss = 100 * test["accuracy"], test["loss"]
@@ -120,6 +173,13 @@ def result_lines(test: Mapping[str, Any]) -> list[str]:
 
 def history_row(epoch: int, train: RunningMetrics, val: EvalMetrics, classes: Sequence[str]) -> dict:
     """Make the row of ``history.csv`` of an epoch that is done."""
+    calibration = {}
+    if val.calibration:
+        calibration = {
+            "val_calibration_error": val.calibration.error,
+            "val_confidence_when_wrong": val.calibration.confidence_when_wrong,
+            "val_scaled_loss": val.calibration.scaled_loss,
+        }
     return {
         "epoch": epoch,
         "train_loss": train.loss,
@@ -127,6 +187,7 @@ def history_row(epoch: int, train: RunningMetrics, val: EvalMetrics, classes: Se
         "val_loss": val.loss,
         "val_accuracy": val.accuracy,
         "val_confidence": val.confidence,
+        **calibration,
         "seconds": train.seconds,
         "images_per_second": train.images / train.seconds,
     } | {f"val_accuracy_of_{name}": value for name, value in zip(classes, val.per_class)}

@@ -41,7 +41,7 @@ HISTORY_COLUMNS = {"epoch", "train_loss", "train_accuracy", "val_loss", "val_acc
 MAX_BYTES = 64 * 2**20  # of a text or a picture: a history of 100,000 epochs has half of that
 MAX_VALUES = 4_000_000  # of a history: twice that of 100,000 epochs
 MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
-SHARES = ("accuracy", "confidence")  # parts of the names of columns that are fractions
+SHARES = ("accuracy", "confidence", "calibration_error")  # parts of the names of columns that are fractions
 OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
 MAX_NAME = 140  # letters of the name of a data set or a class, bytes of that of a model
 
@@ -297,7 +297,8 @@ def is_share(column: str) -> bool:
 def check_row(row: Mapping[str, Any], epoch: int) -> None:
     """Raise ValueError if a row of a history is not of ``epoch``, or holds what can't be measured."""
     for column, value in row.items():
-        if not (column.startswith(OF_CLASS) and (value is None or math.isnan(value))):  # a class without images
+        # A class without images has no accuracy, and where no answer is wrong, none has a confidence.
+        if column in HISTORY_COLUMNS or not (value is None or math.isnan(value)):
             checked_number(value, 0, 1 if is_share(column) else MAX_MEASURED)
     if row["epoch"] != epoch:
         raise ValueError(f"it does not hold one epoch after the other: {row['epoch']:g} where {epoch} should be")

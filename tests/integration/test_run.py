@@ -48,7 +48,8 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
     assert {row["dataset"] for row in rows} == {"SYNTHETIC (not CIFAR-10)"}
     assert set(rows[0]) == {
         "dataset", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_confidence", "seconds",
-        "images_per_second", *(f"val_accuracy_of_syn{n}" for n in range(10)),
+        "val_calibration_error", "val_confidence_when_wrong", "val_scaled_loss", "images_per_second",
+        *(f"val_accuracy_of_syn{n}" for n in range(10)),
     }  # fmt: skip
     assert 0 <= float(rows[1]["val_accuracy"]) <= 1
 
@@ -57,6 +58,9 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
     assert confusion.sum() == metrics["test"]["images"] == 100
     assert metrics["test"]["accuracy"] == pytest.approx(confusion.trace().item() / 100)
     assert metrics["test"]["accuracy"] == metrics["validation"]["accuracy"] == float(rows[1]["val_accuracy"])
+    calibration = metrics["test"]["calibration"]
+    assert calibration["scaled_loss"] == float(rows[1]["val_scaled_loss"]) > 0
+    assert calibration["error"] == float(rows[1]["val_calibration_error"]) > 0
     for name, row in zip(metrics["test"]["per_class_accuracy"], confusion):
         label = int(name.removeprefix("syn"))
         assert metrics["test"]["per_class_accuracy"][name] == pytest.approx(row[label].item() / row.sum().item())
