@@ -27,23 +27,44 @@ on_cues() {
     train --dataset synthetic --augment none --lr 0.01 --epochs 4 --seeds 0-2 "$@"
 }
 
+# ---- synthetic images, whose answer is known ----
+
 for cues in colour position texture colour,position colour,texture position,texture colour,position,texture; do
     on_cues --model-name Q1_1,Q1_19,Q2_1 --shuffle none fixed per-image --cues "$cues"
 done
-# Why the outcomes are not all as expected.
-on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 --cues position
+# Why the outcomes are not all as expected: permutations that keep some places, images whose blobs are smooth already,
+# networks without kernels, and more epochs.
+on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 blur:5 blur:5+fixed --shuffle-seeds 0-4 \
+    --cues position
 for cue in position texture; do
     on_cues --model-file docs/no_convolutions.py --model-name NoConv --shuffle none fixed per-image --cues "$cue"
+    for epochs in 4 8 16 32; do
+        on_cues --model-name Q1_1 --shuffle none fixed --shuffle-seeds 0-4 --cues "$cue" --epochs "$epochs"
+    done
 done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
     measure --collapse "$run" matrix.json
 done
 
-dials=(none fixed per-image colour block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16)
-train --model-name Q1_1,Q1_19 --seeds 0-2 --epochs 2 --dataset cifar10 --shuffle "${dials[@]}"
-train --model-file docs/no_convolutions.py --model-name NoConv --seeds 0-2 --epochs 2 --dataset cifar10 \
-    --shuffle "${dials[@]}"
-for run in "$results"/cifar10*/Q1_*/*/; do
+# ---- CIFAR-10, every shuffle over five permutations and three seeds ----
+
+on_cifar() {
+    train --dataset cifar10 --epochs 2 --seeds 0-2 --shuffle-seeds 0-4 "$@"
+}
+moved=(fixed per-image block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16)
+on_cifar --model-name Q1_1 --shuffle none grey edges:4 edges:8 edges:16 "${moved[@]}" \
+    within-shared:2 within-shared:4 within-shared:8 within-shared:16 grey+fixed grey+per-image grey+block:8
+on_cifar --model-file docs/no_convolutions.py --model-name NoConv --shuffle none grey "${moved[@]}"
+# How much the seed alone makes, what a network is that sees the bag of pixels, and what more epochs change.
+train --dataset cifar10 --epochs 2 --model-name Q1_1 --seeds 0-49
+for epochs in 2 8; do
+    train --dataset cifar10 --epochs "$epochs" --seeds 0-2 --model-file docs/deep_sets.py --model-name DeepSets \
+        --shuffle none grey per-image
+done
+on_cifar --model-name Q1_1 --epochs 8 --shuffle none fixed per-image block:2 block:4 block:8 block:16
+on_cifar --model-name Q1_19 --shuffle none grey edges:8 "${moved[@]}" grey+per-image
+
+for run in "$results"/cifar10*/Q1_*/*__recipe-fast__epochs-2__seed-[0-2]/; do
     measure --transfer "$run" transfer.json
 done
 "$python" ex1.py --model-name Q2_1,Q2_2 --epochs 1 --dataset cifar10 --results-dir "$results"
