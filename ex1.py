@@ -152,8 +152,10 @@ def validate(
     if not math.isfinite(loss_sum):
         raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     images = int(confusion.sum())
-    calibration = utils.measure_calibration(*(torch.cat(parts) for parts in zip(*seen)))
-    return EvalMetrics(loss_sum / images, confusion, confidence_sum / images, calibration)
+    all_logits, all_labels = (torch.cat(parts) for parts in zip(*seen))
+    calibration = utils.measure_calibration(all_logits, all_labels)
+    correct = all_logits.argmax(1) == all_labels
+    return EvalMetrics(loss_sum / images, confusion, confidence_sum / images, calibration, correct)
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ class EvalMetrics:
     # confidence; see Guo et al., 2017, "On Calibration of Modern Neural Networks".
     confidence: float
     calibration: Calibration | None = None  # None where no logits were at hand
+    correct: Tensor | None = None  # whether each image is classified correctly, bool (N,), on the CPU
 
     @property
     def images(self) -> int:
@@ -69,12 +71,16 @@ class EvalMetrics:
     def as_dict(self, classes: Sequence[str]) -> dict:
         """Make the entry of ``metrics.json``."""
         calibration = {"calibration": asdict(self.calibration)} if self.calibration else {}
+        correct = {}
+        if self.correct is not None:  # a bit for each image, in the order that they have, from the highest of a byte
+            correct["correct_images"] = np.packbits(self.correct.numpy()).tobytes().hex()
         return {
             "images": self.images,
             "loss": self.loss,
             "accuracy": self.accuracy,
             "confidence": self.confidence,
             **calibration,
+            **correct,
             "per_class_accuracy": dict(zip(classes, self.per_class)),
             "confusion": self.confusion.tolist(),
             "confusion_axes": ["true class", "predicted class"],

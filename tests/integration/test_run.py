@@ -58,6 +58,8 @@ def test_run_leaves_all_files_and_each_names_the_data(ex1_main, tmp_path, capsys
     assert confusion.sum() == metrics["test"]["images"] == 100
     assert metrics["test"]["accuracy"] == pytest.approx(confusion.trace().item() / 100)
     assert metrics["test"]["accuracy"] == metrics["validation"]["accuracy"] == float(rows[1]["val_accuracy"])
+    correct = bin(int(metrics["test"]["correct_images"], 16)).count("1")
+    assert correct == round(100 * metrics["test"]["accuracy"])
     calibration = metrics["test"]["calibration"]
     assert calibration["scaled_loss"] == float(rows[1]["val_scaled_loss"]) > 0
     assert calibration["error"] == float(rows[1]["val_calibration_error"]) > 0

@@ -122,6 +122,8 @@ def test_validate_measures_loss_accuracy_and_confusion():
     assert result.confusion[1, 0] == 2
     assert result.confusion.sum() == result.images == 6
     assert result.per_class[:4] == [0.5, 0.0, None, 1.0]
+    assert result.correct.tolist() == [True, True, False, True, False, False]
+    assert result.as_dict([*"abcdefghij"])["correct_images"] == f"{0b11010000:02x}"
     right, wrong = -math.log(math.e**2 / (math.e**2 + 9)), -math.log(1 / (math.e**2 + 9))
     assert result.loss == pytest.approx((3 * right + 3 * wrong) / 6)
 
