@@ -257,7 +257,7 @@ def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
     # The points lost are those of the early epoch in which the shuffled accuracy is nearest to the published one.
     epochs = range(1, min(EARLY_EPOCHS, fixed.epochs, plain.epochs) + 1)
     epoch = min(epochs, key=lambda epoch: abs(fixed.mean("val_accuracy", epoch).mean - 40))
-    early = stats.difference(plain.by_seed("val_accuracy", epoch), fixed.by_seed("val_accuracy", epoch))
+    early = stats.difference(plain.values("val_accuracy", epoch), fixed.values("val_accuracy", epoch))
     off = abs(early.mean - 10)
     verdict = HOLDS if off <= DROP_POINTS else FAILS if off - early.half_width > DROP_POINTS else UNDECIDED
     last = study.difference(plain, fixed)

@@ -100,10 +100,8 @@ def check_expectations(studies: dict[Cues, Study], names: list[str]) -> Iterator
         study = studies.get((cue,))
         plain, group = (study and study.group(name, each) for each in ("none", shuffle))
         if study and plain and group and (statement != TEXTURE_FALLS or is_convolutional(name)):
-            accuracies = group.by_seed("val_accuracy")
-            chance = dict.fromkeys(accuracies, CHANCE_PERCENT)
-            reference = chance if to_chance else plain.by_seed("val_accuracy")
-            estimate = stats.difference(accuracies, reference, study.pooled_sd("val_accuracy"))
+            above_chance = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy")])
+            estimate = above_chance if to_chance else study.difference(group, plain)
             verdict = decide(estimate, MARGIN if to_chance else -MARGIN, above)
             what = "chance" if to_chance else "no shuffle"
             reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"

@@ -70,12 +70,10 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
     cost = study.difference(fixed, plain)
     if (verdict := decide(cost, above=False)) != HOLDS:
         return f"{name}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
-    below, above = fixed.by_seed("val_accuracy"), plain.by_seed("val_accuracy")
-    middle = {seed: (below[seed] + above[seed]) / 2 for seed in below.keys() & above.keys()}
-    if not middle:
-        return ""
+    column = "val_accuracy"
+    middle = [(-0.5, fixed.values(column)), (-0.5, plain.values(column))]
     for size, group in blocks.items():
-        beyond = stats.difference(group.by_seed("val_accuracy"), middle, study.pooled_sd("val_accuracy"))
+        beyond = stats.contrast([(1, group.values(column)), *middle], study.pooled_sd(column))
         if decide(beyond) == HOLDS:
             return (
                 f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "

@@ -9,10 +9,12 @@ import os
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 import models
 from report import stats
@@ -27,6 +29,9 @@ IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}
 MEASURES = ("loss", "accuracy")
 
 Settings = tuple[tuple[str, object], ...]
+Draw = tuple[int, int]  # the seeds of a run: that of its permutation, and its own
+
+IMAGE_POINTS = 1.5  # a difference of accuracies below which the choice of test images matters beside the seeds
 Parsed = TypeVar("Parsed")
 
 
@@ -49,16 +54,34 @@ class RunResult:
     parameters: int
     macs: int  # multiply-accumulates for one image
     test: float  # accuracy in percent; NaN for an unfinished run
+    images: int  # that this was measured on
+    neighbours_kept: float  # the share of neighbouring pixels that its shuffle leaves neighbours; NaN if not known
+    correct: bytes  # a bit for each test image, whether it was classified correctly; empty if not known
 
 
 @dataclass
 class SeedGroup:
-    """The finished runs of one model, shuffle and set of settings, by seed."""
+    """The finished runs of one model, shuffle and set of settings.
+
+    Runs of one permutation have it in common: where there are several permutations, one value is the mean over a
+    permutation's runs, and else it is a run's. So the values are independent, and intervals are over what varies most.
+    """
 
     model: str
     shuffle: str
     settings: Settings
-    runs: dict[int, RunResult] = field(default_factory=dict)
+    runs: dict[Draw, RunResult] = field(default_factory=dict)
+
+    @property
+    def permutations(self) -> int:
+        """Count the permutations."""
+        return len({permutation for permutation, _ in self.runs})
+
+    @property
+    def size(self) -> str:
+        """Say how many runs there are, and of how many permutations if of several, e.g. ``15 runs, 5 orders``."""
+        n = len(self.runs)
+        return f"{n} run{'s' * (n != 1)}" + f", {self.permutations} orders" * (self.permutations > 1)
 
     @property
     def example(self) -> RunResult:
@@ -68,19 +91,37 @@ class SeedGroup:
     def epochs(self) -> int:
         return self.example.config.epochs
 
-    def by_seed(self, column: str, epoch: int = -1) -> dict[int, float]:
-        """Return a column of the history by seed, after ``epoch`` epochs; -1: after the last."""
-        return {seed: run.history[epoch - (epoch > 0)][column] for seed, run in self.runs.items()}
+    def by_draw(self, column: str, epoch: int = -1) -> dict[Draw, float]:
+        """Return a column of the history by draw, after ``epoch`` epochs, -1: the last; NaN where a run has none."""
+        return {draw: run.history[epoch - (epoch > 0)].get(column, math.nan) for draw, run in self.runs.items()}
+
+    def independent(self, values: Mapping[Draw, float]) -> list[float]:
+        """Make independent values of one for each run: means by permutation, or the values themselves."""
+        if self.permutations < 2:
+            return [*values.values()]
+        of_one = {permutation: list[float]() for permutation, _ in values}
+        for (permutation, _), value in values.items():
+            of_one[permutation].append(value)
+        return [statistics.fmean(each) for each in of_one.values()]
 
     def values(self, column: str, epoch: int = -1) -> list[float]:
-        return [*self.by_seed(column, epoch).values()]
+        """Return independent values of a column of the history, after ``epoch`` epochs; -1: after the last."""
+        return self.independent(self.by_draw(column, epoch))
 
     def mean(self, column: str, epoch: int = -1) -> Estimate:
         return stats.mean(self.values(column, epoch))
 
     def change(self, column: str, since: int) -> Estimate:
         """Estimate how much a column changed from an epoch to the last."""
-        return stats.mean([after - before for before, after in zip(self.values(column, since), self.values(column))])
+        before, after = self.by_draw(column, since), self.by_draw(column)
+        return stats.mean(self.independent({draw: after[draw] - before[draw] for draw in after}))
+
+    def correct_shares(self) -> np.ndarray | None:
+        """Compute how often each test image was classified correctly, float (N,); None where a run does not tell."""
+        packed = [np.frombuffer(run.correct, dtype=np.uint8) for run in self.runs.values()]
+        if not len(packed[0]) or len({len(bits) for bits in packed}) > 1:
+            return None
+        return np.mean([np.unpackbits(bits) for bits in packed], axis=0)[: self.example.images]
 
     @property
     def min_loss_epoch(self) -> int:
@@ -95,12 +136,13 @@ class SeedGroup:
         *other* seeds is lowest, which its own noise did not choose.
         """
         curves = self._val_losses
-        others = {seed: [curve for other, curve in curves.items() if other != seed] for seed in curves}
-        return stats.mean([curve[-1] - curve[_find_lowest(others[seed] or [curve])] for seed, curve in curves.items()])
+        others = {draw: [curve for other, curve in curves.items() if other != draw] for draw in curves}
+        climbs = {draw: curve[-1] - curve[_find_lowest(others[draw] or [curve])] for draw, curve in curves.items()}
+        return stats.mean(self.independent(climbs))
 
     @property
-    def _val_losses(self) -> dict[int, list[float]]:
-        return {seed: [row["val_loss"] for row in run.history] for seed, run in self.runs.items()}
+    def _val_losses(self) -> dict[Draw, list[float]]:
+        return {draw: [row["val_loss"] for row in run.history] for draw, run in self.runs.items()}
 
 
 def _find_lowest(curves: Sequence[Sequence[float]]) -> int:
@@ -143,12 +185,20 @@ class Study:
         return [group for (_, shuffle), group in self.groups.items() if shuffle == "none"]
 
     def pooled_sd(self, column: str) -> PooledSd | None:
-        """Pool how much a column differs between seeds after the last epoch, over all groups of several seeds."""
+        """Pool how much a column differs between seeds after the last epoch, over all groups of several."""
         return stats.pool_sd([group.values(column) for group in self.groups.values()])
 
     def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy") -> Estimate:
-        """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``."""
-        return stats.difference(a.by_seed(column), b.by_seed(column), self.pooled_sd(column))
+        """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``.
+
+        The test images are a source of its interval too where it is so small that they matter.
+        """
+        estimate = stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
+        if column == "val_accuracy" and abs(estimate.mean) < IMAGE_POINTS and a.example.config.val == "test":
+            shares = a.correct_shares(), b.correct_shares()
+            if shares[0] is not None and shares[1] is not None and len(shares[0]) == len(shares[1]):
+                return stats.add_images(estimate, shares[0], shares[1])
+        return estimate
 
 
 class NoRuns(RunnerError):
@@ -182,20 +232,24 @@ def read_run(folder: Path) -> RunResult:
     machine["step"] = "compiled" if config.compile else "not compiled"
     parameters, macs = checked_number(description["parameters"], 1), checked_number(description["macs"], 0)
 
+    kept = description["data"].get("neighbours_kept")
+    neighbours_kept = math.nan if kept is None else checked_number(kept, 0, 1)
+
     history = files.read_history(folder)
     check_history(history, config, data["classes"])
-    test, is_finished = math.nan, files.is_finished(folder)
+    test, images, correct, is_finished = math.nan, 0, b"", files.is_finished(folder)
     if is_finished:
         metrics = files.read_metrics(folder)
         check_metrics(metrics, history, config, data["classes"])
         if metrics.get("compiled") is False:  # where it failed, the run went on without
             machine["step"] = "not compiled"
-        test = 100 * metrics["test"]["accuracy"]
+        test, images = 100 * metrics["test"]["accuracy"], metrics["test"]["images"]
+        correct = read_correct(metrics["test"])
     percent = [{key: 100 * value if is_share(key) else value for key, value in row.items()} for row in history]
     return RunResult(
         folder=folder,
         config=config,
-        settings=tuple(config.differing.items()),
+        settings=tuple((name, value) for name, value in config.differing.items() if name != "shuffle-seed"),
         data=data,
         machine=machine,
         history=percent,
@@ -203,7 +257,19 @@ def read_run(folder: Path) -> RunResult:
         parameters=int(parameters),
         macs=int(macs),
         test=test,
+        images=images,
+        neighbours_kept=neighbours_kept,
+        correct=correct,
     )
+
+
+def read_correct(test: dict) -> bytes:
+    """Read which test images were classified correctly; empty where a run does not tell. Raises ValueError if odd."""
+    packed, images = bytes.fromhex(test.get("correct_images", "")), test["images"]
+    share = sum(byte.bit_count() for byte in packed) / images
+    if packed and (len(packed) != math.ceil(images / 8) or abs(share - test["accuracy"]) > 1e-9):
+        raise ValueError(f"{files.METRICS} has other images classified correctly than its accuracy says")
+    return packed
 
 
 def check_history(history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
@@ -263,7 +329,7 @@ def read_study(root: Path) -> Study:
     runs = [run for run in runs if run.data == data]
     finished = [run for run in runs if run.is_finished]
     settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
-    groups = _group_by_seed(_set_apart(finished, notes), notes)
+    groups = _group(_set_apart(finished, notes), notes)
     return Study(
         folder=finished[0].folder.parents[1],
         data=data,
@@ -300,19 +366,21 @@ def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
     return finished
 
 
-def _group_by_seed(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
+def _group(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
     groups: dict[tuple, SeedGroup] = {}
     for run in finished:
         key = run.config.model_name, run.config.shuffle, run.settings
         group = groups.setdefault(key, SeedGroup(*key))
-        if run.config.seed in group.runs:
-            notes.append(f"{run.folder} is left out: {group.runs[run.config.seed].folder} is the same run")
+        moves = parts_of_shuffle(run.config.shuffle)[1] != "none"
+        draw = run.config.shuffle_seed * moves, run.config.seed
+        if draw in group.runs:
+            notes.append(f"{run.folder} is left out: {group.runs[draw].folder} is the same run")
         elif group.runs and (run.parameters, run.macs) != (group.example.parameters, group.example.macs):
             notes.append(
                 f"{run.folder} is left out: its {group.model} is another network than {group.example.folder}'s"
             )
         else:
-            group.runs[run.config.seed] = run
+            group.runs[draw] = run
     return sorted(groups.values(), key=_order_of)
 
 

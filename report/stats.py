@@ -1,18 +1,24 @@
 """Means over seeds and differences between groups of runs, each with its 95 % interval.
 
-A seed fixes the initial weights and the order of the images, so runs of two models at one seed are a pair. The
-intervals are Student's t: how far the mean over these seeds may be from that over all, not what other images would do.
+A seed fixes the initial weights and the order of the images, and whatever is changed changes both as a new seed does:
+runs of two models at one seed have no more in common than others (Summers and Dinneen, 2021, "Nondeterminism and
+Instability in Neural Network Optimization"; Jordan, 2023, "Calibrated Chaos"). So they are no pairs, and the intervals
+are Student's t and Welch's: how far the mean over these draws may be from that over all.
 """
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from scipy.stats import norm, pearsonr, t
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import nct, norm, pearsonr, t
 
 QUANTILE = 0.975  # where a two-sided 95 % interval ends
+POWER = 0.8  # how often a study is to find a difference that is there
+MOST_SEEDS = 1000  # beyond which a question is left open
 
 
 @dataclass(frozen=True)
@@ -21,9 +27,10 @@ class Estimate:
 
     mean: float  # in the unit of the values
     n: int
-    sd: float = math.nan  # the values' sample standard deviation, for pairs that of their differences; NaN if unknown
+    # The values' sample standard deviation; for a difference that of one side, their root mean square; NaN if unknown.
+    sd: float = math.nan
     half_width: float = math.inf  # of the 95 % interval; infinite where nothing tells how far the mean may be off
-    method: str = ""  # what the interval of a difference rests on: "paired" or "pooled"
+    method: str = ""  # what the interval of a difference rests on: "Welch", "pooled" or "paired"
 
     @property
     def low(self) -> float:
@@ -62,20 +69,65 @@ def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
     return PooledSd(math.sqrt(squares / degrees), degrees)
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float], pooled_sd: PooledSd | None = None) -> Estimate:
-    """Estimate the mean of ``a`` less that of ``b``, values by seed.
+def contrast(weighted: Sequence[tuple[float, Sequence[float]]], pooled_sd: PooledSd | None = None) -> Estimate:
+    """Estimate a sum of weighted means of independent groups: by Welch's t if each has two values.
 
-    With two seeds or more in common it is the mean of the paired differences. Else its interval takes for granted that
-    seeds make as much difference in these two groups as in those that were pooled; without any there is no interval.
+    Else its interval takes for granted that seeds make as much difference in these groups as in those that were pooled;
+    without any there is no interval. It is NaN, without an interval, where a value is.
     """
-    shared = sorted(a.keys() & b.keys())
-    if len(shared) > 1:
-        return mean([a[seed] - b[seed] for seed in shared], "paired")
-    gap, n = statistics.fmean(a.values()) - statistics.fmean(b.values()), min(len(a), len(b))
-    if pooled_sd is None:
-        return Estimate(gap, n)
-    half_width = float(t.ppf(QUANTILE, pooled_sd.degrees)) * pooled_sd.sd * math.sqrt(1 / len(a) + 1 / len(b))
-    return Estimate(gap, n, pooled_sd.sd, half_width, "pooled")
+    total = sum(weight * statistics.fmean(values) for weight, values in weighted)
+    n = min(len(values) for _, values in weighted)
+    if math.isnan(total) or (n < 2 and not pooled_sd):
+        return Estimate(total, n)
+    if n < 2 and pooled_sd:
+        error = pooled_sd.sd * math.sqrt(sum(weight**2 / len(values) for weight, values in weighted))
+        return Estimate(total, n, pooled_sd.sd, float(t.ppf(QUANTILE, pooled_sd.degrees)) * error, "pooled")
+
+    # The squared standard errors of the means, and Welch's and Satterthwaite's degrees of freedom.
+    sd = math.sqrt(statistics.fmean([statistics.variance(values) for _, values in weighted]))
+    errors = [weight**2 * statistics.variance(values) / len(values) for weight, values in weighted]
+    if not sum(errors):
+        return Estimate(total, n, sd, 0.0, "Welch")
+    degrees = sum(errors) ** 2 / sum(error**2 / (len(values) - 1) for error, (_, values) in zip(errors, weighted))
+    return Estimate(total, n, sd, float(t.ppf(QUANTILE, degrees)) * math.sqrt(sum(errors)), "Welch")
+
+
+def difference(a: Sequence[float], b: Sequence[float], pooled_sd: PooledSd | None = None) -> Estimate:
+    """Estimate the mean of ``a`` less that of ``b``; see :func:`contrast`."""
+    return contrast([(1, a), (-1, b)], pooled_sd)
+
+
+def add_images(estimate: Estimate, a: np.ndarray, b: np.ndarray) -> Estimate:
+    """Widen the interval of a difference of accuracies, in percent, by what other test images would change.
+
+    ``a`` and ``b``, float (N,), are how often each of the same images was classified correctly on either side, in
+    [0, 1]. The images are pairs: where both are right, or both wrong, nothing depends on it.
+    """
+    error = 100 * float((a - b).std(ddof=1)) / math.sqrt(len(a))
+    return replace(estimate, half_width=math.hypot(estimate.half_width, float(norm.ppf(QUANTILE)) * error))
+
+
+def decidable(n: int) -> float:
+    """Compute how far apart two groups of ``n`` values must be to be told apart with ``POWER``, in their sd.
+
+    It is that of the two-sided t test at 5 %, see Colas et al., 2018, "How Many Random Seeds?". Infinite for n = 1.
+    """
+    if n < 2:
+        return math.inf
+    degrees, root = 2 * n - 2, math.sqrt(n / 2)
+    critical = t.ppf(QUANTILE, degrees)
+    return float(brentq(lambda apart: nct.sf(critical, degrees, apart * root) - POWER, 0.01, 100))
+
+
+def seeds_to_decide(apart: float, sd: float) -> int | None:
+    """Count the values in each of two groups that tell them apart with ``POWER``, as ``decidable`` does.
+
+    None where they are more than ``MOST_SEEDS``, or ``sd`` is not known.
+    """
+    wanted = abs(apart) / sd if sd else math.inf
+    if not decidable(MOST_SEEDS) <= wanted:
+        return None
+    return next(n for n in range(2, MOST_SEEDS + 1) if decidable(n) <= wanted)
 
 
 def difference_independent(a: Estimate, b: Estimate) -> Estimate:

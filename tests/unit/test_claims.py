@@ -111,7 +111,7 @@ def test_noise_is_not_taken_for_a_turn(tmp_path):
     climbs, naive = [], []
     for _ in range(200):
         rows = {
-            seed: type("Run", (), {"history": [{"val_loss": draws.gauss(1, 0.1)} for _ in range(10)]})
+            (0, seed): type("Run", (), {"history": [{"val_loss": draws.gauss(1, 0.1)} for _ in range(10)]})
             for seed in range(3)
         }
         group = results.SeedGroup("Q1_11", "none", (), rows)

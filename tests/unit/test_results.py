@@ -12,6 +12,11 @@ from runner import files
 from tests.helpers.fake_runs import fake_run
 
 
+def seeds(group):
+    """The seeds of a group's runs."""
+    return {seed for _, seed in group.runs}
+
+
 def test_read_groups_runs_that_differ_in_seed(tmp_path):
     for seed in (0, 3):
         fake_run(tmp_path, "Q1_1", seed)
@@ -20,7 +25,7 @@ def test_read_groups_runs_that_differ_in_seed(tmp_path):
     fake_run(tmp_path, "Q1_2")
     study = results.read_study(tmp_path)
     assert list(study.groups) == [("Q1_1", "none"), ("Q1_1", "fixed"), ("Q1_2", "none"), ("Q1_10", "none")]
-    assert set(study.group("Q1_1").runs) == {0, 3}
+    assert seeds(study.group("Q1_1")) == {0, 3}
 
 
 def test_read_keeps_other_settings_and_data_apart(tmp_path):
@@ -50,7 +55,7 @@ def test_read_leaves_out_other_network_of_same_name(tmp_path):
         path.read_text(encoding="utf-8").replace('"parameters": 62006', '"parameters": 62007'), encoding="utf-8"
     )
     study = results.read_study(tmp_path)
-    assert set(study.group("Q1_1").runs) == {0}
+    assert seeds(study.group("Q1_1")) == {0}
     assert "is another network" in study.notes[0]
 
 
@@ -74,9 +79,9 @@ def test_precisions_that_auto_chose_are_not_pooled(tmp_path):
         set_machine(folder, **{"precision": precision} if precision else {}, started=f"2026-0{seed + 1}")
     set_machine(fake_run(tmp_path, "Q1_2", 0, precision="auto"), precision="bf16", started="2026-01")
     study = results.read_study(tmp_path)
-    assert {name: set(group.runs) for (name, _), group in study.groups.items()} == {"Q1_1": {0, 1}, "Q1_2": {0}}
+    assert {name: seeds(group) for (name, _), group in study.groups.items()} == {"Q1_1": {0, 1}, "Q1_2": {0}}
     [other] = study.others
-    assert set(other.runs) == {2, 3}
+    assert seeds(other) == {2, 3}
     assert results.settings_text(other.settings) == "precision auto, precision fp32"
     assert study.notes == ["2 runs of Q1_1 kept apart: precision fp32, most have bf16"]
 
@@ -85,7 +90,7 @@ def test_compiled_runs_are_not_pooled_with_others(tmp_path):
     for seed in range(3):
         fake_run(tmp_path, "Q1_1", seed, compile=seed == 2)
     study = results.read_study(tmp_path)
-    assert set(study.group("Q1_1").runs) == {0, 1}
+    assert seeds(study.group("Q1_1")) == {0, 1}
     assert study.notes == ["1 run of Q1_1 kept apart: step compiled, most have not compiled"]
 
 
@@ -96,7 +101,7 @@ def test_run_whose_compilation_failed_is_pooled_with_those_that_were_not_compile
     assert len(results.read_study(tmp_path).others) == 1
     in_json("metrics.json", "compiled", value=False)(folder)
     study = results.read_study(tmp_path)
-    assert (set(study.group("Q1_1").runs), study.others, study.notes) == ({0, 1, 2}, [], [])
+    assert (seeds(study.group("Q1_1")), study.others, study.notes) == ({0, 1, 2}, [], [])
 
 
 def test_run_whose_blocks_an_earlier_version_moved_is_left_out(tmp_path):
@@ -123,10 +128,10 @@ def test_own_networks_of_one_name_are_not_pooled(tmp_path, registry):
     for seed, sha256 in enumerate([None, "c" * 64]):  # of a file that was named beside a network of the study
         set_machine(fake_run(tmp_path, "Q1_2", seed), model_sha256=sha256)
     study = results.read_study(tmp_path)
-    assert set(study.group("Mine").runs) == {2, 3}  # of equally many the last
-    assert set(study.group("Q1_2").runs) == {0, 1}
+    assert seeds(study.group("Mine")) == {2, 3}  # of equally many the last
+    assert seeds(study.group("Q1_2")) == {0, 1}
     [other] = study.others
-    assert (set(other.runs), results.settings_text(other.settings)) == ({0, 1}, "network aaaaaaaa")
+    assert (seeds(other), results.settings_text(other.settings)) == ({0, 1}, "network aaaaaaaa")
     assert study.notes == ["2 runs of Mine kept apart: network aaaaaaaa, most have bbbbbbbb"]
 
 

@@ -5,6 +5,7 @@ import statistics
 import mpmath
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from report import stats
 
@@ -42,22 +43,67 @@ def test_mean_and_its_interval():
     assert not stats.mean([3.0]).has_interval
 
 
-def test_difference_pairs_common_seeds():
-    a, b = {0: 10.0, 1: 20.0, 2: 33.0}, {0: 9.0, 1: 18.0, 2: 32.0, 5: 99.0}
-    paired = stats.difference(a, b)
-    assert (paired.method, paired.n) == ("paired", 3)
-    assert paired.mean == pytest.approx(4 / 3)
-    assert paired.half_width < 2
+def test_difference_is_welchs():
+    draws = np.random.default_rng(1)
+    for n, m, spread in ((2, 2, 1), (3, 3, 5), (5, 3, 0.1), (15, 3, 2)):
+        a, b = draws.normal(3, 1, n), draws.normal(1, spread, m)
+        expected = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        gap = stats.difference([*a], [*b])
+        assert (gap.method, gap.n) == ("Welch", min(n, m))
+        assert (gap.low, gap.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_difference_without_common_seeds_uses_pooled_spread():
+def test_difference_of_values_that_do_not_vary_has_no_width():
+    gap = stats.difference([5.0, 5.0], [3.0, 3.0, 3.0])
+    assert (gap.mean, gap.half_width) == (2, 0)
+    assert not stats.difference([5.0, np.nan], [3.0, 3.0]).has_interval
+
+
+def test_difference_of_single_runs_uses_pooled_spread():
     pooled = stats.pool_sd([[1.0, 3.0], [10.0, 10.0, 13.0], [7.0]])
     assert pooled.degrees == 3
     assert pooled.sd == pytest.approx(((2 + 6) / 3) ** 0.5)
-    gap = stats.difference({0: 5.0}, {1: 2.0, 2: 2.0}, pooled)
+    gap = stats.difference([5.0], [2.0, 2.0], pooled)
     assert gap.mean == 3
     assert (gap.method, gap.half_width) == ("pooled", pytest.approx(3.1824 * pooled.sd * 1.5**0.5, rel=2e-5))
-    assert not stats.difference({0: 5.0}, {1: 2.0}).has_interval
+    assert not stats.difference([5.0], [2.0]).has_interval
+
+
+def test_interval_of_a_contrast_holds_what_it_should():
+    """A value less the middle of two others: 95 of 100 intervals hold the truth, which is 1."""
+    draws, held = np.random.default_rng(2), 0
+    for _ in range(2000):
+        one, low, high = draws.normal(6, 1, 5), draws.normal(0, 0.3, 5), draws.normal(10, 2, 3)
+        estimate = stats.contrast([(1, [*one]), (-0.5, [*low]), (-0.5, [*high])])
+        held += estimate.low <= 1 <= estimate.high
+    assert 0.935 < held / 2000 < 0.965
+
+
+def test_test_images_widen_an_interval_by_those_that_differ():
+    gap = stats.difference([60.0, 60.0], [59.0, 59.0])
+    a, b = np.ones(10_000), np.ones(10_000)
+    assert stats.add_images(gap, a, b).half_width == 0
+    b[:100] = 0  # one image of a hundred
+    assert stats.add_images(gap, a, b).half_width == pytest.approx(100 * 1.96 * (0.01 * 0.99 / 10_000) ** 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("n", "apart"), [(3, 3.07), (5, 2.02), (10, 1.32), (50, 0.566)])
+def test_difference_that_a_study_can_decide_is_as_in_tables(n, apart):
+    """Of the two-sided t test of two groups at 5 % and a power of 80 %."""
+    assert stats.decidable(n) == pytest.approx(apart, rel=0.01)
+    draws = np.random.default_rng(n)
+    found = [stats.difference([*draws.normal(apart, 1, n)], [*draws.normal(0, 1, n)]).low > 0 for _ in range(500)]
+    assert abs(np.mean(found) - 0.8) < 0.1
+
+
+def test_seeds_to_decide_are_the_fewest():
+    assert stats.seeds_to_decide(3.1, 1) == 3
+    assert stats.seeds_to_decide(-2.02, 1) == 6
+    assert stats.decidable(6) < 2.02 < stats.decidable(5)
+    assert stats.seeds_to_decide(100, 1) == 2
+    assert stats.seeds_to_decide(0.0001, 1) is None
+    assert stats.seeds_to_decide(1, 0) == 2
+    assert stats.seeds_to_decide(1, np.nan) is None
 
 
 def test_correlation_of_known_values():
