@@ -398,8 +398,7 @@ def act(arguments: cli.Arguments) -> None:
             if arguments.action == "predict":
                 probes.predict(run, arguments.images)
             else:
-                probe = {"evaluate": probes.evaluate, "transfer": probes.transfer, "collapse": probes.collapse}
-                probe[arguments.action](run)
+                probes.MEASURE[arguments.action](run)
 
 
 def main(arguments: cli.Arguments) -> int:

@@ -9,11 +9,14 @@ Three cues carry the class, and by construction nothing else does:
   by itself. It needs neighbouring pixels.
 
 A cue of strength s shows the image's own class with probability s and otherwise any of the ten at random, on its
-own. So each cue alone allows an accuracy of s + (1 − s)/10 at best, and together they allow more.
+own. So each cue alone allows an accuracy of less than s + (1 − s)/10, as hue and place are drawn with a jitter that
+mixes up neighbouring classes, and together they allow more.
 
 The lightness values of every image are the same 1024 numbers, only in another arrangement. Once the pixels of each
 image are shuffled on their own, colour is therefore all that is left.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -53,11 +56,29 @@ def make_dataset(seed: int = 0, strengths: dict[str, float] = STRENGTHS) -> Data
     return Dataset(name, slug, f"generated, data seed {seed}", CLASSES, train, test, digest(train, test), seed)
 
 
-def make_images(n: int, rng: np.random.Generator, strengths: dict[str, float]) -> Images:
-    """Make ``n`` images, classes in turn, whose cues show the class with the given ``strengths``."""
+def make_conflict(cues: tuple[str, str], n: int, seed: int) -> tuple[Images, torch.Tensor]:
+    """Make ``n`` images of which two cues show different classes, and any other cue a class at random.
+
+    The images have the class of the first cue; returns beside them that of the second, int64 (n,).
+    """
+    rng = generator("cue conflict", seed, *(CUES.index(cue) for cue in cues))
+    first = np.arange(n) % len(CLASSES)
+    second = (first + rng.integers(1, len(CLASSES), n)) % len(CLASSES)
+    return make_images(n, rng, {}, dict(zip(cues, (first, second)))), torch.from_numpy(second)
+
+
+def make_images(
+    n: int, rng: np.random.Generator, strengths: dict[str, float], shown: Mapping[str, np.ndarray] | None = None
+) -> Images:
+    """Make ``n`` images, classes in turn, whose cues show the class with the given ``strengths``.
+
+    ``shown`` has the classes, int64 (n,), that cues show in place of these.
+    """
     labels = np.arange(n) % len(CLASSES)
 
     def draw_shown(cue: str) -> np.ndarray:  # (n,) the class that a cue shows
+        if shown and cue in shown:
+            return shown[cue]
         truthful = rng.random(n) < strengths.get(cue, 0.0)
         return np.where(truthful, labels, rng.integers(0, len(CLASSES), n))
 

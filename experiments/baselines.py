@@ -3,6 +3,8 @@
 * **chance** ignores the image.
 * **colour histogram** knows which colours an image has and how often, but not where: all that a per-image shuffle
   leaves. A model with ``--shuffle per-image`` can't use more; whether it uses as much, this tells.
+* **grey histogram** knows of each pixel the lightness alone, and **colour-difference histogram** what is left of its
+  colour without it.
 * **logistic regression** is affine in the pixels, like every model without ReLU, and is trained directly.
 
 Candidates are compared on images held out from training; the best is trained again on all training images, and only it
@@ -32,7 +34,7 @@ import torch
 
 import data
 import datasets
-from report.results import CHANCE, COLOUR, PIXELS
+from report.results import CHANCE, COLOUR, GREY, HUES, PIXELS
 from runner import console, files, machine
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError
@@ -49,6 +51,8 @@ MIN_PROBABILITY = 1e-9  # for the loss, which a probability that was rounded to 
 ABOUT = {
     CHANCE: "the most frequent class of the training images, whatever the image",
     COLOUR: "sees which colours an image has and how often, but not where: no permutation of the pixels changes it",
+    GREY: "sees how light the pixels are and how often, but no colour and not where",
+    HUES: "sees how red, green and blue differ in the pixels and how often, but not how light they are and not where",
     PIXELS: "multinomial logistic regression on the 3,072 values that the networks get: affine, without hidden layers",
 }
 # The settings that each baseline is chosen from, as its file shows them.
@@ -63,6 +67,8 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         ("gradient boosting",   "histogram and statistics", 4, 100),
         ("gradient boosting",   "histogram and statistics", 4, 250),
     )],
+    GREY: [{"classifier": "gradient boosting", "features": "grey", "iterations": n} for n in (100, 250)],
+    HUES: [{"classifier": "gradient boosting", "features": "colour differences", "iterations": n} for n in (100, 250)],
     PIXELS: [{"C": c, "iterations": n} for c, n in ((1e-4, 100), (1e-3, 50), (1e-3, 100), (1e-2, 50))],
 }  # fmt: skip
 
@@ -111,6 +117,34 @@ def colour_features(pixels: np.ndarray, bins: int) -> np.ndarray:
     return np.concatenate([colour_histogram(pixels, bins), colour_statistics(pixels)], 1)
 
 
+def grey_features(pixels: np.ndarray) -> np.ndarray:
+    """Compute histogram, quantiles, mean and variance of the lightness of an image's pixels, float32 (N, 83)."""
+    rows = []
+    for channels in _chunks(pixels):
+        lightness = data.grey(torch.from_numpy(channels.transpose(1, 2, 0)))[..., 0].numpy()
+        rows.append(_describe_values(lightness.astype(np.int64), low=0, high=256))
+    return np.concatenate(rows)
+
+
+def difference_features(pixels: np.ndarray) -> np.ndarray:
+    """Describe red less green, green less blue and red less blue as ``grey_features`` does lightness, (N, 249)."""
+    rows = []
+    for red, green, blue in (channels.astype(np.int64) for channels in _chunks(pixels)):
+        values = (red - green, green - blue, red - blue)
+        rows.append(np.concatenate([_describe_values(each, low=-256, high=256) for each in values], 1))
+    return np.concatenate(rows)
+
+
+def _describe_values(values: np.ndarray, low: int, high: int, bins: int = 64) -> np.ndarray:
+    """Compute roots of frequencies in bins, quantiles, mean and variance of integers (n, 1024): float32 (n, 83)."""
+    cells = (values - low) * bins // (high - low) + bins * np.arange(len(values))[:, None]
+    counts = np.bincount(cells.ravel(), minlength=bins * len(values)).reshape(-1, bins)
+    ranks = np.linspace(0, values.shape[1] - 1, QUANTILES).round().astype(int)
+    quantiles = np.sort(values, axis=1)[:, ranks]
+    moments = np.stack([values.mean(1), (values**2).mean(1) - values.mean(1) ** 2], 1)
+    return np.concatenate([np.sqrt(counts / values.shape[1]), quantiles, moments], 1).astype(np.float32)
+
+
 def normalized_pixels(pixels: np.ndarray) -> np.ndarray:
     """Scale pixels as the models get them, in a row: float32 (N, 3072) in [-1, 1]."""
     return data.normalize(torch.from_numpy(pixels)).flatten(1).numpy()
@@ -130,8 +164,14 @@ def build_classifier(settings: dict[str, Any]) -> Classifier:
         return dummy.DummyClassifier(strategy="prior")
 
     # what it sees
-    functions = {None: normalized_pixels, "histogram": colour_histogram, "histogram and statistics": colour_features}
-    bins = {"bins": settings["bins per channel"]} if "features" in settings else {}
+    functions = {
+        None: normalized_pixels,
+        "histogram": colour_histogram,
+        "histogram and statistics": colour_features,
+        "grey": grey_features,
+        "colour differences": difference_features,
+    }
+    bins = {"bins": settings["bins per channel"]} if "bins per channel" in settings else {}
     features = preprocessing.FunctionTransformer(functions[settings.get("features")], kw_args=bins)
 
     # what learns from that; early stopping would hold out images of its own
@@ -218,7 +258,8 @@ def run(options: argparse.Namespace) -> None:
 
     # the images; no model of this name is looked for
     url = os.environ.get(DATA_URL_VARIABLE, "")
-    dataset = datasets.load(Config("baselines", dataset=options.dataset, data_dir=options.data_dir, data_url=url))
+    places = {"data_dir": options.data_dir, "data_url": url}
+    dataset = datasets.load(Config("baselines", dataset=options.dataset, cues=options.cues, **places))
     train, test = (data.subset(images, limit=options.limit) for images in (dataset.train, dataset.test))
     content = measure(replace(dataset, train=train, test=test))
 
@@ -245,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--data-dir", default="data", help="where CIFAR-10 is, or is downloaded to (default: data)", **folder)
     add("--dataset", choices=("auto", "cifar10", "synthetic"), default="auto",
         help="auto: CIFAR-10 if present or downloadable, else a generated set (default: auto)")  # fmt: skip
+    add("--cues", default="", metavar="LIST", help="of the generated images, as ex1.py has them")
     add("--results-dir", default="results", help="folder of results (default: results)", **folder)
     trial = "for a quick trial: use at most N images of each split (default: 0, all); the file is named after it"
     add("--limit", type=int, default=0, metavar="N", help=trial)

@@ -45,6 +45,14 @@ done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
     measure --collapse "$run" matrix.json
 done
+# Which of two cues a network follows, and what a classifier finds that sees no places.
+for run in "$results"/synthetic-*-1-*-1/Q1_*/*__shuffle-none__*/; do
+    measure --conflict "$run" conflict.json
+done
+for cue in colour position texture; do
+    [ -e "$results/synthetic-$cue-1/baselines.json" ] ||
+        "$python" -m experiments.baselines --dataset synthetic --cues "$cue" --results-dir "$results"
+done
 
 # ---- CIFAR-10, every shuffle over five permutations and three seeds ----
 

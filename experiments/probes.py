@@ -1,9 +1,11 @@
 """Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -12,14 +14,18 @@ import data
 import datasets
 import models
 import utils
+from datasets import synthetic
 from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
-from runner.config import SHUFFLES, Config
-from runner.errors import DataError, RunnerError, raise_all
+from runner.config import SHUFFLES, Config, cue_strengths, parts_of_shuffle
+from runner.errors import DataError, RunnerError, UsageError, raise_all
+from runner.step import initialize_kaiming
 from utils import EvalMetrics
 
 log = logging.getLogger("ex1")
+
+PERMUTATIONS = 5  # of each shuffle, for a run whose pixels stay in place
 
 Validate = Callable[..., EvalMetrics]  # ex1.validate
 
@@ -41,9 +47,10 @@ class LoadedRun:
         """The epochs that are done."""
         return len(self.saved["history"])
 
-    def loader(self, images: data.Images, shuffle: str = "") -> data.Loader:
-        """Make a loader of images that are not trained on; ``shuffle`` is one in place of the run's."""
+    def loader(self, images: data.Images, shuffle: str = "", shuffle_seed: int | None = None) -> data.Loader:
+        """Make a loader of images that are not trained on; ``shuffle`` and its seed are in place of the run's."""
         config = replace(self.config, val_shuffle=shuffle or self.config.val_shuffle)
+        config = config if shuffle_seed is None else replace(config, shuffle_seed=shuffle_seed)
         memory_format, threads = models.memory_format_of(self.model), self.machine.loader_threads
         return data.make_loader(images, data.TEST, config, self.machine.device, memory_format, threads)
 
@@ -52,10 +59,10 @@ class LoadedRun:
         dataset = datasets.reload(self.saved["dataset"], self.config, str(self.folder))
         return dataset, data.subset(dataset.test, limit=self.config.limit)
 
-    def measure(self, images: data.Images, shuffle: str = "") -> EvalMetrics:
-        """Measure the model on ``images``, with the random numbers of its last epoch."""
+    def measure(self, images: data.Images, shuffle: str = "", shuffle_seed: int | None = None) -> EvalMetrics:
+        """Measure the model on ``images``, with the random numbers of its last epoch; see :meth:`loader`."""
         with rng.isolated_rng(self.config.seed, self.epoch, self.machine.device):
-            chunks = self.loader(images, shuffle).epoch(self.epoch)
+            chunks = self.loader(images, shuffle, shuffle_seed).epoch(self.epoch)
             return self.validate(self.model, chunks, len(self.saved["dataset"]["classes"]), self.machine.precision)
 
 
@@ -91,17 +98,46 @@ def evaluate(run: LoadedRun) -> EvalMetrics:
 
 
 def transfer(run: LoadedRun) -> None:
-    """Measure a saved run with each shuffle, and write its accuracies into the run's folder. Raises as ``evaluate``."""
+    """Measure a saved run with each shuffle, and write its accuracies into the run's folder. Raises as ``evaluate``.
+
+    A run whose pixels stay in place is measured with several permutations of each, a run that knows one with that.
+    """
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
+    several = range(PERMUTATIONS) if parts_of_shuffle(trained_with)[1] == "none" else [run.config.shuffle_seed]
     say, accuracies = console.stdout_log(dataset.name), {}
     for shuffle in dict.fromkeys((*SHUFFLES, trained_with)):
-        accuracies[shuffle] = accuracy = run.measure(images, shuffle).accuracy
+        one = parts_of_shuffle(shuffle)[1] in ("none", "per-image")
+        seeds = [run.config.shuffle_seed] if one else several
+        accuracies[shuffle] = accuracy = fmean(run.measure(images, shuffle, seed).accuracy for seed in seeds)
         text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {100 * accuracy:.1f} %"
-        say.info(text)
-    facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights}
+        say.info(text + f", mean of {len(seeds)} permutations" * (len(seeds) > 1))
+    facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights, "permutations": len(several)}
     files.write_json(run.folder / files.TRANSFER, facts | {"images": len(images), "test_accuracy": accuracies})
     say.info(f"in {run.folder}: {files.TRANSFER}")
+
+
+def conflict(run: LoadedRun) -> None:
+    """Measure which cue a run follows where two contradict each other, and write that into the run's folder.
+
+    It is the test of Geirhos et al., 2019, "ImageNet-trained CNNs are biased towards texture", on generated images.
+    Raises UsageError if the run was not trained on two cues.
+    """
+    config, name = run.config, run.saved["dataset"]["name"]
+    generated = files.dataset_kind(run.saved["dataset"]) == "synthetic"
+    cues = [*(cue_strengths(config.cues) or synthetic.STRENGTHS)] if generated else []
+    if len(cues) < 2:
+        raise UsageError(f"{run.folder} was not trained on images whose class two cues or more tell (--cues)")
+    say, pairs, n = console.stdout_log(name), [], synthetic.TEST_IMAGES
+    for pair in itertools.combinations(cues, 2):
+        images, second = synthetic.make_conflict(pair, n, config.data_seed)
+        answers = [run.measure(each).accuracy for each in (images, replace(images, labels=second))]
+        shares = dict(zip((*pair, "neither"), (*answers, 1 - sum(answers))))
+        pairs.append({"cues": [*pair], "images": n, "answers": shares})
+        text = ", ".join(f"{cue} {100 * share:.1f} %" for cue, share in shares.items())
+        say.info(f"{config.model_name} follows, where {' and '.join(pair)} show different classes: {text}")
+    files.write_json(run.folder / files.CONFLICT, {"epoch": run.epoch, "weights": run.weights, "pairs": pairs})
+    say.info(f"in {run.folder}: {files.CONFLICT}")
 
 
 def collapse(run: LoadedRun) -> None:
@@ -109,16 +145,19 @@ def collapse(run: LoadedRun) -> None:
     dataset, images = run.test_images()
     name, folder = run.config.model_name, run.folder
 
-    # The matrix, checked on every test image.
-    matrix = affine.collapse(run.model)
-    difference, logits, labels = 0.0, [], []
+    # The matrix, checked on every test image; and that of the network before its training, for comparison.
+    matrix, untrained = affine.collapse(run.model), affine.collapse(build_untrained(run.config))
+    difference, logits, untrained_logits, labels = 0.0, [], [], []
     for pixels, targets in run.loader(images).epoch(run.epoch):
         difference = max(difference, affine.check(name, run.model, matrix, pixels))
         logits.append(matrix.logits(pixels.cpu()))
+        untrained_logits.append(untrained.logits(pixels.cpu()))
         labels.append(targets.cpu())
 
     facts = affine.describe(matrix, run.model) | {"images": len(images), "largest_difference": difference}
     facts["scores"] = affine.score(torch.cat(logits), torch.cat(labels))
+    facts["untrained"] = {"uniform_share": untrained.uniform_share}
+    facts["untrained"] |= affine.score(torch.cat(untrained_logits), torch.cat(labels))
     affine.save(folder / files.MATRIX, matrix)
     affine.plot_templates(folder / files.TEMPLATES, run.config.title(dataset.name), matrix, dataset.classes)
     files.write_json(folder / files.MATRIX_FACTS, facts)
@@ -126,6 +165,16 @@ def collapse(run: LoadedRun) -> None:
     say.info(f"{name}'s {facts['network_parameters']:,} parameters come to {facts['parameters']:,} numbers")
     say.info(f"their logits differ by {difference:.1g} at most, on {len(images):,} test images")
     say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
+
+
+def build_untrained(config: Config) -> nn.Module:
+    """Build a run's network with the weights that its training began with."""
+    with rng.isolated_rng(config.seed, 0, torch.device("cpu")):
+        rng.seed_everything(config.seed)
+        model = models.build(config.model_name)
+        if config.init == "kaiming":
+            initialize_kaiming(model)
+    return model
 
 
 def predict(run: LoadedRun, paths: Sequence[str]) -> None:
@@ -158,3 +207,11 @@ def _classify(run: LoadedRun, paths: Sequence[str], pixels: torch.Tensor) -> Non
         likeliest = ", ".join(f"{dataset['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
         text = f"{run.config.model_name} sees in {path}{shuffled}: {likeliest}"
         console.stdout_log(dataset["name"]).log(console.RESULT, text)
+
+
+MEASURE: dict[str, Callable[[LoadedRun], object]] = {
+    "evaluate": evaluate,
+    "transfer": transfer,
+    "collapse": collapse,
+    "conflict": conflict,
+}

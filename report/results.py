@@ -25,6 +25,7 @@ from runner.errors import RunnerError, one_line
 from runner.files import MAX_MEASURED, OF_CLASS, checked_number, is_share
 
 CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
+GREY, HUES = "grey histogram", "colour-difference histogram"  # others there, which older files lack
 IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
 MEASURES = ("loss", "accuracy")
 

@@ -20,7 +20,7 @@ from runner.config import AUTO, FIELDS, PLACE_SETTINGS, RECIPES, Config, EngineC
 from runner.errors import UsageError, one_line
 from runner.startup import expand_home
 
-PROBES = ("evaluate", "transfer", "collapse", "predict")  # the actions on a saved run
+PROBES = ("evaluate", "transfer", "collapse", "conflict", "predict")  # the actions on a saved run
 MAX_FILE_NAME = 255  # bytes, of all file systems in use
 ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig))
 
@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         "       ex1.py --resume RUN [--epochs N]\n"
         "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
         "       ex1.py --predict IMAGE... --from RUN\n"
-        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py -h",
+        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py --conflict RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
@@ -122,7 +122,8 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "--transfer",
         metavar="RUN",
         type=_run,
-        help="measure a saved run with each shuffle, and write that into the run's folder",
+        help="measure a saved run with each shuffle, one whose pixels stay in place with 5 permutations of each, and "
+        "write that into the run's folder",
     )
     actions.add_argument(
         "--collapse",
@@ -130,6 +131,13 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         type=_run,
         help="make one matrix of a saved run's affine network, check that it computes the same, and write it and its "
         "class templates, as pictures, into the run's folder",
+    )
+    actions.add_argument(
+        "--conflict",
+        metavar="RUN",
+        type=_run,
+        help="measure which cue a run that was trained on generated images follows where two cues contradict each "
+        "other, and write that into the run's folder",
     )
     actions.add_argument(
         "--predict",
@@ -289,7 +297,7 @@ def _arguments(options: dict) -> Arguments:
         if extra:
             raise UsageError(f"a saved run brings its own settings: leave out {', '.join(map(flag_of, extra))}")
     elif options["weights"]:
-        raise UsageError("--weights goes with --evaluate, --transfer, --collapse or --predict")
+        raise UsageError("--weights goes with --evaluate, --transfer, --collapse, --conflict or --predict")
     if options["resume"] not in (None, AUTO) and "results_dir" in given:
         raise UsageError("--results-dir: a run that is resumed stays where it is")
     if action == "train" and options["resume"] in (None, AUTO):

@@ -30,6 +30,7 @@ LOCK, HOLDER = ".lock", ".holder"  # of a folder that one process at a time work
 SUMMARY = "summary.txt"
 SAMPLES, CURVES, PER_CLASS, CONFUSION = "samples.png", "curves.png", "per_class.png", "confusion.png"
 TRANSFER = "transfer.json"  # --transfer: the test accuracy with each shuffle
+CONFLICT = "conflict.json"  # --conflict: which of two cues a network follows
 MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
 BASELINES = "baselines.json"  # beside the runs of a data set
 

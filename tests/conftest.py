@@ -164,7 +164,8 @@ def ex1_main(tmp_path, small_synthetic):
     """Runs a command line on the small synthetic set, with results under ``tmp_path``, and returns the exit code."""
 
     def run(*argv):
-        new = not {"--evaluate", "--transfer", "--collapse", "--predict", "--resume"} & set(argv) or "auto" in argv
+        of_saved = {"--evaluate", "--transfer", "--collapse", "--conflict", "--predict", "--resume"}
+        new = not of_saved & set(argv) or "auto" in argv
         place = ["--results-dir", str(tmp_path / "results"), "--dataset", "synthetic"] if new else []
         return execute([*argv, *place, "--threads", "1"])
 

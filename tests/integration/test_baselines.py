@@ -12,7 +12,7 @@ import data
 from data import Dataset, Images, digest, split_holdout
 from datasets import synthetic
 from experiments import baselines
-from report.results import CHANCE, COLOUR, PIXELS, read_baselines
+from report.results import CHANCE, COLOUR, GREY, HUES, PIXELS, read_baselines
 from runner.errors import RunnerError
 from runner.rng import generator
 from tests.helpers import internals
@@ -45,6 +45,8 @@ def test_histogram_finds_colours_alone(few_iterations):
     found = accuracies(dataset_of(colour=1.0))
     assert found[CHANCE] == 0.1
     assert found[COLOUR] > 0.8
+    assert found[HUES] > 0.8
+    assert found[GREY] < 0.2
 
 
 def test_pixel_regression_alone_finds_places(few_iterations):

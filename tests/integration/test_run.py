@@ -13,8 +13,10 @@ import data
 import ex1
 import models
 import utils
-from datasets import cifar10, download
-from runner import checkpoint, config
+from datasets import cifar10, download, synthetic
+from experiments import probes
+from runner import checkpoint, config, rng
+from runner.step import initialize_kaiming
 from tests.helpers import internals, reference
 from tests.helpers.cli import accuracies, execute, run_folder
 from tests.helpers.compare import same, weights
@@ -245,6 +247,46 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
         assert f"on 100 test images: {100 * accuracy:.1f} %" in capsys.readouterr().out
 
 
+def test_transfer_of_a_run_whose_pixels_stay_is_a_mean_over_permutations(ex1_main, tmp_path, monkeypatch):
+    ex1_main("--model-name", "Q1_1", "--epochs", "3", "--lr", "0.02", "--cues", "position")
+    monkeypatch.setattr(probes, "SHUFFLES", ("none", "block:8"))
+    folder = run_folder(tmp_path)
+    assert ex1_main("--transfer", str(folder)) == 0
+    transfer = json.loads((folder / "transfer.json").read_text(encoding="utf-8"))
+    assert transfer["permutations"] == 5
+    run = probes.load_run(str(folder), "last", {}, ex1.validate)
+    images = run.test_images()[1]
+    each = [run.measure(images, "block:8", seed).accuracy for seed in range(5)]
+    assert transfer["test_accuracy"]["block:8"] == pytest.approx(sum(each) / 5)
+    assert len(set(each)) > 1
+    assert transfer["test_accuracy"]["none"] == run.measure(images).accuracy
+
+
+def test_conflict_measures_which_cue_is_followed(ex1_main, tmp_path, monkeypatch):
+    # 200 images are too few to learn from: all that a per-image shuffle leaves is colour, in any number of them.
+    common = ("--model-name", "Q1_1", "--recipe", "fast", "--lr", "0.02", "--batch-size", "16")
+    ex1_main(*common, "--epochs", "10", "--shuffle", "per-image", "--cues", "colour,position,texture")
+    folder = run_folder(tmp_path)
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 500)
+    assert ex1_main("--conflict", str(folder)) == 0
+    content = json.loads((folder / "conflict.json").read_text(encoding="utf-8"))
+    assert [pair["cues"] for pair in content["pairs"]] == [
+        ["colour", "position"],
+        ["colour", "texture"],
+        ["position", "texture"],
+    ]
+    for pair in content["pairs"]:
+        assert sum(pair["answers"].values()) == pytest.approx(1)
+        for cue in pair["cues"]:
+            assert pair["answers"][cue] > 0.3 if cue == "colour" else pair["answers"][cue] < 0.2
+
+
+def test_conflict_needs_two_cues(ex1_main, tmp_path, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--cues", "colour")
+    assert ex1_main("--conflict", str(run_folder(tmp_path))) == 2
+    assert "was not trained on images whose class two cues or more tell" in capsys.readouterr().err
+
+
 def test_collapse_writes_matrix_beside_affine_run(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q2_1", "--epochs", "1", "--shuffle", "per-image")
     folder = run_folder(tmp_path)
@@ -255,6 +297,8 @@ def test_collapse_writes_matrix_beside_affine_run(ex1_main, tmp_path, capsys):
     assert facts["images"] == 100
     accuracy = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["validation"]["accuracy"]
     assert facts["scores"]["own_highest"] == pytest.approx(accuracy, abs=1e-6)
+    assert facts["untrained"].keys() == facts["scores"].keys() | {"uniform_share"}
+    assert facts["untrained"] != {**facts["scores"], "uniform_share": facts["uniform_share"]}
     with np.load(folder / "matrix.npz") as matrix:
         weight, bias = torch.from_numpy(matrix["weight"]), torch.from_numpy(matrix["bias"])
     network = models.build("Q2_1").eval()
@@ -403,3 +447,16 @@ def test_evaluate_asks_for_the_folder_of_images(ex1_main, tmp_path, capsys, monk
     assert ex1_main("--evaluate", folder) == 1
     assert "say with --data-dir where" in capsys.readouterr().err
     assert ex1_main("--evaluate", folder, "--data-dir", str(tmp_path / "moved")) == 0
+
+
+def test_untrained_network_is_the_one_that_training_began_with():
+    for recipe in ("classic", "fast"):
+        settings = config.Config.from_given({"model_name": "Q1_1", "recipe": recipe, "seed": 3})
+        before = torch.get_rng_state()
+        made = probes.build_untrained(settings)
+        assert torch.equal(torch.get_rng_state(), before)
+        rng.seed_everything(3)
+        network = models.build("Q1_1")
+        if recipe == "fast":
+            initialize_kaiming(network)
+        assert same(made.state_dict(), network.state_dict())

@@ -31,7 +31,7 @@ def shorten(argv, images):
     epochs = "2" if "--epochs" in argv and "--resume" in argv and "auto" not in argv else "1"
     if "--epochs" in argv:
         argv[argv.index("--epochs") + 1] = epochs
-    elif not {"--resume", "--evaluate", "--predict", "--transfer", "--collapse"} & set(argv):
+    elif not {"--resume", "--evaluate", "--predict", "--transfer", "--collapse", "--conflict"} & set(argv):
         argv += ["--epochs", epochs]
     if "all" in argv:
         argv[argv.index("all")] = "Q1_4"

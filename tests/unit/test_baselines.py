@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import data
 from datasets import synthetic
 from experiments import baselines
 from report.results import COLOUR, read_baselines
@@ -49,7 +50,15 @@ def test_statistics_are_those_of_the_colours():
     assert found[:, 139:] == pytest.approx(np.array(expected), rel=1e-4, abs=1e-2)
 
 
-@pytest.mark.parametrize("features", [lambda x: baselines.colour_histogram(x, 8), baselines.colour_statistics])
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda x: baselines.colour_histogram(x, 8),
+        baselines.colour_statistics,
+        baselines.grey_features,
+        baselines.difference_features,
+    ],
+)
 def test_colour_features_survive_permutations(features):
     images = synthetic.make_images(50, generator("test of permutations"), synthetic.STRENGTHS)
     shuffled = permute_pixels(images.pixels, per_image_permutations(50, 1))
@@ -59,9 +68,30 @@ def test_colour_features_survive_permutations(features):
 
 def test_many_images_have_the_features_that_they_have_alone(monkeypatch):
     images = synthetic.make_images(25, generator("test of chunks"), synthetic.STRENGTHS)
-    whole = baselines.colour_features(images.pixels.numpy(), 4)
+    pixels = images.pixels.numpy()
+    several = (lambda x: baselines.colour_features(x, 4), baselines.grey_features, baselines.difference_features)
+    whole = [features(pixels) for features in several]
     monkeypatch.setattr(baselines, "CHUNK", 10)
-    assert np.array_equal(baselines.colour_features(images.pixels.numpy(), 4), whole)
+    for features, before in zip(several, whole):
+        assert np.array_equal(features(pixels), before)
+
+
+def test_grey_features_know_no_colour_and_differences_no_lightness():
+    pixels = synthetic.make_images(20, generator("test of grey"), synthetic.STRENGTHS).pixels.clamp(40, 180)
+    grey = data.grey(pixels.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    assert np.array_equal(baselines.grey_features(pixels.numpy()), baselines.grey_features(grey.numpy()))
+    assert baselines.grey_features(pixels.numpy()).shape == (20, 64 + 17 + 2)
+    lighter = (pixels + 30).numpy()
+    assert np.array_equal(baselines.difference_features(pixels.numpy()), baselines.difference_features(lighter))
+    assert not np.array_equal(baselines.grey_features(pixels.numpy()), baselines.grey_features(lighter))
+    none = baselines.difference_features(grey.numpy())
+    assert (none == none[0]).all()
+    lightness = grey[0, 0].numpy().ravel().astype(int)
+    found = baselines.grey_features(pixels.numpy())[0]
+    assert found[:64] == pytest.approx((np.bincount(lightness // 4, minlength=64) / 1024) ** 0.5)
+    assert found[[64, 80, 81, 82]] == pytest.approx(
+        [lightness.min(), lightness.max(), lightness.mean(), lightness.var()], rel=1e-5
+    )
 
 
 def test_raw_pixels_are_scaled_as_for_networks():

@@ -241,7 +241,16 @@ def test_mistake_with_models_is_one_line_and_exit_code_2(arguments, reason, caps
     assert re.search(reason, line)
 
 
-PATH_OPTIONS = ["--data-dir", "--model-file", "--results-dir", "--resume", "--evaluate", "--transfer", "--collapse"]
+PATH_OPTIONS = [
+    "--data-dir",
+    "--model-file",
+    "--results-dir",
+    "--resume",
+    "--evaluate",
+    "--transfer",
+    "--collapse",
+    "--conflict",
+]
 
 
 @pytest.mark.parametrize("option", PATH_OPTIONS)

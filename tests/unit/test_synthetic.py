@@ -82,6 +82,25 @@ def test_every_image_has_the_same_lightness_values(monkeypatch):
     assert np.ptp(values[0]) > 100
 
 
+def test_cues_in_conflict_show_two_classes_and_the_third_tells_nothing():
+    images, second = synthetic.make_conflict(("colour", "position"), 2000, seed=0)
+    assert (second != images.labels).all()
+    assert set(second.tolist()) == set(range(10))
+
+    def accuracy(features, cue, labels):
+        train = make({cue: 1.0}, seed=1)
+        x, y = features(train), features(images)
+        means = np.stack([x[train.labels.numpy() == label].mean(0) for label in range(10)])
+        nearest = ((means**2).sum(1) - 2 * y @ means.T).argmin(1)
+        return (nearest == labels.numpy()).mean()
+
+    assert accuracy(colour, "colour", images.labels) > 0.9
+    assert accuracy(pixels, "position", second) > 0.8
+    assert accuracy(colour, "colour", second) < 0.05
+    for labels in (images.labels, second):
+        assert accuracy(spectrum, "texture", labels) < 0.15
+
+
 def test_cue_of_strength_zero_tells_nothing():
     for features in (colour, pixels, spectrum):
         assert nearest_mean_accuracy(features, {}) < 0.13
