@@ -25,8 +25,9 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ from runner.errors import UsageError, one_line
 IMAGE_SHAPE = (3, 32, 32)
 CLASSES = 10
 DROPOUT = 0.5
+
+MODULE_SUFFIXES = {".py", *(Path(f"x{suffix}").suffix for suffix in EXTENSION_SUFFIXES)}  # of modules' files
 
 STATED = "stated"  # the source states the structure
 REBUILT = "rebuilt"  # the source states only the idea and the count; the simplest structure that meets both
@@ -245,6 +248,13 @@ def register(name: str, change: str = "", parameters: int | None = None):
     return decorate
 
 
+class Fresh(SourceFileLoader):
+    """Compiles a source as it is: a cache of its bytecode that looks as new may be that of another text."""
+
+    def path_stats(self, path: str) -> NoReturn:
+        raise OSError  # by which the importer knows of no cache, and writes none
+
+
 class Neighbours:
     """What lies beside a file of own models: inside this context its imports find that first, as those of a script do.
 
@@ -271,6 +281,8 @@ class Neighbours:
         self.entered += 1
         if self.entered == 1:
             sys.path.insert(0, str(self.folder))
+            sys.path_hooks.insert(0, self._find)
+            self._forget_finders()
             self._exchange()
 
     def __exit__(self, *error: object) -> None:
@@ -278,7 +290,21 @@ class Neighbours:
         if not self.entered:
             self._exchange()
             with contextlib.suppress(ValueError):  # the file may have changed the path itself
+                sys.path_hooks.remove(self._find)
                 sys.path.remove(str(self.folder))
+            self._forget_finders()
+
+    def _find(self, place: str) -> FileFinder:
+        """Make the finder of the modules in a folder here, which takes them from what was hashed: their sources."""
+        entries = [entry for entry in sys.path if Path(place).is_relative_to(entry)]
+        if max(entries, key=len, default="") != str(self.folder):  # of a library, such as one in .venv here
+            raise ImportError
+        return FileFinder(place, (ExtensionFileLoader, EXTENSION_SUFFIXES), (Fresh, [".py"]))
+
+    def _forget_finders(self) -> None:
+        for place in [*sys.path_importer_cache]:
+            if Path(place).is_relative_to(self.folder):
+                del sys.path_importer_cache[place]
 
     def _exchange(self) -> None:
         """Put the modules that were set aside in the place of those of the same names."""
@@ -299,11 +325,14 @@ class Neighbours:
             if name.as_posix() in found or (file != path and name.parts[0].removesuffix(".py") in ours):
                 continue
             found[name.as_posix()] = content = file.read_bytes()
-            for parts in _imports(content, name.parent.parts):
-                # A package's own file is imported before what is in it.
+            for parts in _imports(content, name.parent.parts) if file.suffix == ".py" else ():
+                # A package's own file is imported before what is in it; a star may stand for anything there.
                 for place in (self.folder.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)):
-                    files = place.with_name(f"{place.name}.py"), place / "__init__.py"
-                    waiting += [file for file in files if file.is_file()]
+                    if place.name == "*":
+                        waiting += [file for file in place.parent.glob("*") if file.suffix in MODULE_SUFFIXES]
+                    else:
+                        files = [place.with_name(place.name + suffix) for suffix in (".py", *EXTENSION_SUFFIXES)]
+                        waiting += [file for file in (*files, place / "__init__.py") if file.is_file()]
         return found
 
 
@@ -346,7 +375,7 @@ def load_file(path: str | Path) -> None:
     try:
         with (neighbours := Neighbours(path)):
             source = _hash_sources(path, neighbours.sources(path))
-            SourceFileLoader(name, str(path)).exec_module(module)
+            Fresh(name, str(path)).exec_module(module)
     except (Exception, SystemExit) as error:
         raise UsageError(_explain(error, path)) from error
     for key in REGISTRY.keys() - before:

@@ -3,7 +3,10 @@
 import hashlib
 import io
 import itertools
+import os
+import py_compile
 import re
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -473,6 +476,57 @@ def test_hash_of_own_model_that_imports_nothing_beside_it_is_its_files(sha256_of
     expected = hashlib.sha256(MINE.format("import random").encode()).hexdigest()
     assert sha256_of("import random", BESIDE) == expected
     assert sha256_of("import blocks", BESIDE) != hashlib.sha256(MINE.format("import blocks").encode()).hexdigest()
+
+
+def test_star_stands_for_every_module_of_a_package(sha256_of):
+    package = {"nets/__init__.py": "__all__ = ['size']\n", "nets/size.py": "N = 60\n"}
+    star, named = "from nets import *", "import nets"
+    assert sha256_of(star, package) != sha256_of(star, package | {"nets/size.py": "N = 100\n"})
+    assert sha256_of(named, package) == sha256_of(named, package | {"nets/size.py": "N = 100\n"})
+    assert sha256_of("from torch import *", {}) == sha256_of("from torch import *", {})
+
+
+@pytest.mark.parametrize("changed", ["mine.py", "size.py", "nets/inner.py"])
+def test_module_whose_text_changed_within_its_time_and_size_is_run_as_it_is(tmp_path, changed):
+    """Python would take the cache of the text before, as rsync and tar keep times."""
+    texts = {
+        "mine.py": "from cifar10_runner import register\nfrom torch import nn\nimport size\nfrom nets import inner\n"
+        "A = 11\nregister('Mine')(lambda: nn.Linear(A, size.B * inner.C))\n",
+        "size.py": "B = 11\n",
+        "nets/inner.py": "C = 11\n",
+    }
+    ask = "import models; models.load_file('mine.py'); print(models.find('Mine').module())"
+
+    def shapes():
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {ask}"],
+            cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""}, capture_output=True, encoding="utf-8",
+        )  # fmt: skip
+        return done.stdout.strip() or done.stderr
+
+    def write():
+        for name, text in texts.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            os.utime(tmp_path / name, (10**9, 10**9))
+
+    write()
+    for name in texts:
+        py_compile.compile(str(tmp_path / name))  # as another program may have done
+    assert shapes() == "Linear(in_features=11, out_features=121, bias=True)"
+    texts[changed] = texts[changed].replace("11", "22")
+    write()
+    expected = (22, 121) if changed == "mine.py" else (11, 242)
+    assert shapes() == "Linear(in_features={}, out_features={}, bias=True)".format(*expected)
+
+
+def test_module_without_its_source_is_not_found(tmp_path):
+    (tmp_path / "size.py").write_text("B = 11\n", encoding="utf-8")
+    py_compile.compile(str(tmp_path / "size.py"), cfile=str(tmp_path / "size.pyc"))
+    (tmp_path / "size.py").unlink()
+    (tmp_path / "mine.py").write_text("import size\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="No module named 'size'"):
+        models.load_file(tmp_path / "mine.py")
 
 
 def test_hash_leaves_out_the_program(tmp_path):
