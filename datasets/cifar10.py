@@ -26,6 +26,7 @@ TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+MOST_BYTES = 32 * 2**20  # of a file in it: a batch has 31,035,999 or fewer
 ARCHIVE_BYTES = 170_498_071
 BATCH_FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = {
@@ -73,7 +74,8 @@ def load_batches(folder: Path) -> Dataset:
     def read(name: str) -> bytes:
         if not (folder / name).exists():
             raise DataError(f"{folder / name} is missing")
-        stat_regular(folder / name)
+        if stat_regular(folder / name).st_size > MOST_BYTES:
+            raise DataError(f"{folder / name} is damaged: it is larger than any official file")
         return (folder / name).read_bytes()
 
     return _official(*_unpack(folder, read), folder)

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from errno import EACCES, EDQUOT, EFBIG, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,29 @@ def _fetch(url: str, part: Path) -> None:
                 raise OSError(f"the connection broke off after {have:,} of {total:,} bytes")
 
 
+class _Recorded(urllib.request.AbstractHTTPHandler):
+    """Keeps the connections that it opens, so that another thread can end them."""
+
+    def __init__(self, connections: list[http.client.HTTPConnection]) -> None:
+        super().__init__()
+        self.connections = connections
+
+    def do_open(self, http_class: Callable[..., Any], req: urllib.request.Request, **options: Any) -> Any:
+        def connect(*arguments: Any, **more: Any) -> http.client.HTTPConnection:
+            self.connections.append(http_class(*arguments, **more))
+            return self.connections[-1]
+
+        return super().do_open(connect, req, **options)
+
+
+class _Http(_Recorded, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_Recorded, urllib.request.HTTPSHandler):
+    pass
+
+
 def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
     """Yield the answer to ``request``, then blocks of its content.
 
@@ -134,10 +157,12 @@ def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
     """
     arrived: queue.Queue = queue.Queue(AHEAD)
     left = threading.Event()
+    connections = list[http.client.HTTPConnection]()
+    opener = urllib.request.build_opener(_Http(connections), _Https(connections))
 
     def read() -> None:
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            with opener.open(request, timeout=TIMEOUT) as response:
                 arrived.put(response)
                 while not left.is_set() and (block := response.read1(BLOCK)):  # which returns what is there
                     arrived.put(block)
@@ -162,7 +187,11 @@ def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
                     raise TimeoutError(f"less than {SLOWEST:,} bytes a second came for {WINDOW} s")
                 end, received = time.monotonic() + WINDOW, 0
     finally:
-        # The thread may wait for room; what it reads next is its last.
+        # The thread may be in an answer that has no end, which is cut off, or wait for room; what it reads next is its
+        # last.
         left.set()
+        for connection in connections:
+            with contextlib.suppress(AttributeError, OSError):  # no socket yet, or none any more
+                connection.sock.shutdown(socket.SHUT_RDWR)
         while not arrived.empty():
             arrived.get_nowait()

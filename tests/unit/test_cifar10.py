@@ -177,6 +177,13 @@ def test_archive_that_is_truncated_is_refused(tiny_archive, monkeypatch):
         assert {path.name for path in tiny_archive.parent.iterdir()} == {tiny_archive.name, ".lock"}
 
 
+def test_batch_file_that_is_too_large_is_refused_unread(tiny_official):
+    with open(tiny_official[0] / "test_batch", "r+b") as file:
+        file.truncate(12 * 2**30)  # of nothing on the disk
+    with pytest.raises(DataError, match="test_batch is damaged: it is larger than any official file"):
+        cifar10.load_batches(tiny_official[0])
+
+
 def test_batch_file_that_is_a_pipe_is_refused(tiny_official):
     batch = tiny_official[0] / "data_batch_2"
     batch.unlink()

@@ -295,6 +295,21 @@ def test_source_that_trickles_is_left(empty, monkeypatch, start, block):
     assert sum("follows" in text for text in said) == download.ATTEMPTS - 1
 
 
+def test_no_thread_goes_on_with_an_answer_that_has_no_end(empty, monkeypatch):
+    """It would take a core from the training on generated images that follows."""
+    monkeypatch.setattr(download, "WINDOW", 0.3)
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    more = b"HTTP/1.1 100 Continue\r\n\r\n"
+    before = set(threading.enumerate())
+    with serving(start=more, block=more, seconds=0.01) as url:
+        with pytest.raises(DownloadError, match="less than 10,000 bytes a second"):
+            load_images("cifar10", empty, url)
+        left = [thread for thread in set(threading.enumerate()) - before if "(read)" in thread.name]
+        for thread in left:
+            thread.join(10)
+        assert not any(thread.is_alive() for thread in left)
+
+
 def test_link_in_the_place_of_the_part_is_not_written_through(source, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "victim").write_text("notes", encoding="utf-8")
