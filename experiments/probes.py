@@ -154,7 +154,8 @@ def collapse(run: LoadedRun) -> None:
         untrained_logits.append(untrained.logits(pixels.cpu()))
         labels.append(targets.cpu())
 
-    facts = affine.describe(matrix, run.model) | {"images": len(images), "largest_difference": difference}
+    facts = {"epoch": run.epoch, "weights": run.weights} | affine.describe(matrix, run.model)
+    facts |= {"images": len(images), "largest_difference": difference}
     facts["scores"] = affine.score(torch.cat(logits), torch.cat(labels))
     facts["untrained"] = {"uniform_share": untrained.uniform_share}
     facts["untrained"] |= affine.score(torch.cat(untrained_logits), torch.cat(labels))

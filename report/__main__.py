@@ -37,14 +37,15 @@ def write_events(study: "Study") -> Path:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    folder = study.folder / "tensorboard"
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"--tensorboard: TensorBoard can't write to {folder}, whose name is not UTF-8") from None
-    groups = [*study.groups.values(), *study.others]
+    folder, groups = study.folder / "tensorboard", [*study.groups.values(), *study.others]
+    runs = [*(run for group in groups for run in group.runs.values()), *study.unfinished]
+    for place in (folder, *(run.folder for run in runs)):
+        try:
+            str(place).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--tensorboard: TensorBoard can't write of {place}, whose name is not UTF-8") from None
     with files.new_folder(folder) as new:
-        for run in [*(run for group in groups for run in group.runs.values()), *study.unfinished]:
+        for run in runs:
             with SummaryWriter(new / run.config.model_name / run.folder.name) as writer:
                 for row in run.history:
                     for column, value in row.items():

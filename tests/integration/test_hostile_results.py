@@ -86,6 +86,13 @@ def test_event_files_replace_a_link(tmp_path, outside):
     assert list((tmp_path / "cifar10" / "tensorboard").glob("Q1_1/*/events*"))
 
 
+def test_name_that_tensorboard_can_not_take_is_told(tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
+    fake_run(tmp_path, "Q1_1", name=os.fsdecode(b"run\xff"))
+    assert report_main.main([str(tmp_path), "--tensorboard"]) == 2
+    assert "TensorBoard can't write of " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["../../../outside/x", "/x", "..", "a/b", "a\\b", "a\nb", "a\x1b[2Jb", "", "x" * 200])
 def test_name_of_a_model_that_names_no_file_is_left_out(tmp_path, outside, name):
     for seed, shuffle in ((0, "none"), (0, "fixed")):
