@@ -12,7 +12,7 @@ import models
 from runner.config import Config
 from runner.step import TrainStep, initialize_kaiming, make_optimizer
 from tests.helpers import reference
-from tests.helpers.theory import first_linear, p_value, reorder_map
+from tests.helpers.theory import first_linear, p_value, reorder_map, share_explained_by_kernel
 
 ROUNDING = 1e-10
 """More than what rounding does to any figure here that is computed in float64."""
@@ -237,20 +237,13 @@ def test_columns_start_independent_and_identical(initialize):
     assert column_p_values(weight + 0.5 * weight.roll(1, 1))[1] == 1 / 200
 
 
-def test_reordered_input_is_undone_by_no_kernel():
+def test_reordered_noise_is_undone_by_no_kernel():
     layer = models.build("Q1_1").layers[0].double()
     images = normal(8, 3, 32, 32)
-    wanted = layer(images).detach()[:, 0].flatten()
-
-    def unexplained(images):
-        """The share of the variance of ``wanted`` that the best kernel and bias leave."""
-        patches = F.unfold(images, 5).transpose(1, 2).flatten(0, 1)
-        patches = torch.cat([patches, torch.ones_like(patches[:, :1])], 1)
-        best = torch.linalg.lstsq(patches, wanted[:, None]).solution
-        return ((patches @ best)[:, 0] - wanted).var() / wanted.var()
-
-    assert unexplained(images) < ROUNDING
-    assert unexplained(reference.permute_pixels(images, reference.fixed_permutation(0))) > 0.9
+    wanted = layer(images).detach()
+    shuffled = reference.permute_pixels(images, reference.fixed_permutation(0))
+    assert (1 - share_explained_by_kernel(wanted, images, 5)).abs().max() < ROUNDING
+    assert share_explained_by_kernel(wanted, shuffled, 5).max() < 0.05
 
 
 # Question 3: ReLU and pooling
@@ -334,6 +327,17 @@ def test_max_pool_is_homogeneous_but_not_linear():
     assert (pool(x + y) < pool(x) + pool(y)).any()
     left, right = torch.tensor([[[[1.0, 0], [0, 0]]], [[[0.0, 1], [0, 0]]]])
     assert (pool(left).item(), pool(right).item(), pool(left + right).item()) == (1, 1, 1)
+
+
+def test_pool_of_largest_magnitude_is_homogeneous_not_additive():
+    def pool(x):
+        windows = F.unfold(x, 2, stride=2)
+        return windows.gather(1, windows.abs().argmax(1, keepdim=True))
+
+    x, y = normal(2, 1, 1, 6, 12)
+    for factor in [-7, -1, 0, 0.3]:
+        torch.testing.assert_close(pool(factor * x), factor * pool(x))
+    assert ((pool(x + y) - pool(x) - pool(y)).abs() > ROUNDING).any()
 
 
 def test_max_pool_is_dense_maximum_then_corner_pool():
