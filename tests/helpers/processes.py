@@ -12,9 +12,10 @@ from runner import signals
 from tests.helpers import internals
 from tests.helpers.cli import execute
 
-# Its server has imported torch once and is forked for every process, which saves seconds each time.
+# Its server has imported torch once and is forked for every process, which saves seconds each time; torch._dynamo is
+# what the first optimiser of a process imports.
 PROCESSES = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
-PRELOADED = ["ex1", "datasets", "torch.optim", "matplotlib.figure", "torchsummary", __name__]
+PRELOADED = ["ex1", "datasets", "torch.optim", "torch._dynamo", "matplotlib.figure", "torchsummary", __name__]
 
 
 def run_command(argv, log, images, before):

@@ -152,6 +152,26 @@ def test_resume_auto_passes_over_runs_on_other_data(ex1_main, saved_run, tmp_pat
     assert ex1_main("--resume", str(short), "--epochs", "2") == 1
 
 
+def test_resume_auto_passes_over_a_run_of_another_step(ex1_main, saved_run, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    before = (saved_run / "last.pt").read_bytes()
+    compiled = saved_run.with_name(f"{saved_run.name}__run-2")
+    case, warning = (
+        ("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto"),
+        " is not the run asked for, it has --",
+    )
+    assert ex1_main(*case, "--compile") == 0
+    assert f"{saved_run}{warning}compile off, not on: kept as it is" in capsys.readouterr().err
+    # Both are there now, and each is found by its own.
+    for more, folder in (((), saved_run), (("--compile",), compiled)):
+        assert ex1_main(*case, *more) == 0
+        said = capsys.readouterr()
+        assert f"{folder} is finished; " in said.out
+        assert warning not in said.err
+    assert (saved_run / "last.pt").read_bytes() == before
+    assert set(saved_run.parent.iterdir()) == {saved_run, compiled}
+
+
 NOISY = """
 import random
 import numpy, torch
@@ -304,7 +324,7 @@ def test_run_whose_folder_was_made_anew_ends_and_writes_nothing(place):
     second = here.start(*case)
     until(lambda: list(here.results.glob("*/*/*/history.csv")))
     os.kill(first.pid, signal.SIGCONT)
-    first.join()
+    first.join(120)  # it would train for hours
     assert first.exitcode == 1
     assert "was deleted or moved while this run trained; it ends" in here.said()
     os.kill(second.pid, signal.SIGTERM)
@@ -330,6 +350,16 @@ def test_checkpoint_of_another_run_is_refused(ex1_main, tmp_path, capsys, moved)
         assert f"{ours} holds the checkpoint of another run than {why}" in capsys.readouterr().err
     shutil.copytree(other, tmp_path / "any name")
     assert ex1_main("--evaluate", str(tmp_path / "any name")) == 0
+
+
+def test_checkpoint_of_other_data_than_its_description_is_refused(ex1_main, saved_run, capsys):
+    content = files.read_json(saved_run / "config.json")
+    content["data"] |= {"sha256": "0" * 64, "name": "OTHER"}
+    files.write_json(saved_run / "config.json", content)
+    assert ex1_main("--evaluate", str(saved_run)) == 1
+    said = capsys.readouterr().err
+    assert f"{saved_run} holds the checkpoint of another run than its config.json: SYNTHETIC" in said
+    assert ", not OTHER" in said
 
 
 def test_saved_places_are_not_used(saved_run, tmp_path, ex1_main, capsys):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import internals
+from tests.helpers.cli import execute
 from tests.helpers.paths import PROJECT
 
 NAMES = ["lenet", "vgg", "resnet"]
@@ -124,24 +126,16 @@ def test_zoo_with_our_names_is_trained_resumed_and_used(zoo, command_line, tmp_p
     assert ex1("models/inside.py", *new("--model-name", "single")).returncode == 0
 
 
-def test_sweep_trains_a_changed_network_anew_and_reports_it_apart(command_line, tmp_path):
-    def sweep(layer, *seeds):
+def test_sweep_trains_a_changed_network_anew_and_reports_it_apart(command_line, tmp_path, monkeypatch, capsys):
+    def sweep(layer, seeds):
         (tmp_path / "mine.py").write_text(SINGLE.replace("nn.Flatten()", layer) + REGISTER, encoding="utf-8")
-        options = [
-            "--model-file",
-            str(tmp_path / "mine.py"),
-            "--model-name",
-            "Mine",
-            "--epochs",
-            "1",
-            "--seeds",
-            *seeds,
-        ]
-        done = subprocess.run(
-            [sys.executable, str(PROJECT / "ex1.py"), *command_line(*options)], capture_output=True, encoding="utf-8"
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        file, run = ["--model-file", str(tmp_path / "mine.py")], ["--model-name", "Mine", "--epochs", "1"]
+        with monkeypatch.context() as patch:
+            internals.copy_registry(patch.setattr)  # the file is loaded for each sweep, as by a process of its own
+            code = execute(command_line(*file, *run, "--seeds", seeds))
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out + said.err
 
     sweep("nn.Flatten()", "0-1")
     said = sweep("nn.Flatten(), nn.Tanh()", "0-2")

@@ -53,6 +53,16 @@ def test_archive_is_read_without_being_extracted_and_cached(tiny_archive, tiny_o
     assert {path.name for path in tiny_archive.parent.iterdir() if path.name[0] != "."} == {cifar10.ARCHIVE}
 
 
+def test_full_check_unpacks_the_archive_anew(tiny_archive):
+    first = cifar10.load_archive(tiny_archive)
+    with np.load(tiny_archive.parent / ".cache-archive.npz") as content:
+        arrays = dict(content)
+    arrays["train_pixels"][3, 0, 0, 0] ^= 1
+    np.savez(tiny_archive.parent / ".cache-archive.npz", **arrays)
+    assert cifar10.load_archive(tiny_archive).digest != first.digest
+    assert cifar10.load_archive(tiny_archive, anew=True).digest == first.digest
+
+
 def test_batch_file_with_flipped_byte_is_named(tiny_official, tiny_archive):
     batch = tiny_official[0] / "data_batch_3"
     for path, data_dir in ((batch, batch.parent.parent), (tiny_archive, tiny_archive.parent)):

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,31 @@ def test_write_file_reaches_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     assert events[3][0] == "fsync"  # of the folder: its new names too
     assert path.read_text(encoding="utf-8") == "new text"
     assert (tmp_path / "before").read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes links and pipes")
+def test_what_takes_a_files_place_after_the_check_is_not_followed(tmp_path, monkeypatch):
+    victim, link, pipe = (tmp_path / name for name in ("victim", "link", "pipe"))
+    victim.write_bytes(b"notes")
+    link.symlink_to(victim)
+    os.mkfifo(pipe)
+    monkeypatch.setattr(files, "check_regular", lambda path, most: None)
+    with pytest.raises(OSError, match="link"):
+        files.read_file(link)
+    with pytest.raises(RunnerError):
+        files.open_log(link)
+    assert files.read_file(pipe) == b""  # nobody writes into it, and nothing waits for that
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a link")
+def test_file_is_not_written_through_a_link_at_its_temporary_name(tmp_path, monkeypatch):
+    assert files._temporary_name(tmp_path / "file") != files._temporary_name(tmp_path / "file")
+    (tmp_path / "victim").write_bytes(b"notes")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    monkeypatch.setattr(files, "_temporary_name", lambda path: tmp_path / "link")
+    with pytest.raises(OSError, match="can't be written"):
+        files.write_file(tmp_path / "file", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"notes"
 
 
 def test_name_that_is_not_utf8_is_read_from_json_as_it_was(tmp_path):

@@ -5,13 +5,16 @@ import shutil
 import struct
 import zipfile
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import datasets
-from datasets import cifar10, image_folder
+from data import Images
+from datasets import cache, cifar10, image_folder
 from runner.config import Config
 from runner.errors import DataError
 from tests.helpers.images import listening, load_images
@@ -322,6 +325,18 @@ def test_image_that_is_made_like_cifars_in_silence_is_refused(folder, name):
         load_images("cifar10", folder)
 
 
+def test_picture_is_read_as_it_is_shown(tmp_path):
+    image = RGB.copy()
+    image.paste((255, 0, 0), (0, 0, 32, 16))
+    image.save(tmp_path / "rotated.png", **rotated())  # its top is to be seen at the right
+    pixels = image_folder.read_any_image(tmp_path / "rotated.png")
+    assert (pixels[:, 16, 2].tolist(), pixels[:, 16, 29].tolist()) == ([0, 0, 0], [255, 0, 0])
+    (tmp_path / "deep.png").write_bytes(png(32, 32, 16, (b"\0" + b"\x64\x01" * 96) * 32))
+    assert image_folder.read_any_image(tmp_path / "deep.png").unique().tolist() == [100]
+    RGB.point(lambda _: 7).save(tmp_path / "moving.png", save_all=True, append_images=[RGB])
+    assert image_folder.read_any_image(tmp_path / "moving.png").unique().tolist() == [7]  # the first
+
+
 def test_what_is_passed_over_in_a_folder_is_counted_once(folder):
     for name in ("train/cat/a.webp", "test/dog/b.webp", "test/dog/c.BMP", "train/stray.png", "train/cat/.hidden.gif"):
         RGB.save(folder / name)
@@ -398,6 +413,22 @@ def test_images_of_one_size_and_time_exchanged_are_noticed(folder, how):
     assert after == load_images("cifar10", folder).digest != before
 
 
+@pytest.mark.parametrize("fact", ["st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "name"])
+def test_any_fact_of_a_file_that_differs_has_it_decoded_anew(tmp_path, monkeypatch, fact):
+    facts = {"st_mtime_ns": 1, "st_ctime_ns": 2, "st_size": 3, "st_ino": 4, "name": 5}
+    monkeypatch.setattr(cache, "stat_regular", lambda path: SimpleNamespace(**facts))
+    images, decoded = Images(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.tensor([0])), []
+
+    def read():
+        files = [f"cat/{facts['name']}.png"]
+        cache.cached(tmp_path, "folder", files, lambda: (decoded.append(fact), (images, images))[1])
+        return len(decoded)
+
+    assert (read(), read()) == (1, 1)
+    facts[fact] += 1
+    assert (read(), read()) == (2, 2)
+
+
 def test_full_check_says_what_it_finds_and_mends_the_cache(folder):
     def check():
         said, warned = [], []
@@ -406,20 +437,20 @@ def test_full_check_says_what_it_finds_and_mends_the_cache(folder):
             digest = datasets.load(config).digest
         return digest, [text for text in said if "anew" in text], [text for text in warned if "anew" in text]
 
-    cache = folder / ".cache-folder.npz"
+    kept = folder / ".cache-folder.npz"
     reference, said, warned = check()
-    assert (said, warned) == ([f"all 30 images were decoded anew: {cache} did not hold them"], [])
-    assert check() == (reference, [f"all 30 images were decoded anew: {cache} holds the same"], [])
-    with np.load(cache) as content:
+    assert (said, warned) == ([f"all 30 images were decoded anew: {kept} did not hold them"], [])
+    assert check() == (reference, [f"all 30 images were decoded anew: {kept} holds the same"], [])
+    with np.load(kept) as content:
         arrays = dict(content)
     arrays["train_pixels"][3, 0, 0, 0] ^= 1
     arrays["test_labels"][0] = 5
-    np.savez(cache, **arrays)
+    np.savez(kept, **arrays)
     assert load_images("cifar10", folder).digest != reference  # which the full check is for
     assert check() == (
         reference,
         [],
-        [f"{cache} held other pixels or labels for 2 of 30 images than their files: made anew"],
+        [f"{kept} held other pixels or labels for 2 of 30 images than their files: made anew"],
     )
     assert load_images("cifar10", folder).digest == reference
 

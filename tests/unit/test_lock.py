@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import sys
 
@@ -61,6 +62,23 @@ def test_lock_is_held_by_one(tmp_path, system):
         assert second.acquire()
     assert len(warned) == (2 if system else 0)
     assert all(f"{tmp_path}: its file system has no locks" in text for text in warned)
+
+
+def test_lock_on_a_folder_that_was_made_anew_is_no_more_ours(tmp_path, system):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    lock = FolderLock(folder)
+    with listening():
+        assert lock.acquire()
+    assert lock.is_ours()
+    shutil.rmtree(folder)
+    assert not lock.is_ours()
+    folder.mkdir()
+    (folder / ".lock").touch()
+    holder(folder, system_lock=system is None)
+    assert not lock.is_ours()
+    lock.release()
+    assert (folder / ".holder").exists()  # which is another's
 
 
 def test_dead_process_of_this_machine_holds_nobody_up(tmp_path, system, ended):

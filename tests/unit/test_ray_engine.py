@@ -25,11 +25,12 @@ def sent(saved_run, tmp_path):
     return contents | {f"{saved_run.relative_to(results)}.log": b"said there\n"}, saved_run
 
 
-def lead(folder, epochs):
-    """Makes a run one that is not finished, and ``epochs`` further."""
+def lead(folder, epochs=0, steps=0):
+    """Makes a run one that is not finished, and so much further."""
     (folder / "metrics.json").unlink()
     saved = torch.load(folder / "last.pt", weights_only=True)
     saved["history"] += [saved["history"][-1] | {"epoch": 2 + number} for number in range(epochs)]
+    saved["metrics"]["steps"] += steps
     checkpoint.save(folder / "last.pt", {key: value for key, value in saved.items() if key != "version"})
 
 
@@ -46,9 +47,10 @@ def test_files_of_a_node_are_kept(sent, tmp_path):
     assert list((tmp_path / "results").glob(".sent-*")) == []
 
 
-def test_files_of_a_node_replace_no_run_that_is_further(sent, tmp_path):
+@pytest.mark.parametrize("how", [{"epochs": 3}, {"steps": 7}], ids=str)
+def test_files_of_a_node_replace_no_run_that_is_further(sent, tmp_path, how):
     contents, folder = sent
-    lead(folder, epochs=3)
+    lead(folder, **how)
     before = (folder / "last.pt").read_bytes()
     unfinished = {name: content for name, content in contents.items() if not name.endswith("metrics.json")}
     ray_engine.take_back(dict(unfinished), tmp_path / "results")
