@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from report import __main__ as report_main
-from report import overview
+from report import overview, results
 from runner import files
+from runner.errors import UsageError
 from tests.helpers.cli import execute
 from tests.helpers.fake_runs import fake_run
 
@@ -86,11 +87,11 @@ def test_event_files_replace_a_link(tmp_path, outside):
     assert list((tmp_path / "cifar10" / "tensorboard").glob("Q1_1/*/events*"))
 
 
-def test_name_that_tensorboard_can_not_take_is_told(tmp_path, capsys):
+def test_name_that_tensorboard_can_not_take_is_told(tmp_path):
     pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
     fake_run(tmp_path, "Q1_1", name=os.fsdecode(b"run\xff"))
-    assert report_main.main([str(tmp_path), "--tensorboard"]) == 2
-    assert "TensorBoard can't write of " in capsys.readouterr().err
+    with pytest.raises(UsageError, match="TensorBoard can't write of "):
+        report_main.write_events(results.read_study(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../../../outside/x", "/x", "..", "a/b", "a\\b", "a\nb", "a\x1b[2Jb", "", "x" * 200])
