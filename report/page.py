@@ -69,7 +69,15 @@ class Link:
     name: str
 
 
-Block = Heading | Text | Code | Table | Figure | Link
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind their title, which a click shows."""
+
+    title: str
+    blocks: Sequence["Block"]
+
+
+Block = Heading | Text | Code | Table | Figure | Link | Folded
 
 
 def escape_markdown(text: str) -> str:
