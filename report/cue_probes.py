@@ -15,7 +15,6 @@ from runner.errors import RunnerError
 from runner.files import checked_number
 
 EQUAL_BIAS = 50.0  # percent: neither of two cues is preferred
-CONFLICT = "conflict.json"  # in the folder of a run: its answers where two cues show different classes
 
 TEMPLATE_COLUMNS = (
     "cues", "model", "shuffle", "weights", "runs", "the same in all places (%)", "own score: mean",
@@ -59,13 +58,13 @@ def conflict_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Blo
         for group in study.groups.values():
             answers: dict[tuple[str, str], list[list[float]]] = {}
             for run in group.runs.values():
-                found = read_run_json(run, CONFLICT, partial(conflict_shares, run=run), notes)
+                found = read_run_json(run, files.CONFLICT, partial(conflict_shares, run=run), notes)
                 for pair, shares in (found or {}).items():
                     answers.setdefault(pair, []).append(shares)
-            for (a, b), shares in answers.items():
-                biases = [100 * by_a / (by_a + by_b) for by_a, by_b, _ in shares if by_a + by_b]
-                row: Row = [" + ".join(cues), group.model, group.shuffle, f"{a} / {b}", number_cell(len(shares), 0)]
-                row += [accuracy_cell(values) for values in zip(*shares)]
+            for (a, b), measured in answers.items():
+                biases = [100 * by_a / (by_a + by_b) for by_a, by_b, _ in measured if by_a + by_b]
+                row: Row = [" + ".join(cues), group.model, group.shuffle, f"{a} / {b}", number_cell(len(measured), 0)]
+                row += [accuracy_cell(values) for values in zip(*measured)]
                 rows.append([*row, accuracy_cell(biases) if biases else ""])
                 if biases:
                     verdicts.append(bias_verdict(f"{group.model}, {group.shuffle}", (a, b), stats.mean(biases)))

@@ -10,7 +10,18 @@ from report import plots, stats
 from report.claims import CHANCE_PERCENT
 from report.page import Block, Folded, Heading, Row, Table, Text, prose
 from report.results import NoRuns, SeedGroup, Study, read_study, settings_text
-from report.text import Cell, accuracy_cell, decide, diff_cell, number_cell, percent_text, points_text
+from report.text import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Cell,
+    accuracy_cell,
+    decide,
+    diff_cell,
+    number_cell,
+    percent_text,
+    points_text,
+)
 from runner import files
 from runner.config import CUES, PUBLISHED_SHUFFLES, cue_strengths
 from runner.errors import RunnerError
@@ -88,8 +99,8 @@ def cue_cell(group: SeedGroup, ceiling: float) -> Cell:
     """Show an accuracy, its share of what the ceiling allows above chance, and whether the training was over."""
     cell = accuracy_cell(group.values("val_accuracy"))
     share = (cell.value - CHANCE_PERCENT) / (ceiling - CHANCE_PERCENT)
-    lines = [cell.text] + [f"{100 * share:.0f} % of what is there"] * (not math.isnan(share))
-    return Cell("\n".join(lines + [STILL_LEARNING] * is_learning(group)), cell.value)
+    of_ceiling = [] if math.isnan(share) else [f"{round(100 * share)} % of what is there"]
+    return Cell("\n".join([cell.text, *of_ceiling, *[STILL_LEARNING] * is_learning(group)]), cell.value)
 
 
 def is_learning(group: SeedGroup) -> bool:
@@ -117,16 +128,30 @@ def check_expectations(studies: Mapping[Cues, Study], names: list[str]) -> Itera
         ("texture", "texture falls to chance in a per-image shuffle", "per-image", True, False),
     )
     for (cue, statement, shuffle, to_chance, above), name in product(rules, names):
-        study = studies.get((cue,))
-        plain, group = (study and study.group(name, each) for each in ("none", shuffle))
-        if study and plain and group and (statement != TEXTURE_FALLS or is_convolutional(name)):
-            above_chance = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy")])
-            estimate = above_chance if to_chance else study.difference(group, plain)
-            verdict = decide(estimate, MARGIN if to_chance else -MARGIN, above)
-            what = "chance" if to_chance else "no shuffle"
-            reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
-            reason += f"; {STILL_LEARNING} after {group.epochs} epochs" * is_learning(group)
-            yield [statement, name, verdict, reason]
+        # The runs of the most epochs.
+        pairs = group_pairs(studies.get((cue,)), name, shuffle)
+        if not pairs or (statement == TEXTURE_FALLS and not is_convolutional(name)):
+            continue
+        study, plain, group = [*pairs.values()][-1]
+
+        # The verdict. A network that finds little while it learns may yet find more.
+        above_chance = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy")])
+        estimate = above_chance if to_chance else study.difference(group, plain)
+        verdict = decide(estimate, MARGIN if to_chance else -MARGIN, above)
+        what = "chance" if to_chance else "no shuffle"
+        reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
+        if verdict == (FAILS if above else HOLDS) and is_learning(group):
+            verdict, reason = UNDECIDED, f"{reason}; {STILL_LEARNING} after {group.epochs} epochs"
+        yield [statement, name, verdict, reason]
+
+
+def group_pairs(study: Study | None, name: str, shuffle: str) -> dict[int, tuple[Study, SeedGroup, SeedGroup]]:
+    """Return a model's groups without a shuffle and with one, by number of epochs, where both are there."""
+    return {
+        epochs: (each, plain, group)
+        for epochs, each in (study.budgets if study else {}).items()
+        if (plain := each.group(name)) and (group := each.group(name, shuffle))
+    }
 
 
 def difference_cell(study: Study, group: SeedGroup | None, plain: SeedGroup | None) -> Cell | str:
@@ -147,7 +172,7 @@ def budget_blocks(studies: Mapping[Cues, Study], folder: Path) -> list[Block]:
     for (cue, *others), study in studies.items():
         names = dict.fromkeys(model for each in study.budgets.values() for model, _ in each.groups)
         for name in names if not others else ():
-            pairs = fixed_pairs(study, name)
+            pairs = {epochs: groups for epochs, (_, *groups) in group_pairs(study, name, "fixed").items()}
             if len(pairs) > 1:
                 shown[cue, name] = pairs
                 for epochs, groups in pairs.items():
@@ -166,22 +191,14 @@ def budget_blocks(studies: Mapping[Cues, Study], folder: Path) -> list[Block]:
     ]
 
 
-def fixed_pairs(study: Study, name: str) -> dict[int, tuple[SeedGroup, SeedGroup]]:
-    """Return a model's groups without a shuffle and with a fixed one, by number of epochs, where both are there."""
-    return {
-        epochs: (plain, fixed)
-        for epochs, each in study.budgets.items()
-        if (plain := each.group(name)) and (fixed := each.group(name, "fixed"))
-    }
-
-
 def budget_verdict(studies: Mapping[Cues, Study], cue: str, name: str) -> str:
     """Say whether a network finds more of a cue behind a fixed shuffle when it is trained for longer, in a sentence."""
-    study = studies.get((cue,))
-    pairs = fixed_pairs(study, name) if study else {}
-    if not study or len(pairs) < 2:
+    pairs = group_pairs(studies.get((cue,)), name, "fixed")
+    if len(pairs) < 2:
         return ""
-    (first, (_, early)), (last, (plain, late)) = min(pairs.items()), max(pairs.items())
+    first, last = min(pairs), max(pairs)
+    _, _, early = pairs[first]
+    study, plain, late = pairs[last]
     gain, rest = study.difference(late, early), study.difference(late, plain)
     learning = f" It is {STILL_LEARNING} then." if is_learning(late) else ""
     return (

@@ -77,19 +77,16 @@ def pixel_section(study: Study, folder: Path, baselines: dict | None) -> list[Bl
     """Say what is found in pixel values alone, how much of it needs no colour, and by which classes."""
     blocks: list[Block] = []
     if baselines:
-        groups = [group for each in study.budgets.values() for group in each.groups.values()]
-        groups = [group for group in groups if group.shuffle == "per-image"]
-        shown = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
-        blocks += [
-            prose("pixel_values"),
-            *reader_blocks(groups, baselines),
-            *(block for group in shown for block in class_section(study, group, folder, baselines[COLOUR])),
-        ]
+        classes = shares_by_class(study, baselines[COLOUR])
+        blocks += [prose("pixel_values"), *reader_blocks(study, baselines)]
+        blocks += [Text(best_text(classes))] if classes else []
+        for name in neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle == "per-image"):
+            blocks += class_blocks(study, study.groups[name, "per-image"], folder, classes)
     blocks += grey_blocks(study)
     return [Heading("What pixel values alone tell"), *blocks] if blocks else []
 
 
-def reader_blocks(groups: list[SeedGroup], baselines: dict) -> list[Block]:
+def reader_blocks(study: Study, baselines: dict) -> list[Block]:
     """Compare networks trained with a shuffle per image with the classifiers that see histograms."""
     histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
     rows: list[Row] = []
@@ -98,7 +95,8 @@ def reader_blocks(groups: list[SeedGroup], baselines: dict) -> list[Block]:
         less = diff_cell(lead) if name != COLOUR else ""
         rows.append([f"{name}: {result['about']}", "", number_cell(100 * result["accuracy"], 1), less])
     verdicts = []
-    for group in groups:
+    groups = [group for each in study.budgets.values() for group in each.groups.values()]
+    for group in [group for group in groups if group.shuffle == "per-image"]:
         lead = stats.difference_independent(group.mean(ACCURACY), histogram)
         who = f"{group.model}, {group.epochs} epochs"
         rows.append([f"{who}, per-image", group.size, accuracy_cell(group.values(ACCURACY)), diff_cell(lead)])
@@ -111,22 +109,25 @@ def reader_blocks(groups: list[SeedGroup], baselines: dict) -> list[Block]:
 
 
 def share_above_chance(part: SeedGroup, whole: SeedGroup) -> Estimate:
-    """Estimate what ``part`` finds above chance as a share of what ``whole`` does, in percent, by the delta method."""
+    """Estimate what ``part`` finds above chance as a share of what ``whole`` does, in percent, by the delta method.
+
+    It is NaN where ``whole`` finds nothing that is decidedly above chance.
+    """
     above = [[value - CHANCE_PERCENT for value in group.values(ACCURACY)] for group in (part, whole)]
-    means = [stats.mean(values).mean for values in above]
-    if means[1] <= 0:
+    found, there = (stats.mean(values) for values in above)
+    if there.mean <= 0 or (there.has_interval and there.low <= 0):
         return Estimate(math.nan, 0)
-    share = means[0] / means[1]
-    error = stats.contrast([(1 / means[1], above[0]), (-share / means[1], above[1])])
+    share = found.mean / there.mean
+    error = stats.contrast([(1 / there.mean, above[0]), (-share / there.mean, above[1])])
     return Estimate(100 * share, error.n, half_width=100 * error.half_width)
 
 
 def grey_verdict(study: Study, name: str, grey: str, shuffle: str) -> str:
     """Say how much of what a network finds above chance needs no colour, and whether it is more than half."""
     part, whole = study.group(name, grey), study.group(name, shuffle)
-    if not part or not whole:
+    share = share_above_chance(part, whole) if part and whole else Estimate(math.nan, 0)
+    if math.isnan(share.mean):
         return ""
-    share = share_above_chance(part, whole)
     return (
         f"Of what {name} finds above chance with shuffle “{shuffle}”, {percent_text(share)} needs no colour; more than "
         f"half of it: {decide(share, HALF)}."
@@ -140,8 +141,8 @@ def grey_blocks(study: Study) -> list[Block]:
     for name in neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle.startswith("grey")):
         for grey, shuffle in GREY_PAIRS:
             part, whole = study.group(name, grey), study.group(name, shuffle)
-            if part and whole:
-                share = share_above_chance(part, whole)
+            share = share_above_chance(part, whole) if part and whole else Estimate(math.nan, 0)
+            if part and whole and not math.isnan(share.mean):
                 cells = [accuracy_cell(each.values(ACCURACY)) for each in (whole, part)]
                 difference = neighbourhoods.difference_cell(study, part, whole)
                 rows.append([name, shuffle, *cells, difference, diff_cell(share, ".0f")])
@@ -157,15 +158,20 @@ def grey_blocks(study: Study) -> list[Block]:
     ]
 
 
-def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict) -> list[Block]:
+def shares_by_class(study: Study, histogram: dict) -> dict[str, Estimate]:
+    """Estimate a baseline's accuracy in each class, in percent; empty where one is missing."""
+    names, shares = study.data["classes"], histogram["per_class_accuracy"]
+    if any(shares.get(name) is None for name in names):
+        return {}
+    return {name: stats.proportion(100 * shares[name], histogram["images"] // len(names)) for name in names}
+
+
+def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str, Estimate]) -> list[Block]:
     """Show a network's accuracy in each class beside the colour histogram's, and how the two go together."""
     names, plain = study.data["classes"], study.group(group.model)
     network = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
-    shares = histogram["per_class_accuracy"]
-    if any(shares.get(name) is None or math.isnan(network[name].mean) for name in names):
+    if not colours or any(math.isnan(each.mean) for each in network.values()):
         return []
-    images = histogram["images"] // len(names)
-    colours = {name: stats.proportion(100 * shares[name], images) for name in names}
 
     # The table: a row for each class.
     rows: list[Row] = []
@@ -176,7 +182,7 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
     columns = ["class", f"{group.model}, per-image ({group.size})", COLOUR]
     columns += [f"{group.model}, none ({plain.size})"] if plain else []
 
-    # What goes with the histogram, and which classes it tells.
+    # What goes with the histogram.
     def by_class(each: SeedGroup) -> list[float]:
         return [each.mean(f"val_accuracy_of_{name}").mean for name in names]
 
@@ -186,13 +192,9 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
         correlation_text(when, by_class(each), of_histogram, by_class(plain) if plain else None)
         for when, each in compared.items()
     ]
-    items.append(best_text(colours))
-    return [
-        Heading(f"{group.model} and the pixel values of each class", 3),
-        plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours),
-        Text(items=tuple(items)),
-        Folded("All classes", [Table(tuple(columns), rows)]),
-    ]
+    figure = plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours)
+    blocks: list[Block] = [Text(items=tuple(items)), figure, Table(tuple(columns), rows)]
+    return [Folded(f"{group.model} and the pixel values of each class", blocks)]
 
 
 def correlation_text(when: str, network: list[float], histogram: list[float], plain: list[float] | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from report import plots, stats
-from report.cues import difference_cell, is_convolutional
+from report.cues import difference_cell, group_pairs, is_convolutional
 from report.page import Block, Folded, Heading, Row, Table, Text, prose
 from report.results import COLOUR, RunResult, SeedGroup, Study, read_run_json
 from report.stats import Estimate
@@ -20,10 +20,8 @@ ACCURACY = "val_accuracy"
 ALIKE_POINTS = 2.0  # two shuffles come out alike where the whole interval of their difference is within these
 ALIKE_SHARE = 0.1  # of all neighbour pairs: shuffles that keep shares so close are alike in that
 
-USE_COLUMNS = (
-    "shuffle", "runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none",
-    "use: only tested with it (%)", "use less none", "use less need",
-)  # fmt: skip
+NEED_COLUMNS = "shuffle", "runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none"
+USE_COLUMNS = (*NEED_COLUMNS, "use: only tested with it (%)", "use less none", "use less need")
 
 Transfers = dict[tuple[str, str], list[dict[str, float]]]  # accuracies by test shuffle of each run, by trained group
 
@@ -92,14 +90,11 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
 
 def budget_verdict(study: Study, name: str) -> str:
     """Say whether what a fixed shuffle costs grows with the number of epochs, in a sentence."""
-    pairs = {
-        epochs: (plain, fixed)
-        for epochs, each in study.budgets.items()
-        if (plain := each.group(name)) and (fixed := each.group(name, "fixed"))
-    }
+    pairs = group_pairs(study, name, "fixed")
     if len(pairs) < 2:
         return ""
-    (first, early), (last, late) = min(pairs.items()), max(pairs.items())
+    first, last = min(pairs), max(pairs)
+    early, late = pairs[first][1:], pairs[last][1:]
     costs = [study.difference(plain, fixed) for plain, fixed in (early, late)]
     weighted = [(sign, group.values(ACCURACY)) for sign, group in zip((1, -1, -1, 1), (*late, *early))]
     growth = stats.contrast(weighted, study.pooled_sd(ACCURACY))
@@ -121,8 +116,12 @@ def mean_kept(group: SeedGroup) -> float:
 def alike_verdicts(study: Study, name: str) -> Iterator[str]:
     """Remark on shuffles of blocks and inside of blocks that come out alike, and on what they keep, in a sentence."""
     found = []
+    plain = study.group(name)
     for a, b in ((f"within:{a}", f"block:{b}") for a in BLOCK_SIZES for b in BLOCK_SIZES):
         inside, moved = study.group(name, a), study.group(name, b)
+        # To a network that loses nothing, all are alike.
+        if inside and plain and is_alike(study.difference(inside, plain)):
+            continue
         if inside and moved and is_alike(difference := study.difference(inside, moved)):
             found.append((a, b, difference, mean_kept(inside), mean_kept(moved)))
     if found:
@@ -195,8 +194,9 @@ def use_section(study: Study, folder: Path, transfers: Transfers) -> list[Block]
     for epochs, each in study.budgets.items():
         tested = transfers if epochs == epochs_of(study) else {}
         for name in dict.fromkeys([*names_in_blocks(each), *(used if tested else [])]):
-            title = f"{name}, {epochs_text(each)}: all shuffles"
-            tables.append(Folded(title, [Table(USE_COLUMNS, [*use_rows(each, name, tested)])]))
+            columns = USE_COLUMNS if (name, "none") in tested else NEED_COLUMNS
+            rows = [row[: len(columns)] for row in use_rows(each, name, tested)]
+            tables.append(Folded(f"{name}, {epochs_text(each)}: all shuffles", [Table(columns, rows)]))
     if not tables:
         return []
     figures = [plots.plot_use(folder / "use.png", study, use_bars(study, used, transfers))] if used else []

@@ -314,7 +314,8 @@ Panels = Sequence[tuple[Study, str]]  # studies of one number of epochs, each wi
 def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list[Axes]:
     """Make axes for accuracies, with what is found where no place tells anything."""
     columns = min(2, len(panels))
-    all_axes = figure.subplots(math.ceil(len(panels) / columns), columns, sharex=True, sharey=True, squeeze=False).flat
+    rows = math.ceil(len(panels) / columns)
+    all_axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     lines = (("grey", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
     for axes, (study, name) in zip(all_axes, panels):
         for shuffle, label, colour in lines:
@@ -326,17 +327,17 @@ def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list
         epochs = next(group.epochs for (model, _), group in study.groups.items() if model == name)
         axes.set_title(f"{name}, {epochs} epoch{'s' * (epochs != 1)}", fontsize=10)
         axes.set(ylim=(0, 100))
+        axes.tick_params(labelbottom=True)
         _add_grid(axes)
-    for axes in [*all_axes][len(panels) :]:
+    for axes in all_axes[len(panels) :]:
         axes.axis("off")
     figure.supylabel("validation accuracy after the last epoch (%)", fontsize=9)
-    return [axes for axes, _ in zip(figure.axes, panels)]
+    return all_axes[: len(panels)]
 
 
-def _new_panels(panels: Panels, title: str) -> Figure:
+def _size_of_panels(panels: Panels) -> tuple[float, float]:
     columns = min(2, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    return new_figure(max(7.5, 5.2 * columns + 0.6), 3.4 * rows + 1.4, f"{title} {panels[0][0].data['name']}")
+    return max(7.5, 5.2 * columns + 0.6), 3.4 * math.ceil(len(panels) / columns) + 1.4
 
 
 @own_style()
@@ -351,7 +352,8 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
         ("edges:K alone, nothing moved", "edges", ("", ""), dict(color="black", marker="X", ls="")),
     )
     # A panel for each model and number of epochs.
-    figure = _new_panels(panels, "How large a neighbourhood?")
+    title = f"How large a neighbourhood? {panels[0][0].data['name']}"
+    figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
         for label, kind, ends, style in curves:
             shuffles = [ends[0], *(f"{kind}:{size}" for size in BLOCK_SIZES), ends[1]]
@@ -370,7 +372,8 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
 def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
     """Plot accuracy against the share of neighbouring pixels that a shuffle leaves neighbours."""
     families = (("block", BLUE, "o"), ("within", VERMILION, "s"), ("within-shared", COLOURS[5], "D"))
-    figure = _new_panels(panels, "What is next to what, and accuracy on")
+    title = f"Accuracy and what stays next to what, {panels[0][0].data['name']}"
+    figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
         for kind, colour, marker in families:
             inner = [group for size in BLOCK_SIZES if (group := study.group(name, f"{kind}:{size}"))]
