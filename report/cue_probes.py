@@ -7,7 +7,7 @@ from statistics import fmean
 from report import stats
 from report.claims import CHANCE_PERCENT
 from report.cues import CEILINGS, MARGIN, Cues
-from report.page import Block, Folded, Heading, Row, Table, Text, prose
+from report.page import Block, Folded, Heading, Row, Table, Text, list_of, prose
 from report.results import COLOUR, RunResult, Study, read_baselines, read_run_json
 from report.text import HOLDS, UNDECIDED, accuracy_cell, decide, number_cell, percent_text
 from runner import files
@@ -37,7 +37,7 @@ def histogram_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Bl
             is_colour = cues[0] == "colour"
             statement = f"The {COLOUR} finds {'' if is_colour else 'nothing of '}{cues[0]}"
             items.append(f"{statement}: {decide(above, MARGIN, is_colour)}, {percent_text(found)}.")
-    return [Text("A classifier that sees pixel values alone:"), Text(items=tuple(items))] if items else []
+    return [Text("A classifier that sees pixel values alone:"), *list_of(items)] if items else []
 
 
 def baselines_of(study: Study, notes: list[str]) -> dict | None:
@@ -74,7 +74,7 @@ def conflict_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Blo
     return [
         Heading("Where two cues disagree", 3),
         prose("conflict"),
-        Text(items=tuple(verdicts)),
+        *list_of(verdicts),
         Folded("All answers", [Table(columns, rows)]),
     ]
 

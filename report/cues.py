@@ -8,7 +8,7 @@ from pathlib import Path
 import models
 from report import plots, stats
 from report.claims import CHANCE_PERCENT
-from report.page import Block, Folded, Heading, Row, Table, Text, prose
+from report.page import Block, Folded, Heading, Row, Table, Text, list_of, prose
 from report.results import NoRuns, SeedGroup, Study, read_study, settings_text
 from report.text import (
     FAILS,
@@ -186,7 +186,7 @@ def budget_blocks(studies: Mapping[Cues, Study], folder: Path) -> list[Block]:
         Heading("More epochs", 3),
         prose("budgets"),
         plots.plot_budgets(folder / "budgets.png", shown),
-        Text(items=tuple(verdicts)),
+        *list_of(verdicts),
         Folded("All numbers of epochs", [Table(columns, rows)]),
     ]
 
@@ -223,7 +223,7 @@ def other_shuffle_blocks(studies: Mapping[Cues, Study]) -> list[Block]:
         return []
     return [
         Heading("Filters, and shuffles between the extremes", 3),
-        *([Text(items=tuple(dict.fromkeys(verdicts)))] if verdicts else []),
+        *list_of(dict.fromkeys(verdicts)),
         Folded("All of them", [Table(("cues", "model", "shuffle", "runs", "accuracy (%)", "less none"), rows)]),
     ]
 

@@ -13,7 +13,7 @@ from report import cues, neighbourhoods, plots, stats
 from report.claims import CHANCE_PERCENT
 from report.cue_probes import baselines_of, probe_section
 from report.neighbourhoods import ACCURACY, Transfers, epochs_text
-from report.page import Block, Figure, Folded, Heading, Row, Table, Text, prose
+from report.page import Block, Figure, Folded, Heading, Row, Table, Text, list_of, prose
 from report.results import COLOUR, PIXELS, SeedGroup, Study, read_run_json
 from report.stats import Estimate
 from report.text import UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
@@ -21,7 +21,6 @@ from runner import files
 from runner.errors import one_line
 from runner.files import checked_number
 
-MOST_FINDINGS = 5
 BAG = "DeepSets"  # the own network that sees each pixel alone: it is made for shuffles per image
 REACH_POINTS = 1.0  # of accuracy within which a network has reached the histogram
 HALF = 50.0  # percent
@@ -48,8 +47,7 @@ def compose(study: Study, folder: Path) -> list[Block]:
         return []
 
     # What is found, and the first picture, stand before all.
-    found = find_most(study, transfers, synthetic)
-    opening: list[Block] = [Text(items=tuple(found))] if found else []
+    opening = list_of(find_most(study, transfers, synthetic))
     if picture := next((block for block in sections if isinstance(block, Figure)), None):
         sections.remove(picture)
         opening.append(picture)
@@ -58,16 +56,14 @@ def compose(study: Study, folder: Path) -> list[Block]:
 
 def find_most(study: Study, transfers: Transfers, synthetic: dict[cues.Cues, Study]) -> list[str]:
     """List what is found of one network, which has kernels if any has, in a few sentences: the sections' verdicts."""
-    names = neighbourhoods.by_kernels(model for model, _ in study.groups)
-    name = names[0]
-    sentences = (
+    name = neighbourhoods.by_kernels(model for model, _ in study.groups)[0]
+    return [
         neighbourhoods.neighbourhood_verdict(study, name),
         neighbourhoods.budget_verdict(study, name),
         neighbourhoods.use_verdict(study, name, transfers, "grey"),
         grey_verdict(study, name, *GREY_PAIRS[2]),
         cues.budget_verdict(synthetic, "texture", name),
-    )
-    return [sentence for sentence in sentences if sentence][:MOST_FINDINGS]
+    ]
 
 
 # ---- pixel values ----
@@ -105,7 +101,7 @@ def reader_blocks(study: Study, baselines: dict) -> list[Block]:
             statement, verdict = f"sees each pixel alone, and reaches the {COLOUR}", decide(lead, -REACH_POINTS)
         verdicts.append(f"{who}: it {statement}: {verdict}, {points_text(lead)}.")
     columns = ("classifier", "runs", "test accuracy (%)", f"less {COLOUR}")
-    return [Text(items=tuple(verdicts)), Folded("All classifiers", [Table(columns, rows)])]
+    return [*list_of(verdicts), Folded("All classifiers", [Table(columns, rows)])]
 
 
 def share_above_chance(part: SeedGroup, whole: SeedGroup) -> Estimate:
@@ -153,7 +149,7 @@ def grey_blocks(study: Study) -> list[Block]:
     return [
         Heading("How much of it needs no colour?", 3),
         prose("grey"),
-        Text(items=tuple(verdicts)),
+        *list_of(verdicts),
         Folded(f"In colour and in grey values, {epochs_text(study)}", [Table(columns, rows)]),
     ]
 
@@ -193,7 +189,7 @@ def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str
         for when, each in compared.items()
     ]
     figure = plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours)
-    blocks: list[Block] = [Text(items=tuple(items)), figure, Table(tuple(columns), rows)]
+    blocks = [*list_of(items), figure, Table(tuple(columns), rows)]
     return [Folded(f"{group.model} and the pixel values of each class", blocks)]
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from report import plots, stats
 from report.cues import difference_cell, group_pairs, is_convolutional
-from report.page import Block, Folded, Heading, Row, Table, Text, prose
+from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import COLOUR, RunResult, SeedGroup, Study, read_run_json
 from report.stats import Estimate
 from report.text import HOLDS, accuracy_cell, decide, diff_cell, number_cell, points_text
@@ -55,15 +55,15 @@ def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) ->
     verdicts = [neighbourhood_verdict(each, name) for each, name in panels]
     verdicts += [budget_verdict(study, name) for name in names]
     verdicts += [told for each, name in panels for told in alike_verdicts(each, name)]
-    controls = tuple(told for each, name in panels for told in control_verdicts(each, name))
+    controls = list_of(told for each, name in panels for told in control_verdicts(each, name))
     by_size = plots.plot_neighbourhoods(folder / "neighbourhoods.png", panels, histogram)
     return [
         Heading("How large a neighbourhood does the network need?"),
         prose("neighbourhoods", alike=ALIKE_POINTS),
         plots.plot_neighbours_kept(folder / "neighbours_kept.png", panels, histogram),
-        Text(items=tuple(filter(None, verdicts))),
+        *list_of(verdicts),
         Folded("The same against the size of the blocks", [by_size]),
-        *([Folded("Edges of blocks, and one order for all of them", [Text(items=controls)])] if controls else []),
+        *([Folded("Edges of blocks, and one order for all of them", controls)] if controls else []),
     ]
 
 
@@ -201,8 +201,7 @@ def use_section(study: Study, folder: Path, transfers: Transfers) -> list[Block]
         return []
     figures = [plots.plot_use(folder / "use.png", study, use_bars(study, used, transfers))] if used else []
     verdicts = [use_verdict(study, name, transfers, "grey") for name in used]
-    items = [Text(items=told)] if (told := tuple(filter(None, verdicts))) else []
-    return [Heading("What it needs, and what it uses"), prose("use"), *figures, *items, *tables]
+    return [Heading("What it needs, and what it uses"), prose("use"), *figures, *list_of(verdicts), *tables]
 
 
 def use_bars(study: Study, names: Sequence[str], transfers: Transfers) -> dict[str, dict[str, list[Estimate]]]:

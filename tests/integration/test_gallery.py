@@ -72,7 +72,9 @@ def test_page_opens_with_what_is_found_and_one_picture(tmp_path):
         fake_seeds(tmp_path, "Q1_1", shuffle, accuracy=accuracy, epochs=20)
     for epochs, fixed in ((EPOCHS, 40), (20, 80)):
         synthetic(tmp_path, "texture", none=99, fixed=fixed, epochs=epochs)
-    title, found, picture, heading, *_ = gallery_of(tmp_path).split("\n\n")
+    page = gallery_of(tmp_path)
+    title, found, picture, heading, *_ = page.split("\n\n")
+    assert page.count(picture) == 1
     assert title.startswith("# ")
     assert heading.startswith("## ")
     assert picture.startswith("![")

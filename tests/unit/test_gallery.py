@@ -48,6 +48,16 @@ def test_order_of_classes_is_told_where_their_intervals_lie_apart():
     assert undecided.endswith("which it knows best is not decided; which it knows worst is not decided.")
 
 
+def test_correlation_of_classes_is_decided_by_what_those_without_a_shuffle_leave():
+    plain = [70.0, 75, 45, 40, 50, 52, 71, 64, 74, 68]
+    network = [value / 2 + way for value, way in zip(plain, (1, -1, 1, -1, 1, -1, 1, -1, 1, -1))]
+    histogram = [value / 2 + way for value, way in zip(plain, (1, 1, -1, -1, 1, 1, -1, -1, 1, 0))]
+    assert stats.correlation(network, histogram)[1] > 0.5
+    assert ": not decided, partial correlation " in gallery.correlation_text("So", network, histogram, plain)
+    assert ": holds, partial correlation " in gallery.correlation_text("So", network, network, plain)
+    assert ": not decided, there are no runs " in gallery.correlation_text("So", network, network, None)
+
+
 def test_partial_correlation_is_that_of_what_is_left():
     rng = np.random.default_rng(0)
     common, a, b = rng.normal(size=(3, 400))
