@@ -1,4 +1,4 @@
-"""What the networks look at: shuffles between the extremes, transfers, colours, and affine networks as one matrix.
+"""What the networks look at: shuffles between the extremes, transfers, pixel values, and affine networks as a matrix.
 
 It is made of what is there: runs with the shuffles between the extremes, ``transfer.json`` and ``matrix.json`` in the
 folders of runs, ``baselines.json`` in that of the data set, and beside that the folders of synthetic images.
@@ -6,146 +6,168 @@ folders of runs, ``baselines.json`` in that of the data set, and beside that the
 
 import math
 import os
-from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import models
-from report import claims, plots, stats
-from report.cues import accuracy_cells, cue_section
-from report.page import Block, Heading, Row, Table, Text, prose
-from report.results import COLOUR, PIXELS, RunResult, SeedGroup, Study, read_baselines, read_run_json
-from report.text import FAILS, HOLDS, UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, points_text
+from report import cues, neighbourhoods, plots, stats
+from report.claims import CHANCE_PERCENT
+from report.cue_probes import baselines_of, probe_section
+from report.neighbourhoods import ACCURACY, Transfers, epochs_text
+from report.page import Block, Figure, Folded, Heading, Row, Table, Text, list_of, prose
+from report.results import COLOUR, PIXELS, SeedGroup, Study, read_run_json
+from report.stats import Estimate
+from report.text import UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from runner import files
-from runner.config import BLOCK_SIZES, OLD_NAMES, PARTIAL_SHUFFLES, PUBLISHED_SHUFFLES, SHUFFLES
-from runner.errors import RunnerError, one_line
+from runner.errors import one_line
 from runner.files import checked_number
+
+BAG = "DeepSets"  # the own network that sees each pixel alone: it is made for shuffles per image
+REACH_POINTS = 1.0  # of accuracy within which a network has reached the histogram
+HALF = 50.0  # percent
+BEST = 3  # classes that a histogram may know best
+
+GREY_PAIRS = (("grey", "none"), ("grey+fixed", "fixed"), ("grey+per-image", "per-image"), ("grey+block:8", "block:8"))
 
 
 def compose(study: Study, folder: Path) -> list[Block]:
     """Make the gallery of ``study``, with its figures written to ``folder``; empty where there is nothing for one."""
-    baselines = None
-    try:
-        content = read_baselines(study.folder)
-        if content and content["data"]["sha256"] == study.data["sha256"]:
-            baselines = content["baselines"]
-    except RunnerError as error:
-        study.notes.append(str(error))
+    baselines = baselines_of(study, study.notes)
+    transfers = neighbourhoods.read_transfers(study)
+    synthetic = cues.read_studies(study.folder.parent, study.notes)
     sections = [
-        *cue_section(study.folder.parent, folder, study.notes),
-        *neighbourhood_section(study, folder, baselines),
-        *transfer_section(study, folder),
-        *colour_section(study, folder, baselines),
+        *neighbourhoods.neighbourhood_section(study, folder, baselines),
+        *neighbourhoods.use_section(study, folder, transfers),
+        *pixel_section(study, folder, baselines),
+        *cues.cue_section(synthetic, folder),
+        *probe_section(synthetic, study.notes),
+        *neighbourhoods.transfer_section(study, folder, transfers),
         *affine_section(study, baselines),
     ]
-    return [Heading(f"What networks look at: {study.data['name']}", 1), *sections] if sections else []
-
-
-def neighbourhood_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
-    """Show accuracy against the size of the blocks that are moved, or moved in."""
-    names = list(dict.fromkeys(model for model, shuffle in study.groups if shuffle in PARTIAL_SHUFFLES))
-    if not names:
+    if not sections:
         return []
-    histogram = 100 * baselines[COLOUR]["accuracy"] if baselines else None
-    shuffles = [shuffle for shuffle in SHUFFLES if any(study.group(name, shuffle) for name in names)]
-    rows: list[Row] = [
-        [each, *(cell for name in names for cell in accuracy_cells(study, name, each))] for each in shuffles
-    ]
-    columns = [column for name in names for column in (f"{name} (%)", f"{name} less none")]
+
+    # What is found, and the first picture, stand before all.
+    opening = list_of(find_most(study, transfers, synthetic))
+    if picture := next((block for block in sections if isinstance(block, Figure)), None):
+        sections.remove(picture)
+        opening.append(picture)
+    return [Heading(f"What networks look at: {study.data['name']}", 1), *opening, *sections]
+
+
+def find_most(study: Study, transfers: Transfers, synthetic: dict[cues.Cues, Study]) -> list[str]:
+    """List what is found of one network, which has kernels if any has, in a few sentences: the sections' verdicts."""
+    name = neighbourhoods.by_kernels(model for model, _ in study.groups)[0]
     return [
-        Heading("How large a neighbourhood does the network need?"),
-        prose("neighbourhoods"),
-        plots.plot_neighbourhoods(folder / "neighbourhoods.png", study, names, histogram),
-        Table(("shuffle", *columns), rows),
-        Text(items=tuple(verdict for name in names if (verdict := neighbourhood_verdict(study, name)))),
+        neighbourhoods.neighbourhood_verdict(study, name),
+        neighbourhoods.budget_verdict(study, name),
+        neighbourhoods.use_verdict(study, name, transfers, "grey"),
+        grey_verdict(study, name, *GREY_PAIRS[2]),
+        cues.budget_verdict(synthetic, "texture", name),
     ]
 
 
-def neighbourhood_verdict(study: Study, name: str) -> str:
-    """Name the smallest blocks that decidedly keep more than half of what a fixed shuffle takes, in a sentence."""
-    plain, fixed = study.group(name), study.group(name, "fixed")
-    blocks = {size: group for size in BLOCK_SIZES if (group := study.group(name, f"block:{size}"))}
-    if not plain or not fixed or not blocks:
-        return ""
-    cost = study.difference(fixed, plain)
-    if (verdict := decide(cost, above=False)) != HOLDS:
-        return f"{name}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
-    column = "val_accuracy"
-    middle = [(-0.5, fixed.values(column)), (-0.5, plain.values(column))]
-    for size, group in blocks.items():
-        beyond = stats.contrast([(1, group.values(column)), *middle], study.pooled_sd(column))
-        if decide(beyond) == HOLDS:
-            return (
-                f"{name}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
-                f"what a fixed shuffle takes: {points_text(beyond)} from the middle."
-            )
-    largest = max(blocks)
-    return f"{name}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
+# ---- pixel values ----
 
 
-def transfer_section(study: Study, folder: Path) -> list[Block]:
-    """Show the accuracy of runs with one shuffle on images with another."""
+def pixel_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
+    """Say what is found in pixel values alone, how much of it needs no colour, and by which classes."""
     blocks: list[Block] = []
-    for name in dict.fromkeys(model for model, _ in study.groups):
-        table = {}
-        for shuffle in SHUFFLES:
-            group = study.group(name, shuffle)
-            runs = group.runs.values() if group else ()
-            transfers = [
-                read_run_json(run, files.TRANSFER, partial(transfer_percentages, run=run), study.notes) for run in runs
-            ]
-            if measured := [each for each in transfers if each]:
-                table[shuffle] = {other: fmean(each[other] for each in measured) for other in measured[0]}
-        if table:
-            blocks.append(plots.plot_transfer(folder / f"transfer_{name}.png", study, name, table))
-    if not blocks:
-        return []
-    return [Heading("Trained on one shuffle, tested on another"), prose("transfers"), *blocks]
+    if baselines:
+        classes = shares_by_class(study, baselines[COLOUR])
+        blocks += [prose("pixel_values"), *reader_blocks(study, baselines)]
+        blocks += [Text(best_text(classes))] if classes else []
+        for name in neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle == "per-image"):
+            blocks += class_blocks(study, study.groups[name, "per-image"], folder, classes)
+    blocks += grey_blocks(study)
+    return [Heading("What pixel values alone tell"), *blocks] if blocks else []
 
 
-def transfer_percentages(transfer: dict, run: RunResult) -> dict[str, float]:
-    """Return the accuracies of a run's ``transfer.json`` in percent, by shuffle. Raises ValueError for another's."""
-    measured = tuple(transfer[key] for key in ("trained_with", "epoch", "weights"))
-    if measured != (run.config.shuffle, run.config.epochs, "last"):
-        raise ValueError(f"it is not of the run's last epoch: {measured!r:.80}; --transfer measures it anew")
-    accuracies = {OLD_NAMES.get(name, name): share for name, share in transfer["test_accuracy"].items()}
-    known = (*PUBLISHED_SHUFFLES, *(name for name in PARTIAL_SHUFFLES if name in accuracies))
-    return {shuffle: 100 * checked_number(accuracies[shuffle], 0, 1) for shuffle in known}
-
-
-def colour_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
-    """Say whether a network finds more in shuffled pixels than a classifier that sees their colours alone."""
-    if not baselines:
-        return []
+def reader_blocks(study: Study, baselines: dict) -> list[Block]:
+    """Compare networks trained with a shuffle per image with the classifiers that see histograms."""
     histogram = stats.proportion(100 * baselines[COLOUR]["accuracy"], baselines[COLOUR]["images"])
     rows: list[Row] = []
     for name, result in baselines.items():
-        rows.append([f"{name}: {result['about']}", number_cell(100 * result["accuracy"], 1), ""])
-    groups = [group for (_, shuffle), group in study.groups.items() if shuffle == "per-image"]
+        lead = stats.difference_independent(stats.proportion(100 * result["accuracy"], result["images"]), histogram)
+        less = diff_cell(lead) if name != COLOUR else ""
+        rows.append([f"{name}: {result['about']}", "", number_cell(100 * result["accuracy"], 1), less])
     verdicts = []
-    for group in groups:
-        lead = stats.difference_independent(group.mean("val_accuracy"), histogram)
-        rows.append([f"{group.model}, per-image", accuracy_cell(group.values("val_accuracy")), diff_cell(lead)])
-        statement = f"{group.model} finds more in an image with shuffled pixels than its colour histogram tells"
-        verdicts.append(f"{statement}: {decide(lead)}, {points_text(lead)}.")
+    groups = [group for each in study.budgets.values() for group in each.groups.values()]
+    for group in [group for group in groups if group.shuffle == "per-image"]:
+        lead = stats.difference_independent(group.mean(ACCURACY), histogram)
+        who = f"{group.model}, {group.epochs} epochs"
+        rows.append([f"{who}, per-image", group.size, accuracy_cell(group.values(ACCURACY)), diff_cell(lead)])
+        statement, verdict = f"finds more in an image with shuffled pixels than its {COLOUR} tells", decide(lead)
+        if group.model == BAG:
+            statement, verdict = f"sees each pixel alone, and reaches the {COLOUR}", decide(lead, -REACH_POINTS)
+        verdicts.append(f"{who}: it {statement}: {verdict}, {points_text(lead)}.")
+    columns = ("classifier", "runs", "test accuracy (%)", f"less {COLOUR}")
+    return [*list_of(verdicts), Folded("All classifiers", [Table(columns, rows)])]
+
+
+def share_above_chance(part: SeedGroup, whole: SeedGroup) -> Estimate:
+    """Estimate what ``part`` finds above chance as a share of what ``whole`` does, in percent, by the delta method.
+
+    It is NaN where ``whole`` finds nothing that is decidedly above chance.
+    """
+    above = [[value - CHANCE_PERCENT for value in group.values(ACCURACY)] for group in (part, whole)]
+    found, there = (stats.mean(values) for values in above)
+    if there.mean <= 0 or (there.has_interval and there.low <= 0):
+        return Estimate(math.nan, 0)
+    share = found.mean / there.mean
+    error = stats.contrast([(1 / there.mean, above[0]), (-share / there.mean, above[1])])
+    return Estimate(100 * share, error.n, half_width=100 * error.half_width)
+
+
+def grey_verdict(study: Study, name: str, grey: str, shuffle: str) -> str:
+    """Say how much of what a network finds above chance needs no colour, and whether it is more than half."""
+    part, whole = study.group(name, grey), study.group(name, shuffle)
+    share = share_above_chance(part, whole) if part and whole else Estimate(math.nan, 0)
+    if math.isnan(share.mean):
+        return ""
+    return (
+        f"Of what {name} finds above chance with shuffle “{shuffle}”, {percent_text(share)} needs no colour; more than "
+        f"half of it: {decide(share, HALF)}."
+    )
+
+
+def grey_blocks(study: Study) -> list[Block]:
+    """Show what is found in grey values beside what is found in colours, for each shuffle."""
+    rows: list[Row] = []
+    verdicts = []
+    for name in neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle.startswith("grey")):
+        for grey, shuffle in GREY_PAIRS:
+            part, whole = study.group(name, grey), study.group(name, shuffle)
+            share = share_above_chance(part, whole) if part and whole else Estimate(math.nan, 0)
+            if part and whole and not math.isnan(share.mean):
+                cells = [accuracy_cell(each.values(ACCURACY)) for each in (whole, part)]
+                difference = neighbourhoods.difference_cell(study, part, whole)
+                rows.append([name, shuffle, *cells, difference, diff_cell(share, ".0f")])
+                verdicts.append(grey_verdict(study, name, grey, shuffle))
+    if not rows:
+        return []
+    columns = ("model", "shuffle", "in colour (%)", "in grey values (%)", "grey less colour", "needs no colour (%)")
     return [
-        Heading("Is it the colours?"),
-        prose("colours"),
-        Table(("classifier", "test accuracy (%)", "less colour histogram"), rows),
-        Text(items=tuple(verdicts)),
-        *(block for group in groups for block in class_section(study, group, folder, baselines[COLOUR])),
+        Heading("How much of it needs no colour?", 3),
+        prose("grey"),
+        *list_of(verdicts),
+        Folded(f"In colour and in grey values, {epochs_text(study)}", [Table(columns, rows)]),
     ]
 
 
-def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict) -> list[Block]:
+def shares_by_class(study: Study, histogram: dict) -> dict[str, Estimate]:
+    """Estimate a baseline's accuracy in each class, in percent; empty where one is missing."""
+    names, shares = study.data["classes"], histogram["per_class_accuracy"]
+    if any(shares.get(name) is None for name in names):
+        return {}
+    return {name: stats.proportion(100 * shares[name], histogram["images"] // len(names)) for name in names}
+
+
+def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str, Estimate]) -> list[Block]:
     """Show a network's accuracy in each class beside the colour histogram's, and how the two go together."""
     names, plain = study.data["classes"], study.group(group.model)
     network = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
-    shares = histogram["per_class_accuracy"]
-    if any(shares.get(name) is None or math.isnan(network[name].mean) for name in names):
+    if not colours or any(math.isnan(each.mean) for each in network.values()):
         return []
-    images = histogram["images"] // len(names)
-    colours = {name: stats.proportion(100 * shares[name], images) for name in names}
 
     # The table: a row for each class.
     rows: list[Row] = []
@@ -153,52 +175,60 @@ def class_section(study: Study, group: SeedGroup, folder: Path, histogram: dict)
         column = f"val_accuracy_of_{name}"
         unshuffled = [accuracy_cell(plain.values(column))] if plain else []
         rows.append([name, accuracy_cell(group.values(column)), diff_cell(colours[name], ".1f"), *unshuffled])
+    columns = ["class", f"{group.model}, per-image ({group.size})", COLOUR]
+    columns += [f"{group.model}, none ({plain.size})"] if plain else []
 
-    # What goes with the colours, which classes they tell, and what was published of the classes.
-    compared = (
-        ("With a per-image shuffle", group),
-        ("Without a shuffle", plain),
-        ("Trained and tested on grey values", study.group(group.model, "grey")),
-    )
-    by_colour = [colours[name].mean for name in names]
+    # What goes with the histogram.
+    def by_class(each: SeedGroup) -> list[float]:
+        return [each.mean(f"val_accuracy_of_{name}").mean for name in names]
+
+    of_histogram, grey = [colours[name].mean for name in names], study.group(group.model, "grey")
+    compared = {"With a per-image shuffle": group} | ({"Trained and tested on grey values": grey} if grey else {})
     items = [
-        correlation_text(when, [each.mean(f"val_accuracy_of_{name}").mean for name in names], by_colour)
-        for when, each in compared
-        if each
+        correlation_text(when, by_class(each), of_histogram, by_class(plain) if plain else None)
+        for when, each in compared.items()
     ]
-    ranked = sorted(names, key=lambda name: -colours[name].mean)
-    items.append(f"The colour histogram alone knows {', '.join(ranked[:3])} best and {', '.join(ranked[-3:])} worst.")
-    if group.model == "Q1_1":
-        try:
-            parts = claims.claim_planes_and_deer_best(study)
-            items += [f"“{part.text}”: {part.verdict}. {part.reason}" for part in parts]
-        except claims.NotEnough as error:
-            items.append(f"“Planes and deer best, cats worst”: {UNDECIDED}, {error}.")
-    columns = ["class", f"{group.model}, per-image (n = {len(group.runs)})", "colour histogram"]
-    columns += [f"{group.model}, none (n = {len(plain.runs)})"] if plain else []
-    return [
-        Heading(f"{group.model} and the colours of each class", 3),
-        plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours),
-        Table(tuple(columns), rows),
-        Text(items=tuple(items)),
-    ]
+    figure = plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours)
+    blocks = [*list_of(items), figure, Table(tuple(columns), rows)]
+    return [Folded(f"{group.model} and the pixel values of each class", blocks)]
 
 
-def correlation_text(when: str, network: list[float], colours: list[float]) -> str:
-    """Say whether a network's accuracies by class go with the colour histogram's."""
-    what = f"{when} the network's accuracy by class goes with the colour histogram's"
+def correlation_text(when: str, network: list[float], histogram: list[float], plain: list[float] | None) -> str:
+    """Say whether a network's accuracies by class go with the histogram's, beyond what they do without a shuffle."""
+    what = f"{when} the network's accuracy by class goes with the {COLOUR}'s, given that without a shuffle"
     try:
-        r, low, high = stats.correlation(network, colours)
+        if plain is None:
+            raise ValueError("there are no runs without a shuffle")
+        r, low, high = stats.partial_correlation(network, histogram, plain)
+        alone = stats.correlation(network, histogram)[0]
     except ValueError as error:
         return f"{what}: {UNDECIDED}, {error}."
-    verdict = HOLDS if low > 0 else FAILS if high < 0 else UNDECIDED
-    return f"{what}: {verdict}, correlation {r:+.2f} ({low:+.2f} … {high:+.2f}) over {len(network)} classes."
+    partial = Estimate(r, len(network), half_width=0.0)
+    verdict = decide(partial) if low > 0 or high < 0 else UNDECIDED
+    return (
+        f"{what}: {verdict}, partial correlation {r:+.2f} ({low:+.2f} … {high:+.2f}), correlation by itself "
+        f"{alone:+.2f}, over {len(network)} classes, which are all there are and no sample."
+    )
+
+
+def best_text(histogram: dict[str, Estimate]) -> str:
+    """Name the classes that a histogram decidedly knows best and worst: their intervals and the others' lie apart."""
+    ranked = sorted(histogram, key=lambda name: -histogram[name].mean)
+    told = []
+    for order, end in ((ranked, "best"), (ranked[::-1], "worst")):
+        ends = [
+            n for n in range(1, BEST + 1)
+            if abs(histogram[order[n - 1]].mean - histogram[order[n]].mean)
+            > histogram[order[n - 1]].half_width + histogram[order[n]].half_width
+        ]  # fmt: skip
+        told.append(f"{', '.join(order[: ends[-1]])} {end}" if ends else f"which it knows {end} is {UNDECIDED}")
+    return f"Of the {COLOUR} alone, by class: {'; '.join(told)}."
 
 
 def affine_section(study: Study, baselines: dict | None) -> list[Block]:
     """Show the networks that were collapsed into one matrix beside a logistic regression that was trained as one."""
     rows: list[Row] = []
-    pictures = []
+    pictures: list[Block] = []
     groups = [*study.groups.values(), *study.others]
     for run in (run for group in groups for run in group.runs.values()):
         if cells := read_run_json(run, files.MATRIX_FACTS, matrix_cells, study.notes):
@@ -216,7 +246,12 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
         parameters = count_cell((math.prod(models.IMAGE_SHAPE) + 1) * models.CLASSES)
         rows.append(["logistic regression, trained directly", parameters, "", "", number_cell(accuracy, 1)])
     columns = ("run", "parameters", "largest difference of a logit", "effective rank", "test accuracy (%)")
-    return [Heading("Affine networks are one matrix"), prose("affine"), Table(columns, rows), *pictures]
+    return [
+        Heading("Affine networks are one matrix"),
+        prose("affine"),
+        Table(columns, rows),
+        *([Folded("Their templates", pictures)] if pictures else []),
+    ]
 
 
 def matrix_cells(facts: dict) -> Row:

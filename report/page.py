@@ -3,7 +3,7 @@
 import base64
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -69,7 +69,21 @@ class Link:
     name: str
 
 
-Block = Heading | Text | Code | Table | Figure | Link
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind their title, which a click shows."""
+
+    title: str
+    blocks: Sequence["Block"]
+
+
+Block = Heading | Text | Code | Table | Figure | Link | Folded
+
+
+def list_of(sentences: Iterable[str]) -> list[Block]:
+    """Make a list of the sentences that are not empty; no block where none is left."""
+    items = tuple(filter(None, sentences))
+    return [Text(items=items)] if items else []
 
 
 def escape_markdown(text: str) -> str:

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from matplotlib.artist import Artist
@@ -253,8 +254,13 @@ def plot_samples(path: Path, alt: str, pictures: Sequence[Path]) -> page.Figure:
 
 
 @own_style()
-def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Sequence[str]) -> page.Figure:
-    """Plot accuracy by cue and shuffle: a panel for each model, with 95 % intervals over seeds."""
+def plot_cues(
+    path: Path,
+    studies: Mapping[tuple[str, ...], Study],
+    names: Sequence[str],
+    ceilings: Mapping[tuple[str, ...], float],
+) -> page.Figure:
+    """Plot accuracy by cue and shuffle: a panel for each model, with 95 % intervals; NaN where no ceiling is known."""
     figure = new_figure(11, 2.6 * len(names) + 0.9, "Accuracy where only the cues named carry the class")
     panels = figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False).flat
     labels = [" +\n".join(cues) for cues in studies]
@@ -266,43 +272,156 @@ def plot_cues(path: Path, studies: Mapping[tuple[str, ...], Study], names: Seque
             accuracies = [group.mean("val_accuracy") for group in groups.values()]
             _plot_bars(axes, places, accuracies, width, color=SHUFFLE_STYLE[shuffle][0], label=shuffle)
         axes.axhline(10, color=GREY, ls=":", lw=1)
+        for x, cues in enumerate(studies):
+            axes.hlines(ceilings[cues], x - 0.42, x + 0.42, color="black", lw=1.2, label="ceiling" if x == 0 else None)
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
         _add_grid(axes)
     axes.set_xticks(range(len(labels)), labels, fontsize=9)
-    return _save(figure, path, "Accuracy by cue and shuffle, a panel for each model", 3)
+    return _save(figure, path, "Accuracy by cue and shuffle, and what the cue allows: a panel for each model", 4)
 
 
 @own_style()
-def plot_neighbourhoods(path: Path, study: Study, names: Sequence[str], histogram: float | None) -> page.Figure:
-    """Plot accuracy against the size of the blocks; ``histogram`` is that of the colour histogram alone, in percent."""
-    # The curves, each from one pixel to the whole image, and the lines beside them.
-    sizes = (1, *BLOCK_SIZES, 32)  # in pixels
-    figure = new_figure(max(7.5, 5.2 * len(names) + 0.6), 4.8, f"How large a neighbourhood? {study.data['name']}")
-    curves = (
-        ("block:K, the inside stays", ["fixed", *(f"block:{size}" for size in BLOCK_SIZES), "none"], BLUE, "o"),
-        ("within:K, the blocks stay", ["none", *(f"within:{size}" for size in BLOCK_SIZES), "fixed"], VERMILION, "s"),
-    )
+def plot_budgets(path: Path, shown: Mapping[tuple[str, str], Mapping[int, Sequence[SeedGroup]]]) -> page.Figure:
+    """Plot accuracy against the number of epochs by shuffle: a panel for each cue and model."""
+    figure = new_figure(max(7.5, 3.6 * len(shown) + 0.6), 3.8, "Accuracy against the length of the training")
+    for axes, ((cue, name), pairs) in zip(
+        figure.subplots(1, len(shown), sharey=True, squeeze=False).flat, shown.items()
+    ):
+        for groups in zip(*pairs.values()):
+            colour, marker = SHUFFLE_STYLE[groups[0].shuffle]
+            style = dict(color=colour, marker=marker, label=groups[0].shuffle)
+            _plot_means(axes, [*pairs], groups, **style)
+        axes.axhline(10, color=GREY, ls=":", lw=1)
+        axes.set(xscale="log", xlabel="epochs")
+        axes.set_xticks([*pairs], map(str, pairs))
+        axes.minorticks_off()
+        axes.set_title(f"{cue}, {name}", fontsize=10)
+        _add_grid(axes)
+    figure.axes[0].set(ylabel="accuracy after the last epoch (%)", ylim=(0, 105))
+    return _save(figure, path, "Accuracy against the number of epochs, a panel for each cue and model", 2)
+
+
+def _plot_means(axes: Axes, places: Sequence[float], groups: Sequence[SeedGroup], **style: Any) -> None:
+    """Plot accuracies after the last epoch with their intervals."""
+    accuracies = [group.mean("val_accuracy") for group in groups]
+    bars = [_error_bar(each) or 0 for each in accuracies]
+    axes.errorbar(places, [each.mean for each in accuracies], yerr=bars, capsize=3, **style)
+
+
+Panels = Sequence[tuple[Study, str]]  # studies of one number of epochs, each with a model
+
+
+def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list[Axes]:
+    """Make axes for accuracies, with what is found where no place tells anything."""
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    all_axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     lines = (("grey", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
-    # A panel for each model.
-    for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False).flat, names):
-        for label, shuffles, colour, marker in curves:
-            groups = {x: group for x, each in zip(sizes, shuffles) if (group := study.group(name, each))}
-            accuracies = [group.mean("val_accuracy") for group in groups.values()]
-            means, bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
-            axes.errorbar([*groups], means, yerr=bars, color=colour, marker=marker, capsize=3, label=label)
+    for axes, (study, name) in zip(all_axes, panels):
         for shuffle, label, colour in lines:
             if group := study.group(name, shuffle):
                 axes.axhline(group.mean("val_accuracy").mean, color=colour, ls="--", lw=1.2, label=label)
         if histogram is not None:
             axes.axhline(histogram, color=COLOURS[4], ls="-.", lw=1.2, label="colour histogram alone")
         axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
+        epochs = next(group.epochs for (model, _), group in study.groups.items() if model == name)
+        axes.set_title(f"{name}, {epochs} epoch{'s' * (epochs != 1)}", fontsize=10)
+        axes.set(ylim=(0, 100))
+        axes.tick_params(labelbottom=True)
+        _add_grid(axes)
+    for axes in all_axes[len(panels) :]:
+        axes.axis("off")
+    figure.supylabel("validation accuracy after the last epoch (%)", fontsize=9)
+    return all_axes[: len(panels)]
+
+
+def _size_of_panels(panels: Panels) -> tuple[float, float]:
+    columns = min(2, len(panels))
+    return max(7.5, 5.2 * columns + 0.6), 3.4 * math.ceil(len(panels) / columns) + 1.4
+
+
+@own_style()
+def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
+    """Plot accuracy against the size of the blocks; ``histogram`` is that of the colour histogram alone, in percent."""
+    # The curves, each from one pixel to the whole image.
+    sizes = (1, *BLOCK_SIZES, 32)  # in pixels
+    curves = (
+        ("block:K, the inside stays", "block", ("fixed", "none"), dict(color=BLUE, marker="o")),
+        ("within:K, the blocks stay", "within", ("none", "fixed"), dict(color=VERMILION, marker="s")),
+        ("within-shared:K, one order", "within-shared", ("none", "fixed"), dict(color=COLOURS[5], marker="D")),
+        ("edges:K alone, nothing moved", "edges", ("", ""), dict(color="black", marker="X", ls="")),
+    )
+    # A panel for each model and number of epochs.
+    title = f"How large a neighbourhood? {panels[0][0].data['name']}"
+    figure = new_figure(*_size_of_panels(panels), title)
+    for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
+        for label, kind, ends, style in curves:
+            shuffles = [ends[0], *(f"{kind}:{size}" for size in BLOCK_SIZES), ends[1]]
+            groups = {x: group for x, each in zip(sizes, shuffles) if (group := study.group(name, each))}
+            if any(group.shuffle.startswith(f"{kind}:") for group in groups.values()):
+                _plot_means(axes, [*groups], [*groups.values()], label=label, **style)
         axes.set(xscale="log", xlabel="K (pixels)")
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
-        axes.set_title(name, fontsize=10)
-        _add_grid(axes)
-    figure.axes[0].set(ylabel="validation accuracy after the last epoch (%)", ylim=(0, 100))
-    return _save(figure, path, "Accuracy against the size of the blocks, a panel for each model", 3)
+    return _save(
+        figure, path, "Accuracy against the size of the blocks, a panel for each model", 3, _all_handles(figure)
+    )
+
+
+@own_style()
+def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
+    """Plot accuracy against the share of neighbouring pixels that a shuffle leaves neighbours."""
+    families = (("block", BLUE, "o"), ("within", VERMILION, "s"), ("within-shared", COLOURS[5], "D"))
+    title = f"Accuracy and what stays next to what, {panels[0][0].data['name']}"
+    figure = new_figure(*_size_of_panels(panels), title)
+    for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
+        for kind, colour, marker in families:
+            inner = [group for size in BLOCK_SIZES if (group := study.group(name, f"{kind}:{size}"))]
+            groups = [*inner, *(group for end in ("fixed", "none") if (group := study.group(name, end)))]
+            kept = {id(group): fmean(100 * run.neighbours_kept for run in group.runs.values()) for group in groups}
+            # Runs of earlier versions do not tell what their shuffle keeps, and NaN has no place.
+            groups = sorted(
+                (group for group in groups if not math.isnan(kept[id(group)])), key=lambda group: kept[id(group)]
+            )
+            if not inner or not groups:
+                continue
+            _plot_means(
+                axes, [kept[id(group)] for group in groups], groups, color=colour, marker=marker, label=f"{kind}:K"
+            )
+            for group in groups:
+                if group in inner:
+                    place = kept[id(group)], group.mean("val_accuracy").mean
+                    offset = (-4, 6) if kind == "block" else (5, -11)
+                    text = group.shuffle.partition(":")[2]
+                    axes.annotate(text, place, offset, textcoords="offset points", fontsize=8, color=colour)
+        axes.set(xlabel="pairs of neighbouring pixels that stay neighbours (%)", xlim=(-3, 103))
+    alt = "Accuracy against the share of neighbouring pixels that stay neighbours, a panel for each model"
+    return _save(figure, path, alt, 3, _all_handles(figure))
+
+
+def _all_handles(figure: Figure) -> list[Artist]:
+    """Return what a legend of all axes shows, each label once."""
+    found: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    return [*found.values()]
+
+
+@own_style()
+def plot_use(path: Path, study: Study, bars: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> page.Figure:
+    """Plot accuracy by shuffle, of networks trained with it and only tested with it: a panel for each model."""
+    title = f"Trained with a shuffle (need), or only tested with it (use): {study.data['name']}"
+    figure = new_figure(11, 2.7 * len(bars) + 1.4, title)
+    for axes, (name, of_shuffle) in zip(figure.subplots(len(bars), 1, squeeze=False).flat, bars.items()):
+        for i, (label, colour) in enumerate((("trained with it", BLUE), ("only tested with it", VERMILION))):
+            places = [x + 0.4 * (i - 0.5) for x in range(len(of_shuffle))]
+            _plot_bars(axes, places, [pair[i] for pair in of_shuffle.values()], 0.4, color=colour, label=label)
+        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1)
+        axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 100))
+        axes.set_xticks(range(len(of_shuffle)), of_shuffle, rotation=30, ha="right", fontsize=8)
+        _add_grid(axes, "y")
+    return _save(figure, path, "Accuracy by shuffle, trained with it and only tested with it", 2)
 
 
 @own_style()

@@ -185,6 +185,19 @@ class Study:
         """The groups without a shuffle, one for each model that has runs."""
         return [group for (_, shuffle), group in self.groups.items() if shuffle == "none"]
 
+    @property
+    def budgets(self) -> dict[int, "Study"]:
+        """The studies by number of epochs, fewest first, of runs that nothing else tells from those compared."""
+
+        def rest(settings: Settings) -> Settings:
+            return tuple(setting for setting in settings if setting[0] != "epochs")
+
+        found = dict[int, dict[tuple[str, str], SeedGroup]]()
+        for group in (*self.groups.values(), *self.others):
+            if rest(group.settings) == rest(self.settings):
+                found.setdefault(group.epochs, {})[group.model, group.shuffle] = group
+        return {epochs: replace(self, groups=found[epochs]) for epochs in sorted(found)}
+
     def pooled_sd(self, column: str) -> PooledSd | None:
         """Pool how much a column differs between seeds after the last epoch, over all groups of several."""
         return stats.pool_sd([group.values(column) for group in self.groups.values()])

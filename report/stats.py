@@ -150,3 +150,16 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
     r = pearsonr(x, y)
     interval = r.confidence_interval(0.95)
     return float(r.statistic), float(interval.low), float(interval.high)
+
+
+def partial_correlation(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> tuple[float, float, float]:
+    """Compute the correlation of what ``given`` tells of neither list, and the ends of Fisher's 95 % interval."""
+    if not len(x) == len(y) == len(given) or len(x) < 5:
+        raise ValueError(f"{len(x)} values: a partial correlation with an interval takes lists of at least 5")
+    known = np.column_stack([np.ones(len(given)), given])
+    rests = [np.asarray(values) - known @ np.linalg.lstsq(known, values, rcond=None)[0] for values in (x, y)]
+    if any(np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(values) for rest, values in zip(rests, (x, y))):
+        raise ValueError("one list tells all of another: there is no partial correlation")
+    r = float(pearsonr(*rests).statistic)
+    middle, reach = float(np.arctanh(np.clip(r, -1, 1))), float(norm.ppf(QUANTILE)) / math.sqrt(len(x) - 4)
+    return r, math.tanh(middle - reach), math.tanh(middle + reach)
