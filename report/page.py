@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from report.text import FAILS, HOLDS, UNDECIDED, Cell
 from runner import files
@@ -69,7 +69,15 @@ class Link:
     name: str
 
 
-Block = Heading | Text | Code | Table | Figure | Link
+@dataclass(frozen=True)
+class Folded:
+    """Blocks for who wants them, behind a line that a click opens."""
+
+    summary: str
+    blocks: Sequence["Block"]
+
+
+Block = Heading | Text | Code | Table | Figure | Link | Folded
 
 
 def escape_markdown(text: str) -> str:
@@ -101,6 +109,7 @@ TEMPLATES = jinja2.Environment(
 TEMPLATES.filters |= {
     "kind": lambda block: type(block).__name__,
     "markdown": escape_markdown,
+    "html_line": lambda text: escape(printable(text)),
     "url": lambda path: quote(os.fsencode(path.as_posix())),
     "base64": lambda content: base64.b64encode(content).decode(),
 }

@@ -90,7 +90,8 @@ def _blocks(path, name):
     table = page.Table((name, "b"), [[name, text.Cell(name, 1.0)]])
     heading, paragraph, items = page.Heading(name), page.Text(name + "."), page.Text(items=(name, name))
     figure = page.Figure(path, name, blank_png())
-    return [heading, paragraph, items, page.Code(name), page.Link(name, "gallery"), table, figure]
+    flat = [heading, paragraph, items, page.Code(name), page.Link(name, "gallery"), table, figure]
+    return [*flat, page.Folded(name, flat)]
 
 
 def _tags(html):
