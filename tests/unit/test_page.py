@@ -22,6 +22,17 @@ def test_intervals_of_accuracies_end_where_accuracies_do():
     assert text.mean_cell([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"
 
 
+def test_folded_blocks_are_there_behind_one_line():
+    folded = page.Folded("The <rules>", [page.Text("one"), page.Table(("a", "b"), [["x", "y"]])])
+    blocks = [page.Heading("Page"), folded, page.Text("after")]
+    markdown = page.to_markdown(blocks, Path())
+    inside = "one\n\n| a | b |\n| --- | --- |\n| x | y |\n\n"
+    assert f"<details><summary>The &lt;rules&gt;</summary>\n\n{inside}</details>\n\nafter" in markdown
+    assert re.search(
+        r"<details><summary>The &lt;rules&gt;</summary>\n<p>one</p>\n<div.*</details>", _html(blocks), re.S
+    )
+
+
 def unescaped(line):
     """The letters of a line of Markdown that no backslash keeps from being markup."""
     return re.sub(r"\\[!-/:-@\\[-`{-~]", "", line.replace("<br>", ""))
