@@ -93,6 +93,11 @@ def test_best_and_worst_class_are_decided(tmp_path):
     assert parts(tmp_path / "noisy", "C4") == [UNDECIDED, HOLDS]
     assert "runs would decide it" in verdicts(tmp_path / "noisy")["C4"].statements[0].reason
 
+    # Trucks are 4 to 6 points ahead of deer: decided if it were the only pair of classes, and not as the worst of 16.
+    for seed, truck in enumerate((44, 45, 46)):
+        fake_run(tmp_path / "worst", "Q1_1", seed, "per-image", per_class=COLOURS | {"deer": 40, "truck": truck})
+    assert parts(tmp_path / "worst", "C4") == [UNDECIDED, HOLDS]
+
 
 def test_classes_are_judged_at_the_epoch_of_the_published_figure(tmp_path):
     """As published after the first epoch, where the accuracy is 25 %, and the other way round after the last."""
@@ -232,6 +237,7 @@ def test_surer_of_mistakes_is_said_where_it_was_measured(tmp_path):
     assert "temperature scaling from 1.00 to 1.00 nats: what climbs is the price of over-confidence" in text
     older = said_of("older", calibration=None)
     assert "mistakes" not in older
+    assert "wrong answers" not in older
     assert "over-confidence" not in older
     no_surer = said_of("no-surer", calibration=[(0.4, 0.1, 1 + epoch / 10) for epoch in range(10)])
     assert "surer" not in no_surer
