@@ -92,6 +92,9 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
         Heading(f"Small networks on {study.data['name']}", 1),
         prose("verdicts", claims=len(checked), counts=join_names(counts)),
     ]
+    if keys[HOLDS]:
+        held = [claim for claim in checked if claim.verdict == HOLDS]
+        blocks.append(Text(items=tuple(f"{claim.key} holds: {claim.published}" for claim in held)))
     if study.models:
         on_frontier = ", ".join(group.model for group in find_frontier(study.models))
         blocks += [
@@ -248,7 +251,7 @@ def rest_blocks(study: Study) -> list[Block]:
             cells = [MODEL_COLUMNS[name](group) for name in columns]
             rows.append([group.model, group.shuffle, settings_text(group.settings), *cells])
         table = Table(("model", "shuffle", "settings", *columns), rows)
-        blocks += [Heading("Runs of other settings"), Folded(f"{len(rows)} groups of runs", [table])]
+        blocks += [Heading("Runs of other settings"), Folded("Their losses, accuracies and gaps", [table])]
     if study.unfinished:
         items = [f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished]
         blocks += [Heading("Not finished, and not in any figure"), Text(items=tuple(items))]

@@ -136,6 +136,7 @@ def test_every_claim_is_there_with_its_verdict(studied):
 def test_page_opens_with_what_holds_and_one_picture(studied):
     opening, claimed, *rest = (studied / "report.md").read_text(encoding="utf-8").split("\n## ")
     assert re.search(r"Of 11 published claims \d hold \(.*C7.*\)", opening)
+    assert "\n- C7 holds: Q1_19 is the best of the early set" in opening
     assert re.findall(r"!\[(.*?)\]", opening) == ["Validation accuracy of each model against its parameters"]
     assert claimed.startswith("Which published claims hold?")
     shown, *folded = claimed.split("<details>")
