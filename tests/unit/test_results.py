@@ -28,24 +28,30 @@ def test_read_groups_runs_that_differ_in_seed(tmp_path):
     assert seeds(study.group("Q1_1")) == {0, 3}
 
 
+def confusion_of(right, *others):
+    """A confusion matrix with so many images of each class right, and others beside these."""
+    row = [right, *others, *([0] * (9 - len(others)))]
+    return [row[-i:] + row[:-i] for i in range(10)]
+
+
 @pytest.mark.parametrize(
     "confusion",
     [
-        [[400] * 10] * 10,  # of more images than there are
-        [[-900] + [1900 if i == j else 0 for j in range(1, 10)] for i in range(10)],
-        [[1000.0 if i == j else 0 for j in range(10)] for i in range(10)],
-        [[1000 if i == j else 0 for j in range(10)] for i in range(10)],  # of another accuracy
-        [[10_000]], ["0123456789"] * 10, 7, {"a": 1},
+        confusion_of(100, 901),  # one image too many for each class
+        confusion_of(100, -100, 1000),
+        confusion_of(100, 900.0),
+        confusion_of(900, 100),  # of another accuracy
+        [[100, 900]] * 10, ["0123456789"] * 10, [[1000, 9000]], 7, {"a": 1},
     ],
 )  # fmt: skip
 def test_confusion_matrix_that_is_not_the_runs_own_is_refused(tmp_path, confusion):
-    fake_run(tmp_path, "Q1_2", confusion=[[100] * 10] * 10)
-    path = fake_run(tmp_path, "Q1_1", accuracy=60) / "metrics.json"
+    fake_run(tmp_path, "Q1_2", confusion=confusion_of(100, 900))
+    path = fake_run(tmp_path, "Q1_1", confusion=confusion_of(100, 900)) / "metrics.json"
     files.write_json(path, (metrics := files.read_json(path)) | {"test": metrics["test"] | {"confusion": confusion}})
     study = results.read_study(tmp_path)
     assert [group.model for group in study.models] == ["Q1_2"]
     assert "Q1_1" in study.notes[0]
-    assert study.group("Q1_2").by_confusion(lambda counts: counts[0, 0]).mean == 100
+    assert study.group("Q1_2").by_confusion(lambda counts: counts[0, 1]).mean == 900
 
 
 def test_read_keeps_other_settings_and_data_apart(tmp_path):
