@@ -1,14 +1,13 @@
 """What is asked of synthetic images beside training on them: histograms, cues that disagree, and templates."""
 
 from collections.abc import Mapping
-from functools import partial
 from statistics import fmean
 
 from report import stats
 from report.claims import CHANCE_PERCENT
 from report.cues import CEILINGS, MARGIN, Cues
 from report.page import Block, Folded, Heading, Row, Table, Text, list_of, prose
-from report.results import COLOUR, RunResult, Study, read_baselines, read_run_json
+from report.results import COLOUR, Study, read_baselines, read_run_json
 from report.text import HOLDS, UNDECIDED, accuracy_cell, decide, number_cell, percent_text
 from runner import files
 from runner.errors import RunnerError
@@ -58,7 +57,7 @@ def conflict_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Blo
         for group in study.groups.values():
             answers: dict[tuple[str, str], list[list[float]]] = {}
             for run in group.runs.values():
-                found = read_run_json(run, files.CONFLICT, partial(conflict_shares, run=run), notes)
+                found = read_run_json(run, files.CONFLICT, conflict_shares, notes)
                 for pair, shares in (found or {}).items():
                     answers.setdefault(pair, []).append(shares)
             for (a, b), measured in answers.items():
@@ -79,10 +78,8 @@ def conflict_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Blo
     ]
 
 
-def conflict_shares(content: dict, run: RunResult) -> dict[tuple[str, str], list[float]]:
+def conflict_shares(content: dict) -> dict[tuple[str, str], list[float]]:
     """Return the shares of answers in percent by pair of cues: by the first, by the second, by neither."""
-    if (content["epoch"], content["weights"]) != (run.config.epochs, "last"):
-        raise ValueError("it is not of the run's last epoch")
     found = {}
     for pair in content["pairs"]:
         a, b = pair["cues"]

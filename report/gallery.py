@@ -257,5 +257,6 @@ def affine_section(study: Study, baselines: dict | None) -> list[Block]:
 def matrix_cells(facts: dict) -> Row:
     """Return what the table says of a ``matrix.json``."""
     keys = ("largest_difference", "effective_rank", "network_parameters")
-    difference, rank, parameters = (checked_number(facts[key], 0) for key in keys)
+    limits = math.inf, models.CLASSES, files.MAX_MEASURED
+    difference, rank, parameters = (checked_number(facts[key], 0, most) for key, most in zip(keys, limits))
     return [count_cell(int(parameters)), number_cell(difference, 1, "e"), number_cell(rank, 1)]

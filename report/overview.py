@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import models
-from report import claims, gallery, plots
-from report.claims import CLIMB_NATS, is_climbing, overconfidence_text
-from report.page import Block, Code, Heading, Link, Row, Table, Text, prose, write_page
-from report.results import SeedGroup, Study, find_frontier, read_study, settings_text
+from report import claims, gallery, plots, stats
+from report.calibration import climbing_text, is_climbing, overconfidence_text
+from report.page import Block, Code, Folded, Heading, Link, Row, Table, Text, prose, write_page
+from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
 from runner.config import PUBLISHED_SHUFFLES
@@ -28,7 +28,7 @@ def count_values(values: Sequence[str]) -> str:
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} runs)" for value, n in counts)
 
 
-def head_blocks(study: Study, command: str) -> list[Block]:
+def data_blocks(study: Study, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
     runs, config = study.runs, study.runs[0].config
     recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
@@ -48,24 +48,82 @@ def head_blocks(study: Study, command: str) -> list[Block]:
         f"Processor: {device}; threads: {threads}; PyTorch {torch}",
         f"Code: commit {commit}",
     )
-    return [Heading(f"Small networks on {study.data['name']}", 1), Text(items=facts), prose("figures"), Code(command)]
+    return [
+        Heading("How it was measured"),
+        Text(items=facts),
+        prose("figures", chosen=config.recipe == "fast"),
+        *decidable_blocks(study),
+        Code(command),
+    ]
 
 
-def claim_blocks(study: Study) -> list[Block]:
-    checked = claims.check_claims(study)
-    counts = Counter(claim.verdict for claim in checked)
-    rows: list[Row] = []
+def decidable_blocks(study: Study) -> list[Block]:
+    """Say what difference of accuracy a study of this size can decide; nothing where no network has several runs."""
+    pooled = study.pooled_sd("val_accuracy")
+    numbers = [n for group in study.groups.values() if (n := len(group.values("val_accuracy"))) > 1]
+    if not pooled:
+        return []
+    n = Counter(numbers).most_common(1)[0][0]
+    sds = stats.decidable(n)
+    return [prose("decidable", n=n, power=stats.POWER, points=sds * pooled.sd, sds=sds, sd=pooled.sd)]
+
+
+VERBS = {
+    HOLDS: ("holds", "hold"),
+    FAILS: ("does not hold", "do not hold"),
+    UNDECIDED: ("is not decided", "are not decided"),
+}
+
+
+def join_names(names: Sequence[str]) -> str:
+    """List names in words, e.g. ``C5, C8 and C10``."""
+    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+
+
+def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) -> list[Block]:
+    """Say what holds, and show one picture."""
+    keys = {verdict: [claim.key for claim in checked if claim.verdict == verdict] for verdict in VERBS}
+    counts = [
+        f"{len(keys[verdict])} {VERBS[verdict][len(keys[verdict]) != 1]} ({', '.join(keys[verdict])})"
+        for verdict in VERBS
+        if keys[verdict]
+    ]
+    blocks: list[Block] = [
+        Heading(f"Small networks on {study.data['name']}", 1),
+        prose("verdicts", claims=len(checked), counts=join_names(counts)),
+    ]
+    if keys[HOLDS]:
+        held = [claim for claim in checked if claim.verdict == HOLDS]
+        blocks.append(Text(items=tuple(f"{claim.key} holds: {claim.published}" for claim in held)))
+    if study.models:
+        on_frontier = ", ".join(group.model for group in find_frontier(study.models))
+        blocks += [
+            plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
+            Text(
+                f"The frontier joins the models whose mean none with as few parameters exceeds: {on_frontier}. This "
+                "does not say that one of them is better than the next."
+            ),
+        ]
+    return blocks
+
+
+def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
+    """Show each claim beside what was measured, with its verdict; reasons and rules are folded."""
+    rows: list[Row] = [[claim.key, claim.published, claim.measured, claim.verdict] for claim in checked]
+    reasons: list[Row] = []
     for claim in checked:
-        is_named = len(claim.statements) > 1  # a single statement is the claim itself
-        names = [f"{part.text}: {part.verdict}. " if is_named and part.text else "" for part in claim.statements]
-        why = "\n".join(name + part.reason for name, part in zip(names, claim.statements))
-        rows.append([claim.key, claim.published, claim.measured, claim.verdict, why])
+        for part in claim.statements:
+            reasons.append([f"{claim.key}: {part.text}" if part.text else claim.key, part.verdict, part.reason])
+    rebuilt = join_names([claim.key for claim in checked if claim.of_rebuilt])
     return [
         Heading("Which published claims hold?"),
-        prose("verdicts", claims=len(checked), holds=counts[HOLDS], fails=counts[FAILS], undecided=counts[UNDECIDED]),
-        Table(("claim", "published", "measured", "verdict", "why"), rows, sortable=False),
-        Text("The rules:"),
-        prose("rules", **vars(claims)),
+        Table(("claim", "published", "measured", "verdict"), rows, sortable=False),
+        prose("rebuilt", keys=rebuilt),
+        Folded(
+            "Why: each statement with its figures and 95 % intervals",
+            [Table(("statement", "verdict", "why"), reasons, sortable=False)],
+        ),
+        Folded("The rules", [prose("rules", **vars(claims), IMAGE_POINTS=IMAGE_POINTS)]),
     ]
 
 
@@ -99,19 +157,11 @@ def model_blocks(study: Study, folder: Path) -> list[Block]:
     held_out = any(run.config.val == "holdout" for run in study.runs)
     columns = [name for name in MODEL_COLUMNS if held_out or name != TEST]
     rows: list[Row] = [[group.model, *(MODEL_COLUMNS[name](group) for name in columns)] for group in study.models]
-    blocks: list[Block] = [
+    return [
         Heading("The models"),
         plots.plot_parameters(folder / "parameters.png"),
-        Table(("model", *columns), rows),
-        prose("gaps"),
+        Folded("All models: losses, accuracies and gaps", [Table(("model", *columns), rows), prose("gaps")]),
     ]
-    if study.models:
-        on_frontier = ", ".join(group.model for group in find_frontier(study.models))
-        blocks += [
-            plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
-            Text(f"On the frontier, where no model with as few parameters is better: {on_frontier}."),
-        ]
-    return blocks
 
 
 def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Block]:
@@ -136,10 +186,11 @@ def calibration_blocks(study: Study, folder: Path) -> list[Block]:
         return []
     shown = climbing[:CALIBRATION_PANELS]
     return [
-        Heading("Why the test loss climbs: over-confidence"),
+        Heading("Where the test loss climbs: confidence and accuracy"),
+        Text(climbing_text(study.models)),
         plots.plot_calibration(folder / "calibration.png", study, shown),
+        prose("calibration"),
         Text(items=tuple(overconfidence_text(group) for group in shown)),
-        prose("calibration", nats=CLIMB_NATS, climbing=len(climbing), models=len(study.models)),
     ]
 
 
@@ -150,7 +201,8 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
         groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
         if len(groups) > 1:
             figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
-            blocks += [Heading(f"{model} by pixel shuffle", 3), figure, shuffle_table(study, groups)]
+            table = Folded(f"{model} by class and shuffle", [shuffle_table(study, groups)])
+            blocks += [Heading(f"{model} by pixel shuffle", 3), figure, table]
     if not blocks:
         return []
     samples = sample_blocks(study, folder / "samples.png")
@@ -198,7 +250,8 @@ def rest_blocks(study: Study) -> list[Block]:
         for group in study.others:
             cells = [MODEL_COLUMNS[name](group) for name in columns]
             rows.append([group.model, group.shuffle, settings_text(group.settings), *cells])
-        blocks += [Heading("Runs of other settings"), Table(("model", "shuffle", "settings", *columns), rows)]
+        table = Table(("model", "shuffle", "settings", *columns), rows)
+        blocks += [Heading("Runs of other settings"), Folded("Their losses, accuracies and gaps", [table])]
     if study.unfinished:
         items = [f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished]
         blocks += [Heading("Not finished, and not in any figure"), Text(items=tuple(items))]
@@ -245,10 +298,12 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
 
     # The report.
     command = ["python", "-m", "report", str(study.folder), *(["--compare", *compare] if compare else [])]
+    checked = claims.check_claims(study)
     blocks = [
-        *head_blocks(study, shlex.join(command)),
+        *opening_blocks(study, folder, checked),
         *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
-        *claim_blocks(study),
+        *claim_blocks(checked),
+        *data_blocks(study, shlex.join(command)),
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),
         *calibration_blocks(study, folder),

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from report.text import FAILS, HOLDS, UNDECIDED, Cell
 from runner import files
@@ -71,9 +71,9 @@ class Link:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks behind their title, which a click shows."""
+    """Blocks for who wants them, behind a line that a click opens."""
 
-    title: str
+    summary: str
     blocks: Sequence["Block"]
 
 
@@ -115,6 +115,8 @@ TEMPLATES = jinja2.Environment(
 TEMPLATES.filters |= {
     "kind": lambda block: type(block).__name__,
     "markdown": escape_markdown,
+    "html_line": lambda text: escape(printable(text)),
+    "relative_to": lambda path, folder: Path(os.path.relpath(path, folder)),  # a copy of a run may be beside it
     "url": lambda path: quote(os.fsencode(path.as_posix())),
     "base64": lambda content: base64.b64encode(content).decode(),
 }

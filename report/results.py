@@ -58,6 +58,7 @@ class RunResult:
     images: int  # that this was measured on
     neighbours_kept: float  # the share of neighbouring pixels that its shuffle leaves neighbours; NaN if not known
     correct: bytes  # a bit for each test image, whether it was classified correctly; empty if not known
+    confusion: list[list[int]]  # test images by true class, then by the class answered; empty if not known
 
 
 @dataclass
@@ -116,6 +117,11 @@ class SeedGroup:
         """Estimate how much a column changed from an epoch to the last."""
         before, after = self.by_draw(column, since), self.by_draw(column)
         return stats.mean(self.independent({draw: after[draw] - before[draw] for draw in after}))
+
+    def by_confusion(self, measure: Callable[[np.ndarray], float]) -> Estimate:
+        """Estimate what ``measure`` finds in the confusion matrix of the last epoch, int (true, answered)."""
+        measured = {draw: measure(np.array(run.confusion)) for draw, run in self.runs.items()}
+        return stats.mean(self.independent(measured))
 
     def correct_shares(self) -> np.ndarray | None:
         """Compute how often each test image was classified correctly, float (N,); None where a run does not tell."""
@@ -202,12 +208,18 @@ class Study:
         """Pool how much a column differs between seeds after the last epoch, over all groups of several."""
         return stats.pool_sd([group.values(column) for group in self.groups.values()])
 
-    def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy") -> Estimate:
+    def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy", paired: bool = False) -> Estimate:
         """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``.
 
-        The test images are a source of its interval too where it is so small that they matter.
+        The test images are a source of its interval too where it is so small that they matter. With ``paired`` runs of
+        one seed are a pair, where there are two pairs: only for networks whose runs go together seed by seed.
         """
-        estimate = stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
+        ours, theirs = a.by_draw(column), b.by_draw(column)
+        pairs = [ours[draw] - theirs[draw] for draw in ours if draw in theirs]
+        if paired and len(pairs) > 1:
+            estimate = stats.mean(pairs, "paired")
+        else:
+            estimate = stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
         if column == "val_accuracy" and abs(estimate.mean) < IMAGE_POINTS and a.example.config.val == "test":
             shares = a.correct_shares(), b.correct_shares()
             if shares[0] is not None and shares[1] is not None and len(shares[0]) == len(shares[1]):
@@ -252,13 +264,14 @@ def read_run(folder: Path) -> RunResult:
     history = files.read_history(folder)
     check_history(history, config, data["classes"])
     test, images, correct, is_finished = math.nan, 0, b"", files.is_finished(folder)
+    confusion: list[list[int]] = []
     if is_finished:
         metrics = files.read_metrics(folder)
         check_metrics(metrics, history, config, data["classes"])
         if metrics.get("compiled") is False:  # where it failed, the run went on without
             machine["step"] = "not compiled"
         test, images = 100 * metrics["test"]["accuracy"], metrics["test"]["images"]
-        correct = read_correct(metrics["test"])
+        correct, confusion = read_correct(metrics["test"]), read_confusion(metrics["test"])
     percent = [{key: 100 * value if is_share(key) else value for key, value in row.items()} for row in history]
     return RunResult(
         folder=folder,
@@ -274,6 +287,7 @@ def read_run(folder: Path) -> RunResult:
         images=images,
         neighbours_kept=neighbours_kept,
         correct=correct,
+        confusion=confusion,
     )
 
 
@@ -284,6 +298,20 @@ def read_correct(test: dict) -> bytes:
     if packed and (len(packed) != math.ceil(images / 8) or abs(share - test["accuracy"]) > 1e-9):
         raise ValueError(f"{files.METRICS} has other images classified correctly than its accuracy says")
     return packed
+
+
+def read_confusion(test: dict) -> list[list[int]]:
+    """Read how many images of each class got each answer; [] where a run does not tell. Raises ValueError if odd."""
+    table = test.get("confusion", [])
+    if not table:
+        return []
+    counts = [n for row in table for n in row]
+    is_square = [len(row) for row in table] == [models.CLASSES] * models.CLASSES
+    if not is_square or not all(type(n) is int and n >= 0 for n in counts) or sum(counts) != test["images"]:
+        raise ValueError(f"{files.METRICS} has a confusion matrix that is none of its {test['images']} images")
+    if abs(sum(table[i][i] for i in range(len(table))) / test["images"] - test["accuracy"]) > 1e-9:
+        raise ValueError(f"{files.METRICS} has another confusion matrix than its accuracy says")
+    return table
 
 
 def check_history(history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
@@ -406,12 +434,19 @@ def _order_of(group: SeedGroup) -> tuple:
 
 
 def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], notes: list[str]) -> Parsed | None:
-    """Read the JSON file ``name`` in a run's folder by ``parse``; None where there is none, or it is damaged."""
+    """Read the JSON file ``name`` in a run's folder by ``parse``; None where there is none, or it is damaged.
+
+    None too where it was measured on other weights than those of the run's last epoch.
+    """
     path = run.folder / name
     if not os.path.lexists(path):
         return None
     try:
-        return parse(files.read_json(path))
+        content = files.read_json(path)
+        epoch, weights = content.get("epoch", run.config.epochs), content.get("weights", "last")
+        if (epoch, weights) != (run.config.epochs, "last"):
+            raise ValueError(f"it is of the {weights!r:.20} weights after epoch {epoch!r:.20}: measure it anew")
+        return parse(content)
     except Exception as error:
         notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
         return None
@@ -425,7 +460,8 @@ def read_baselines(folder: Path) -> dict | None:
     content = files.read_json(path)
     try:
         content["data"]["sha256"]
-        is_whole = all(_is_baseline(content["baselines"][name]) for name in (CHANCE, COLOUR, PIXELS))
+        found = content["baselines"]
+        is_whole = {CHANCE, COLOUR, PIXELS} <= found.keys() and all(map(_is_baseline, found.values()))
     except (KeyError, TypeError, AttributeError) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     if not is_whole:

@@ -8,6 +8,7 @@ are Student's t and Welch's: how far the mean over these draws may be from that 
 
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -31,6 +32,7 @@ class Estimate:
     sd: float = math.nan
     half_width: float = math.inf  # of the 95 % interval; infinite where nothing tells how far the mean may be off
     method: str = ""  # what the interval of a difference rests on: "Welch", "pooled" or "paired"
+    degrees: float = math.inf  # of freedom of the t distribution that it is taken from; infinite: the normal one
 
     @property
     def low(self) -> float:
@@ -56,7 +58,7 @@ def mean(values: Sequence[float], method: str = "") -> Estimate:
     if n < 2 or math.isnan(average):
         return Estimate(average, n, method=method)
     sd = statistics.stdev(values)
-    return Estimate(average, n, sd, float(t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n), method)
+    return Estimate(average, n, sd, float(t.ppf(QUANTILE, n - 1)) * sd / math.sqrt(n), method, n - 1)
 
 
 def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
@@ -81,7 +83,8 @@ def contrast(weighted: Sequence[tuple[float, Sequence[float]]], pooled_sd: Poole
         return Estimate(total, n)
     if n < 2 and pooled_sd:
         error = pooled_sd.sd * math.sqrt(sum(weight**2 / len(values) for weight, values in weighted))
-        return Estimate(total, n, pooled_sd.sd, float(t.ppf(QUANTILE, pooled_sd.degrees)) * error, "pooled")
+        half_width = float(t.ppf(QUANTILE, pooled_sd.degrees)) * error
+        return Estimate(total, n, pooled_sd.sd, half_width, "pooled", pooled_sd.degrees)
 
     # The squared standard errors of the means, and Welch's and Satterthwaite's degrees of freedom.
     sd = math.sqrt(statistics.fmean([statistics.variance(values) for _, values in weighted]))
@@ -89,12 +92,18 @@ def contrast(weighted: Sequence[tuple[float, Sequence[float]]], pooled_sd: Poole
     if not sum(errors):
         return Estimate(total, n, sd, 0.0, "Welch")
     degrees = sum(errors) ** 2 / sum(error**2 / (len(values) - 1) for error, (_, values) in zip(errors, weighted))
-    return Estimate(total, n, sd, float(t.ppf(QUANTILE, degrees)) * math.sqrt(sum(errors)), "Welch")
+    return Estimate(total, n, sd, float(t.ppf(QUANTILE, degrees)) * math.sqrt(sum(errors)), "Welch", degrees)
 
 
 def difference(a: Sequence[float], b: Sequence[float], pooled_sd: PooledSd | None = None) -> Estimate:
     """Estimate the mean of ``a`` less that of ``b``; see :func:`contrast`."""
     return contrast([(1, a), (-1, b)], pooled_sd)
+
+
+def widen(estimate: Estimate, comparisons: int) -> Estimate:
+    """Widen an interval so that of so many all hold what they should in 95 of 100 studies (Bonferroni)."""
+    wider, usual = t.ppf(1 - (1 - QUANTILE) / comparisons, estimate.degrees), t.ppf(QUANTILE, estimate.degrees)
+    return replace(estimate, half_width=estimate.half_width * float(wider / usual))
 
 
 def add_images(estimate: Estimate, a: np.ndarray, b: np.ndarray) -> Estimate:
@@ -107,27 +116,30 @@ def add_images(estimate: Estimate, a: np.ndarray, b: np.ndarray) -> Estimate:
     return replace(estimate, half_width=math.hypot(estimate.half_width, float(norm.ppf(QUANTILE)) * error))
 
 
-def decidable(n: int) -> float:
+def decidable(n: int, groups: int = 2, comparisons: int = 1) -> float:
     """Compute how far apart two groups of ``n`` values must be to be told apart with ``POWER``, in their sd.
 
-    It is that of the two-sided t test at 5 %, see Colas et al., 2018, "How Many Random Seeds?". Infinite for n = 1.
+    It is that of the two-sided t test at 5 %, see Colas et al., 2018, "How Many Random Seeds?"; with ``comparisons`` at
+    5 % for all of them together. With one of ``groups`` it is how far that must be from a limit. Infinite for n = 1.
     """
     if n < 2:
         return math.inf
-    degrees, root = 2 * n - 2, math.sqrt(n / 2)
-    critical = t.ppf(QUANTILE, degrees)
-    return float(brentq(lambda apart: nct.sf(critical, degrees, apart * root) - POWER, 0.01, 100))
+    degrees, root = groups * (n - 1), math.sqrt(n / groups)
+    critical = t.ppf(1 - (1 - QUANTILE) / comparisons, degrees)
+    # At three times the critical value the power is above 99 % for any degrees of freedom.
+    return float(brentq(lambda apart: nct.sf(critical, degrees, apart * root) - POWER, 0.01, 3 * critical / root))
 
 
-def seeds_to_decide(apart: float, sd: float) -> int | None:
+def seeds_to_decide(apart: float, sd: float, groups: int = 2, comparisons: int = 1) -> int | None:
     """Count the values in each of two groups that tell them apart with ``POWER``, as ``decidable`` does.
 
     None where they are more than ``MOST_SEEDS``, or ``sd`` is not known.
     """
     wanted = abs(apart) / sd if sd else math.inf
-    if not decidable(MOST_SEEDS) <= wanted:
+    if not decidable(MOST_SEEDS, groups, comparisons) <= wanted:
         return None
-    return next(n for n in range(2, MOST_SEEDS + 1) if decidable(n) <= wanted)
+    numbers = range(2, MOST_SEEDS + 1)
+    return numbers[bisect_left(numbers, -wanted, key=lambda n: -decidable(n, groups, comparisons))]
 
 
 def difference_independent(a: Estimate, b: Estimate) -> Estimate:

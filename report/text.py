@@ -1,7 +1,7 @@
 """How verdicts, numbers and settings are put into words, and numbers into the cells of a table."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,25 @@ def decide(estimate: Estimate, limit: float = 0.0, above: bool = True) -> str:
     if estimate.high < limit:
         return FAILS if above else HOLDS
     return UNDECIDED
+
+
+def decide_near(estimate: Estimate, value: float, margin: float) -> str:
+    """Tell whether a quantity is within a margin of a value: decided where its whole interval is inside or outside."""
+    if abs(estimate.mean - value) + estimate.half_width <= margin:
+        return HOLDS
+    return FAILS if abs(estimate.mean - value) - estimate.half_width > margin else UNDECIDED
+
+
+def decide_all(estimates: Sequence[Estimate], decide_one: Callable[[Estimate], str] = decide) -> str:
+    """Tell whether something is so in every comparison.
+
+    That all are so needs no correction (an intersection-union test). That one is not so is the worst of many, and takes
+    an interval that holds for all of them together.
+    """
+    if all(decide_one(estimate) == HOLDS for estimate in estimates):
+        return HOLDS
+    is_refuted = any(decide_one(stats.widen(estimate, len(estimates))) == FAILS for estimate in estimates)
+    return FAILS if is_refuted else UNDECIDED
 
 
 def combine(verdicts: Iterable[str]) -> str:

@@ -11,6 +11,8 @@ from tests.helpers.images import CLASSES
 # What a per-image shuffle left of each class as it was published, in percent.
 COLOURS = dict(plane=48, car=28, bird=13, cat=5, deer=46, dog=29, frog=36, horse=9, ship=31, truck=16)
 
+CALIBRATION = "val_confidence_when_wrong", "val_calibration_error", "val_scaled_loss"
+
 
 def neighbours_kept(shuffle):
     """About the share of neighbouring pixels that a shuffle leaves neighbours."""
@@ -33,6 +35,8 @@ def fake_run(
     name=None,
     per_class=None,
     losses=None,
+    calibration=None,
+    confusion=None,
     **settings,
 ):
     """Writes a run whose validation accuracy ends near ``accuracy`` percent.
@@ -41,6 +45,8 @@ def fake_run(
         turn: the epoch where the validation loss turns, if it does.
         per_class: accuracies of classes after every epoch, in percent, by name.
         losses: (training, validation) losses after each epoch, in place of smooth ones.
+        calibration: (confidence of wrong answers, calibration error, scaled loss) after each epoch, if there are any.
+        confusion: images by class and answer after the last epoch, which the accuracy is then taken from.
     """
     run = config.Config(model_name=model, seed=seed, shuffle=shuffle, **settings)
     folder = root / slug / model / (name or run.run_name)
@@ -66,6 +72,7 @@ def fake_run(
                 "val_loss": val_loss,
                 "val_accuracy": val,
                 "val_confidence": val + (0.04 * max(0, epoch - turn) if turn else 0),
+                **dict(zip(CALIBRATION, calibration[epoch - 1] if calibration else ())),
                 "seconds": 10 + math.log(row.parameters),
                 "images_per_second": 2000.0,
                 **{
@@ -74,6 +81,8 @@ def fake_run(
                 },
             }
         )
+    if confusion:
+        history[-1]["val_accuracy"] = sum(confusion[i][i] for i in range(len(confusion))) / sum(map(sum, confusion))
     description = {
         "dataset": data,
         "model": model,
@@ -87,16 +96,17 @@ def fake_run(
     files.write_json(folder / "config.json", description)
     files.write_history(folder, data, history if finished else history[:-1])
     if finished:
-        files.write_json(folder / "metrics.json", fake_metrics(history))
+        files.write_json(folder / "metrics.json", fake_metrics(history, confusion))
     return folder
 
 
-def fake_metrics(history):
+def fake_metrics(history, confusion=None):
     """What ``metrics.json`` says of a run with this history."""
     last = history[-1]
     per_class = {name.removeprefix("val_accuracy_of_"): value for name, value in last.items() if "_of_" in name}
     test = {"images": 10_000, "loss": last["val_loss"], "accuracy": last["val_accuracy"]}
-    return {"epochs": len(history), "test": test | {"per_class_accuracy": per_class}}
+    answers = {"confusion": confusion} if confusion else {}
+    return {"epochs": len(history), "test": test | {"per_class_accuracy": per_class} | answers}
 
 
 def fake_seeds(root, model, shuffle="none", **options):

@@ -13,7 +13,8 @@ from report import overview, results
 from runner import files
 from runner.errors import UsageError
 from tests.helpers.cli import execute
-from tests.helpers.fake_runs import fake_run
+from tests.helpers.fake_runs import fake_baselines, fake_run
+from tests.helpers.internals import blank_png
 
 if sys.platform == "win32":
     pytest.skip("makes links and pipes", allow_module_level=True)
@@ -85,6 +86,49 @@ def test_event_files_replace_a_link(tmp_path, outside):
     assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
     assert list(outside.iterdir()) == [outside / "notes.txt"]
     assert list((tmp_path / "cifar10" / "tensorboard").glob("Q1_1/*/events*"))
+
+
+def affine_run(folder, **facts):
+    """Puts what --collapse leaves into a run's folder, with these facts beside the right ones."""
+    scores = dict.fromkeys(("own_mean", "own_sd", "others_sd", "own_highest", "own_lowest"), 0.5)
+    right = {"largest_difference": 1e-6, "effective_rank": 7.5, "network_parameters": 30_730, "uniform_share": 0.1}
+    files.write_json(folder / "matrix.json", right | {"epoch": 10, "weights": "last", "scores": scores} | facts)
+    (folder / "templates.png").write_bytes(blank_png())
+
+
+def test_pictures_of_a_run_that_lies_elsewhere_are_shown(tmp_path):
+    """As where somebody keeps a copy of runs beside the others."""
+    fake_run(tmp_path, "Q1_1")
+    run = fake_run(tmp_path, "Q2_1", seed=1)
+    affine_run(run)
+    (tmp_path / "backup" / "Q2_1").mkdir(parents=True)
+    run.rename(tmp_path / "backup" / "Q2_1" / run.name)
+    study = overview.write(tmp_path).study
+    assert not study.notes
+    page = (study.folder / "gallery.md").read_text(encoding="utf-8")
+    assert f"](../backup/Q2_1/{run.name}/templates.png)" in page
+
+
+@pytest.mark.parametrize("facts", [{"epoch": 9}, {"weights": "best"}, {"effective_rank": 10.5}])
+def test_matrix_that_is_not_the_results_is_left_out(tmp_path, facts):
+    for seed in range(2):
+        affine_run(fake_run(tmp_path, "Q2_1", seed))
+    assert overview.write(tmp_path).notes == []
+    affine_run(fake_run(tmp_path, "Q2_1", 2), **facts)
+    study = overview.write(tmp_path).study
+    assert all("seed-2/matrix.json is left out, it can't be read: " in note for note in study.notes)
+    assert study.notes
+    assert "seed-2" not in (study.folder / "gallery.md").read_text(encoding="utf-8")
+
+
+def test_odd_baseline_beside_proper_ones_is_left_out_with_a_line(tmp_path):
+    fake_run(tmp_path, "Q1_1", shuffle="per-image")
+    fake_baselines(tmp_path / "cifar10")
+    change_json(
+        tmp_path / "cifar10/baselines.json", lambda content: content["baselines"].update(mine={"accuracy": "bad"})
+    )
+    [note] = overview.write(tmp_path).notes
+    assert "baselines.json can't be read" in note
 
 
 def test_name_that_tensorboard_can_not_take_is_told(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 import models
 from report import __main__ as report_main
-from report import claims, overview, results
+from report import calibration, claims, overview, results
 from report.text import FAILS, HOLDS, UNDECIDED
 from runner import files
 from tests.helpers import internals, processes
@@ -126,9 +126,43 @@ def test_table_holds_the_last_epoch_of_every_model(studied):
 
 def test_every_claim_is_there_with_its_verdict(studied):
     table, _ = rows((studied / "report.md").read_text(encoding="utf-8"), "claim")
-    assert list(table) == [f"C{n}" for n in range(1, 11)]
+    assert list(table) == [*(f"C{n}" for n in range(1, 9)), "C9a", "C9b", "C10"]
     assert {row[3] for row in table.values()} <= {"holds", "does not hold", "not decided"}
     assert table["C4"][3] == "holds"
+    why, _ = rows((studied / "report.md").read_text(encoding="utf-8"), "statement")
+    assert {"C4: planes and deer best", "C4: cats worst", "C9b: the loss does not go down"} <= why.keys()
+
+
+def test_page_opens_with_what_holds_and_one_picture(studied):
+    opening, claimed, *rest = (studied / "report.md").read_text(encoding="utf-8").split("\n## ")
+    assert re.search(r"Of 11 published claims \d hold \(.*C7.*\)", opening)
+    assert "\n- C7 holds: Q1_19 is the best of the early set" in opening
+    assert re.findall(r"!\[(.*?)\]", opening) == ["Validation accuracy of each model against its parameters"]
+    assert claimed.startswith("Which published claims hold?")
+    shown, *folded = claimed.split("<details>")
+    assert "C5, C8 and C10 judge networks that are rebuilt" in shown
+    assert ["<summary>Why" in folded[0], "<summary>The rules" in folded[1], len(folded)] == [True, True, 2]
+    assert [part.split("\n")[0] for part in rest][:2] == ["How it was measured", "The models"]
+    assert "\n| model |" not in rest[1].split("<details>")[0]
+
+
+def test_report_says_what_a_study_of_its_size_can_decide(studied):
+    text = (studied / "report.md").read_text(encoding="utf-8")
+    assert "nobody chose the epoch by looking at the test images." in text
+    points, sd = re.search(
+        r"two networks with 3 runs each are told apart with a power of 80 % from ([\d.]+) points of accuracy \(3.1 "
+        r"standard deviations of ([\d.]+) points between seeds\)",
+        text,
+    ).groups()
+    pooled = results.read_study(studied).pooled_sd("val_accuracy").sd
+    assert [points, sd] == [f"{3.07 * pooled:.1f}", f"{pooled:.1f}"]
+
+
+def test_report_on_the_fast_recipe_says_what_was_chosen_by_the_test_images(tmp_path):
+    fake_run(tmp_path, recipe="fast", epochs=2)
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "but learning rate and weight decay of the fast recipe were chosen so." in text
+    assert "told apart" not in text  # with one run nothing tells how far seeds differ
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +184,7 @@ def test_findings_and_committed_report_say_what_runs_decide(reproduced):
     stated, columns = rows(findings.replace("| | published |", "| claim | published |"), "claim")
     assert columns == ["claim", "published", "measured", "verdict"]
     assert {key: row[3].split(",")[0] for key, row in stated.items()} == verdicts
+    assert calibration.climbing_text(reproduced.models) in " ".join(findings.split())
     table, _ = rows(findings, "shuffle")
     assert list(table) == ["none", "fixed", "per-image"]
     for shuffle, row in table.items():
@@ -170,13 +205,13 @@ def test_readmes_results_are_those_of_committed_runs(reproduced):
     for row, baseline in ((colours, results.COLOUR), (pixels, results.PIXELS)):
         assert row[2] == f"{100 * baselines[baseline]['accuracy']:.1f}"
     counts = Counter(claim.verdict for claim in claims.check_claims(reproduced))
-    words = dict(zip(range(1, 11), "one two three four five six seven eight nine ten".split()))
-    held, failed, undecided = (words[counts[verdict]] for verdict in (HOLDS, FAILS, UNDECIDED))
-    total = words[counts.total()]
-    assert (
-        f"Of {total} published claims about these networks, {held} hold, {failed} do not, and {undecided} are not "
-        "decided;" in " ".join(readme.split())
+    words = dict(zip(range(1, 12), "one two three four five six seven eight nine ten eleven".split()))
+    held, failed, undecided = (
+        f"{words[counts[verdict]]} {overview.VERBS[verdict][counts[verdict] != 1]}"
+        for verdict in (HOLDS, FAILS, UNDECIDED)
     )
+    stated = f"Of {words[counts.total()]} published claims about these networks, {held}, {failed}, and {undecided};"
+    assert stated in " ".join(readme.split())
 
 
 def test_report_names_every_setting_that_differs(tmp_path):

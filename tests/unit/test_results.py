@@ -28,6 +28,32 @@ def test_read_groups_runs_that_differ_in_seed(tmp_path):
     assert seeds(study.group("Q1_1")) == {0, 3}
 
 
+def confusion_of(right, *others):
+    """A confusion matrix with so many images of each class right, and others beside these."""
+    row = [right, *others, *([0] * (9 - len(others)))]
+    return [row[-i:] + row[:-i] for i in range(10)]
+
+
+@pytest.mark.parametrize(
+    "confusion",
+    [
+        confusion_of(100, 901),  # one image too many for each class
+        confusion_of(100, -100, 1000),
+        confusion_of(100, 900.0),
+        confusion_of(900, 100),  # of another accuracy
+        [[100, 900]] * 10, ["0123456789"] * 10, [[1000, 9000]], 7, {"a": 1},
+    ],
+)  # fmt: skip
+def test_confusion_matrix_that_is_not_the_runs_own_is_refused(tmp_path, confusion):
+    fake_run(tmp_path, "Q1_2", confusion=confusion_of(100, 900))
+    path = fake_run(tmp_path, "Q1_1", confusion=confusion_of(100, 900)) / "metrics.json"
+    files.write_json(path, (metrics := files.read_json(path)) | {"test": metrics["test"] | {"confusion": confusion}})
+    study = results.read_study(tmp_path)
+    assert [group.model for group in study.models] == ["Q1_2"]
+    assert "Q1_1" in study.notes[0]
+    assert study.group("Q1_2").by_confusion(lambda counts: counts[0, 1]).mean == 900
+
+
 def test_read_keeps_other_settings_and_data_apart(tmp_path):
     for seed in range(3):
         fake_run(tmp_path, "Q1_1", seed)

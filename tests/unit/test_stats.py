@@ -96,7 +96,26 @@ def test_difference_that_a_study_can_decide_is_as_in_tables(n, apart):
     assert abs(np.mean(found) - 0.8) < 0.1
 
 
+@pytest.mark.parametrize(("n", "comparisons"), [(3, 9), (10, 16), (2, 16)])
+def test_power_of_one_group_against_a_limit_and_of_the_worst_of_many(n, comparisons):
+    apart = stats.decidable(n, groups=1, comparisons=comparisons)
+    draws = np.random.default_rng(n)
+    estimates = [stats.widen(stats.mean([*draws.normal(apart, 1, n)]), comparisons) for _ in range(500)]
+    assert abs(np.mean([estimate.low > 0 for estimate in estimates]) - 0.8) < 0.06
+
+
+def test_intervals_of_many_comparisons_hold_all_together():
+    draws, held = np.random.default_rng(5), 0
+    for _ in range(200):
+        estimates = [stats.widen(stats.difference([*a], [*b]), 8) for a, b in draws.normal(0, 1, (8, 2, 4))]
+        held += all(estimate.low < 0 < estimate.high for estimate in estimates)
+    assert held / 200 > 0.92
+    assert stats.widen(stats.mean([1.0]), 8).half_width == np.inf
+
+
 def test_seeds_to_decide_are_the_fewest():
+    assert stats.seeds_to_decide(1, 1, groups=1) == 10
+    assert stats.decidable(10, groups=1) < 1 < stats.decidable(9, groups=1)
     assert stats.seeds_to_decide(3.1, 1) == 3
     assert stats.seeds_to_decide(-2.02, 1) == 6
     assert stats.decidable(6) < 2.02 < stats.decidable(5)
