@@ -65,7 +65,8 @@ class Run:
                 there = files.read_config(self.folder)
                 if not differences(asdict(Config.from_saved(there["settings"])), self.config, IDENTITY):
                     content |= {name: there[name] for name in ("settings", "machine")}
-                    content["resumed"] += there.get("resumed", [])
+                    earlier = there.get("resumed")
+                    content["resumed"] += earlier if isinstance(earlier, list) else []
             content["resumed"].append(self.machine | {"position": position(self.saved)})
         elif self.saved:
             content["continues"] = {"run": str(self.continues), "position": position(self.saved)}

@@ -426,9 +426,9 @@ ODD_DESCRIPTIONS = {
     "without versions": lambda content: json.dumps(content | {"machine": {"versions": {}}}),
     "other parameters": lambda content: json.dumps(content | {"parameters": 5}),
     "settings that can not be": lambda content: json.dumps(content | {"settings": content["settings"] | {"lr": "x"}}),
-    "NaN": lambda content: json.dumps(content | {"more": float("nan")}),
+    "NaN": lambda content: json.dumps(content | {"machine": content["machine"] | {"threads": float("nan")}}),
     "infinity": lambda content: json.dumps(content)[:-1] + ', "more": 1e400}',
-    "text for earlier stops": lambda content: json.dumps(content | {"resumed": 5}),
+    "text for earlier stops": lambda content: json.dumps(content | {"resumed": "x"}),
 }
 
 
