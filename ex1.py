@@ -66,10 +66,11 @@ class TrainState:
             "metrics": asdict(metrics),
         }
 
-    def load_state_dict(self, saved: dict) -> None:
-        """Go back to a saved state, that of the random generators included."""
+    def load_state_dict(self, saved: dict, loader: data.Loader) -> None:
+        """Go back to a saved state, that of the random generators included. Raises an exception of any kind if odd."""
+        checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size)
         checkpoint.load_weights(self.step.model, saved)
-        self.step.optimizer.load_state_dict(saved["optimizer"])
+        checkpoint.load_momentum(self.step.optimizer, saved)
         rng.set_rng_state(saved["rng"], self.device)
         self.history = list(saved["history"])
         self.metrics = RunningMetrics(**saved["metrics"])
@@ -205,7 +206,7 @@ def train(config: Config, resumed: str = "") -> Path:
         step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
         state = TrainState(step, device)
         if run.saved:
-            restore(state, run.saved, run)
+            restore(state, run.saved, run, train_loader)
 
         with StopSignal() as stop:
             val = None
@@ -274,11 +275,11 @@ def write_samples(run: Run, images: data.Images, loader: data.Loader) -> None:
     utils.plot_samples(run.folder / files.SAMPLES, run.config.title(run.dataset["name"]), rows, names)
 
 
-def restore(state: TrainState, saved: dict, run: Run) -> None:
+def restore(state: TrainState, saved: dict, run: Run, loader: data.Loader) -> None:
     """Put ``state`` back to ``saved``, which ``run`` goes on from. Raises CheckpointError if it is of another model."""
     origin = run.continues or run.folder
     try:
-        state.load_state_dict(saved)
+        state.load_state_dict(saved, loader)
     except Exception as error:
         why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
         raise CheckpointError(f"{origin} can't be resumed: {why}") from error
@@ -364,7 +365,7 @@ def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict) -> None
 def say_finished(run: Run) -> None:
     """Say the result in the files of a run that is finished. Raises RunnerError if they can't be read."""
     folder, name = run.folder, run.dataset["name"]
-    test = files.read_metrics(folder)["test"]
+    test = files.read_result(folder, run.config)["test"]
     console.stdout_log(name).info(f"{folder} is finished; more --epochs would go on with it")
     console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
 

@@ -99,7 +99,7 @@ def accuracy_of(job: Job, facts: dict) -> float | None:
     with contextlib.suppress(RunnerError):
         for folder in find_runs(job.config, facts, models.find(job.config.model_name).sha256)[0]:
             if files.is_finished(folder):
-                return float(files.read_metrics(folder)["test"]["accuracy"])
+                return float(files.read_result(folder, job.config)["test"]["accuracy"])
     return None
 
 

@@ -27,7 +27,6 @@ from runner.files import MAX_MEASURED, OF_CLASS, checked_number, is_share
 CHANCE, COLOUR, PIXELS = "chance", "colour histogram", "logistic regression"  # names in baselines.json
 GREY, HUES = "grey histogram", "colour-difference histogram"  # others there, which older files lack
 IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
-MEASURES = ("loss", "accuracy")
 
 Settings = tuple[tuple[str, object], ...]
 Draw = tuple[int, int]  # the seeds of a run: that of its permutation, and its own
@@ -267,7 +266,9 @@ def read_run(folder: Path) -> RunResult:
     confusion: list[list[int]] = []
     if is_finished:
         metrics = files.read_metrics(folder)
-        check_metrics(metrics, history, config, data["classes"])
+        files.check_result(metrics, history, config)
+        if metrics["test"]["per_class_accuracy"].keys() != set(data["classes"]):
+            raise ValueError(f"{files.METRICS} has other classes than {files.CONFIG}")
         if metrics.get("compiled") is False:  # where it failed, the run went on without
             machine["step"] = "not compiled"
         test, images = 100 * metrics["test"]["accuracy"], metrics["test"]["images"]
@@ -322,26 +323,6 @@ def check_history(history: Sequence[dict[str, float]], config: Config, classes: 
             raise ValueError(f"{files.HISTORY} has other classes than {files.CONFIG}")
     if len(history) > config.epochs:
         raise ValueError(f"{files.HISTORY} has more epochs than {files.CONFIG}")
-
-
-def check_metrics(metrics: dict, history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:
-    """Raise ValueError if the result of a run is not that of its own history."""
-    test, of = metrics["test"], {"validation": "val", "train": "train"}
-    if not (len(history) == config.epochs == metrics["epochs"]):
-        raise ValueError(f"{files.METRICS} and {files.HISTORY} are not of the same epochs")
-    if test["per_class_accuracy"].keys() != set(classes):
-        raise ValueError(f"{files.METRICS} has other classes than {files.CONFIG}")
-    checked_number(test["loss"], 0, MAX_MEASURED)
-    for share in test["per_class_accuracy"].values():
-        checked_number(share or 0, 0, 1)
-
-    # What is in both. A run that went on elsewhere after its last epoch may have measured an image or two otherwise.
-    pairs = [(metrics[part][key], f"{name}_{key}") for part, name in of.items() if part in metrics for key in MEASURES]
-    if config.val == "test":
-        pairs += [(test[key], f"val_{key}") for key in MEASURES]
-    for value, column in pairs:
-        if abs(checked_number(value) - history[-1][column]) > 0.01:
-            raise ValueError(f"{files.METRICS} says {value} where {files.HISTORY} has {column} {history[-1][column]}")
 
 
 def read_study(root: Path) -> Study:

@@ -8,14 +8,16 @@ two latest ones of a run, ``best.pt`` is the one of the best epoch on a hold-out
 import hashlib
 import io
 import logging
+import math
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from runner.errors import CheckpointError, one_line
-from runner.files import BEST, LAST, PREVIOUS, check_row, has_fields, is_dataset, read_file, write_file
+from runner.files import BEST, LAST, PREVIOUS, check_row, checked_number, has_fields, is_dataset, read_file, write_file
 
 log = logging.getLogger("ex1")
 
@@ -34,17 +36,25 @@ MAX_BYTES = 4 * 2**30  # of a file: 500 million weights, with their momentum
 CLASSES = 10
 MAX_TEXT = 10_000  # characters of a setting or of what is said of the machine
 
-CHECKSUM_BYTES = len(b"sha256:") + 64
+COMMENT_BYTES = len(b"sha256:") + 64
+BEFORE_CHECKSUM = COMMENT_BYTES.to_bytes(2, "little") + b"sha256:"  # the end of an archive: its comment and its length
+END_BYTES = 2 + COMMENT_BYTES
+
+
+def _end(archive: memoryview) -> bytes:
+    """Make the end of a zip archive whose comment is the SHA-256 of what it is without one."""
+    checksum = hashlib.sha256(archive)  # of the bytes where they lie: a copy of them may be gigabytes
+    checksum.update(b"\0\0")
+    return BEFORE_CHECKSUM + checksum.hexdigest().encode()
 
 
 def _add_checksum(archive: bytes) -> bytes:
     """Make the SHA-256 of a zip archive without a comment its comment."""
-    comment = b"sha256:" + hashlib.sha256(archive).hexdigest().encode()
-    return archive[:-2] + len(comment).to_bytes(2, "little") + comment
+    return archive[:-2] + _end(memoryview(archive)[:-2])
 
 
 def _is_whole(content: bytes) -> bool:
-    return content == _add_checksum(content[: -CHECKSUM_BYTES - 2] + b"\0\0")
+    return content[-END_BYTES:] == _end(memoryview(content)[:-END_BYTES])
 
 
 def save(path: Path, content: dict, previous: Path | None = None, check: bool = False) -> None:
@@ -59,9 +69,10 @@ def serialize(content: dict, check: bool = True) -> bytes:
     if check:
         buffer.seek(0)
         try:
-            torch.load(buffer, weights_only=True)
+            saved = torch.load(buffer, weights_only=True)
         except Exception as error:
             raise CheckpointError("the model's state holds more than tensors and numbers: it can't be saved") from error
+        _check_tensors(saved, buffer.tell())
     return buffer.getvalue()
 
 
@@ -98,28 +109,39 @@ def load_last(run: Path) -> tuple[dict, Path]:
 
 def _read(path: Path) -> dict:
     """Read one file, and check that it holds what :func:`save` writes."""
-    # Bytes first: a damaged file is told by its checksum, before anything looks into it.
+    # Bytes first: a damaged file is told by its checksum before anything looks into it, one without before it is read.
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     try:
-        content = read_file(path, MAX_BYTES)
+        has_checksum = read_file(path, MAX_BYTES, last=END_BYTES).startswith(BEFORE_CHECKSUM)
+        content = read_file(path, MAX_BYTES) if has_checksum else b""
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror}") from error
     if not _is_whole(content):
         raise CheckpointError(f"{path} is damaged: its checksum is not that of its content")
+
+    # Then what it holds, which somebody else may have made: whatever goes wrong with it, the file is no checkpoint.
+    problem = "can't be read as a checkpoint"
     try:
         _check_sizes(content)
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        problem = "is not a checkpoint of this program"
+        _check_content(saved)
+        _check_tensors(saved, len(content))
     except CheckpointError as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:
-        raise CheckpointError(f"{path} can't be read as a checkpoint: {one_line(error)}") from error
+        raise CheckpointError(f"{path} {problem}: {one_line(error)}") from error
+    return saved
 
-    # Then its entries; a whole file without a version is of the time before checkpoints had one.
+
+def _check_content(saved: dict) -> None:
+    """Raise an exception of any kind if ``saved`` has not the entries of a checkpoint."""
+    # A whole file without a version is of the time before checkpoints had one.
     version = saved.get("version", 1) if has_fields(saved, {"config": dict, "model": dict}) else None
     if isinstance(version, int) and version != VERSION:
         raise CheckpointError(
-            f"{path} is of another version of this program (its checkpoints have version {version}, "
+            f"is of another version of this program (its checkpoints have version {version}, "
             f"this one's {VERSION}): read it with that version, or train the run anew"
         )
     if not (
@@ -132,27 +154,79 @@ def _read(path: Path) -> dict:
         and all(isinstance(logits, torch.Tensor) for logits in saved["metrics"]["logits"])
         and all(has_fields(row, ROW) for row in saved["history"])
     ):
-        raise CheckpointError(f"{path} is not a checkpoint of this program")
+        raise CheckpointError("is not a checkpoint of this program")
     try:
         for epoch, row in enumerate(saved["history"], 1):
             check_row(row, epoch)
     except ValueError as error:
-        raise CheckpointError(f"{path} has a history that can't be: {error}") from error
-    return saved
+        raise CheckpointError(f"has a history that can't be: {error}") from error
+    for name in METRICS.keys() - {"logits"}:
+        checked_number(saved["metrics"][name], 0)
+    epochs = saved["config"]["epochs"]
+    if len(saved["history"]) + bool(saved["metrics"]["steps"]) > epochs:
+        raise CheckpointError(f"has more epochs behind it than its {epochs}")
+
+
+def _tensors(content: object) -> Iterator[torch.Tensor]:
+    """Yield the tensors anywhere in ``content``."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, torch.Tensor):
+            yield part
+        elif isinstance(part, (dict, list, tuple, set)) and id(part) not in seen:  # the same may be in many places
+            seen.add(id(part))
+            waiting.extend(part)
+            waiting.extend(part.values() if isinstance(part, dict) else ())
+
+
+def _check_tensors(content: object, most: int) -> None:
+    """Raise CheckpointError if a tensor in ``content`` is larger than the file of ``most`` bytes that it is in."""
+    # One number may stand for as many as one likes, by strides of 0.
+    for tensor in _tensors(content):
+        if tensor.layout == torch.strided and tensor.numel() * tensor.element_size() > most:
+            raise CheckpointError("holds a tensor that is expanded: it has more numbers than are stored")
 
 
 def load_weights(model: nn.Module, saved: dict) -> None:
     """Put the weights of a checkpoint into ``model``. Raises an exception of any kind if they are of another model."""
-    # PyTorch itself would convert numbers of another type, and say nothing; those of the optimiser too.
+    # PyTorch itself would convert numbers of another type, and say nothing.
     weights = model.state_dict()
     for name, there in saved["model"].items():
         if isinstance(there, torch.Tensor) and name in weights and there.dtype != weights[name].dtype:
             raise CheckpointError(f"{name} is {there.dtype}, not {weights[name].dtype}")
-    types = {parameter.dtype for parameter in model.parameters()}
-    momenta = [state.get("momentum_buffer") for state in saved["optimizer"]["state"].values()]
-    if any(isinstance(momentum, torch.Tensor) and momentum.dtype not in types for momentum in momenta):
-        raise CheckpointError("a momentum is not of the type of any weight")
     model.load_state_dict(saved["model"])
+
+
+@torch.no_grad()
+def load_momentum(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+    """Put the momentum of a checkpoint into SGD, whose settings stay. Raises as :func:`load_weights`."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    states = {number: dict(state) for number, state in saved["optimizer"]["state"].items()}
+    has_momentum = any(group["momentum"] for group in optimizer.param_groups)
+    if not states.keys() <= set(range(len(weights))) or (has_momentum and not states):
+        raise CheckpointError("it has not the momentum of these weights")
+    for number, state in states.items():
+        weight, momentum = weights[number], state.pop("momentum_buffer", None)
+        if state or (momentum is not None and (momentum.shape, momentum.dtype) != (weight.shape, weight.dtype)):
+            raise CheckpointError(f"the momentum of weight {number} is not one of it")
+        # The fused step goes through memory: it must lie there in the order of the weight.
+        state["momentum_buffer"] = None if momentum is None else torch.empty_like(weight).copy_(momentum)
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def check_metrics(metrics: dict, images: int, batch_size: int, chunk_size: int) -> None:
+    """Raise CheckpointError if ``metrics`` are not of an epoch of so many images, in chunks of whole batches."""
+    done, logits = metrics["images"], metrics["logits"]
+    left = [min(batch_size, images - first) for first in range(done, images, batch_size)]
+    if not (
+        (done == images or (done < images and done % chunk_size == 0))
+        and metrics["correct"] <= done
+        and metrics["steps"] == math.ceil(done / batch_size) + len(logits)
+        and [step.shape for step in logits] == [(size, CLASSES) for size in left[: len(logits)]]
+        and all(step.is_floating_point() and step.layout == torch.strided for step in logits)
+    ):
+        raise CheckpointError(f"it can't have come so far in an epoch of {images:,} images")
 
 
 def _facts(saved: dict) -> list[object]:

@@ -229,7 +229,7 @@ class Config:
     def run_name(self) -> str:
         """Name the run's folder: in full, or where that is too long for a file system, by what fits and a hash."""
         name, words = self.full_name, self._differing_words()
-        model = self.model_name.encode()[:MAX_MODEL_IN_NAME].decode(errors="ignore")
+        model = short_model_name(self.model_name)
         tag, kept = hashlib.sha256(name.encode()).hexdigest()[:8], len(words)
         while len(name.encode()) > MAX_NAME:
             name = self._join_name(model, [*words[:kept], f"and-{len(words) - kept}-more-{tag}"])
@@ -251,6 +251,11 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def short_model_name(name: str) -> str:
+    """Cut the name of a model to what a name that is too long has room for."""
+    return name.encode()[:MAX_MODEL_IN_NAME].decode(errors="ignore")
 
 
 def parts_of_shuffle(shuffle: str) -> tuple[tuple[str, ...], str]:

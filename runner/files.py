@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runner.config import IN_BLOCKS, SHUFFLE_SETTINGS
+from runner.config import IN_BLOCKS, SHUFFLE_SETTINGS, Config
 from runner.errors import RunnerError, one_line
 
 CONFIG = "config.json"  # settings, data and machine; written first
@@ -44,6 +44,7 @@ MAX_VALUES = 4_000_000  # of a history: twice that of 100,000 epochs
 MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
 SHARES = ("accuracy", "confidence", "calibration_error")  # parts of the names of columns that are fractions
 OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
+MEASURES = ("loss", "accuracy")
 MAX_NAME = 140  # letters of the name of a data set or a class, bytes of that of a model
 
 
@@ -66,11 +67,13 @@ def check_regular(path: Path, most: int) -> None:
         raise OSError(errno.EFBIG, f"is larger than {most >> 20:,} MiB", str(path))
 
 
-def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
-    """Read a regular file of at most ``most`` bytes. Raises OSError for anything else."""
+def read_file(path: Path, most: int = MAX_BYTES, last: int = 0) -> bytes:
+    """Read a regular file of at most ``most`` bytes, or its ``last`` ones alone. Raises OSError for anything else."""
     check_regular(path, most)
     with open(path, "rb", opener=_no_follow) as file:
-        return file.read(most)
+        if last:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+        return file.read(last or most)
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -186,7 +189,8 @@ def write_json(path: Path, content: dict) -> None:
 def write_history(run: Path, dataset: str, history: Sequence[dict]) -> None:
     """Write ``history.csv`` of a run, one row an epoch, each with the data set's name."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["dataset", *history[0]], lineterminator="\n")
+    columns = dict.fromkeys(column for row in history for column in row)  # earlier versions had fewer
+    writer = csv.DictWriter(text, ["dataset", *columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows({"dataset": dataset, **row} for row in history)
     write_file(run / HISTORY, text.getvalue())
@@ -225,10 +229,18 @@ def dataset_kind(facts: dict) -> str:
     return "cifar10" if facts.get("seed") is None else "synthetic"
 
 
+def _finite(text: str) -> float:
+    """Convert a number of a JSON file. Raises ValueError for NaN and infinity, which could not be written again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is not a finite number")
+    return number
+
+
 def read_json(path: Path) -> dict:
     """Read the object in a JSON file. Raises RunnerError if it can't be read, or holds something else."""
     try:
-        content = json.loads(read_file(path).decode())
+        content = json.loads(read_file(path).decode(), parse_float=_finite, parse_constant=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
     if not isinstance(content, dict):
@@ -246,6 +258,7 @@ def read_config(run: Path) -> dict:
         and is_dataset(content.get("data"))
         and content["data"]["classes"]
         and has_fields(content.get("machine"), {"versions": dict})
+        and isinstance(content["machine"]["versions"].get("torch"), str)
         and all(isinstance(size, int) and 0 <= size < 10**15 for size in sizes)
     ):
         raise RunnerError(f"{run / CONFIG} is not the description of a run")
@@ -253,20 +266,65 @@ def read_config(run: Path) -> dict:
 
 
 def read_metrics(run: Path) -> dict:
-    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be read, or is not a result."""
+    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be read, or contradicts itself."""
     content = read_json(run / METRICS)
-    test: Any = content.get("test")
-    number = (int, float)
-    fields = {"images": int, "loss": number, "accuracy": number, "per_class_accuracy": dict}
-    if not (
-        isinstance(content.get("epochs"), int)
-        and has_fields(test, fields)
-        and 0 <= test["accuracy"] <= 1
-        and all(isinstance(value, (*number, type(None))) for value in test["per_class_accuracy"].values())
-        and test["per_class_accuracy"]
-    ):
-        raise RunnerError(f"{run / METRICS} is not the result of a run")
+    try:
+        _check_test(content["test"])
+    except Exception as error:
+        raise RunnerError(f"{run / METRICS} is not the result of a run: {one_line(error)}") from error
     return content
+
+
+def _check_test(test: dict) -> None:
+    """Raise an exception of any kind if this is not how a network did on the test images."""
+    images, accuracy, shares = test["images"], test["accuracy"], [*test["per_class_accuracy"].values()]
+    checked_number(images, 1)
+    checked_number(test["loss"], 0)
+    for share in (accuracy, *(share for share in shares if share is not None)):
+        checked_number(share, 0, 1)
+    if not (isinstance(images, int) and shares):
+        raise ValueError("it counts no images, or has no classes")
+
+    # All of it follows from the confusion, which files need not have.
+    confusion = test.get("confusion")
+    if confusion is None:
+        return
+    for count in itertools.chain(*confusion):
+        checked_number(count, 0)
+    totals = [sum(row) for row in confusion]
+    correct = [row[number] for number, row in enumerate(confusion)]
+    expected = [right / total if total else None for right, total in zip(correct, totals)]
+    pairs = [(accuracy, sum(correct) / images), *zip(shares, expected)]
+    as_counted = all(share == other or abs(share - other) < 1e-9 for share, other in pairs)
+    if not (sum(totals) == images and {len(row) for row in (*confusion, shares)} == {len(confusion)} and as_counted):
+        raise ValueError("its accuracy is not that of its confusion")
+
+
+def read_result(run: Path, config: Config) -> dict:
+    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be, or is not that of its history."""
+    try:
+        content = read_metrics(run)
+        check_result(content, read_history(run), config)
+    except Exception as error:
+        where = "" if isinstance(error, RunnerError) else f"{run}: "
+        remedy = f"delete its {METRICS}, and --resume goes on from its last checkpoint"
+        raise RunnerError(f"{where}{one_line(error)}; {remedy}") from error
+    return content
+
+
+def check_result(metrics: dict, history: Sequence[dict[str, float]], config: Config) -> None:
+    """Raise an exception of any kind if the result of a run is not that of its own history."""
+    test, of = metrics["test"], {"validation": "val", "train": "train"}
+    if not (len(history) == config.epochs == metrics["epochs"]):
+        raise ValueError(f"{METRICS} and {HISTORY} are not of the same epochs")
+
+    # What is in both. A run that went on elsewhere after its last epoch may have measured an image or two otherwise.
+    pairs = [(metrics[part][key], f"{name}_{key}") for part, name in of.items() if part in metrics for key in MEASURES]
+    if config.val == "test":
+        pairs += [(test[key], f"val_{key}") for key in MEASURES]
+    for value, column in pairs:
+        if abs(checked_number(value) - history[-1][column]) > 0.01:
+            raise ValueError(f"{METRICS} says {value} where {HISTORY} has {column} {history[-1][column]}")
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

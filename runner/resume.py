@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from runner import checkpoint, files
-from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of, in_words
+from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of, in_words, short_model_name
 from runner.errors import CheckpointError, RunnerError, UsageError
 
 log = logging.getLogger("ex1")
@@ -69,9 +69,13 @@ def check_owner(run: str | Path, saved: dict) -> None:
             what = f"than its {files.CONFIG}: {'; '.join(different)}"
             raise CheckpointError(f"{run} holds the checkpoint of another run {what}")
 
-    parts = re.fullmatch(r"(.+?)__shuffle-(.+?)(?:__.+)?__seed-(\d+)(?:__run-\d+)?", folder.name)
+    # A model's name may hold anything that a folder's does, so it is looked for and not parsed.
     model, shuffle, seed = (str(settings.get(name)) for name in ("model_name", "shuffle", "seed"))
-    if parts and not (model.startswith(parts[1]) and (shuffle.replace(":", "-"), seed) == (parts[2], parts[3])):
+    prefixes = "|".join(map(re.escape, (model, short_model_name(model))))
+    start = rf"(?:{prefixes})__shuffle-{re.escape(shuffle.replace(':', '-'))}"
+    is_of_any = re.fullmatch(r".+__shuffle-.+__seed-\d+(?:__run-\d+)?", folder.name)
+    is_ours = re.fullmatch(rf"{start}(?:__.+)?__seed-{re.escape(seed)}(?:__run-\d+)?", folder.name)
+    if is_of_any and not is_ours:
         what = f"than its name says: {model}, {shuffle}, seed {seed}"
         raise CheckpointError(f"{run} holds the checkpoint of another run {what}")
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+MT_NUMBERS = 624  # in the state of a Mersenne Twister, the generator of Python and of NumPy; Python adds its place
+
 
 def generator(purpose: str, *numbers: int) -> np.random.Generator:
     """Make the generator for one purpose, e.g. ``generator("order", seed, epoch)``."""
@@ -54,11 +56,22 @@ def rng_state(device: torch.device) -> dict:
 
 
 def set_rng_state(state: dict, device: torch.device) -> None:
-    """Put the generators into a state of :func:`rng_state`; that of another kind of device stays as it is."""
-    torch.set_rng_state(state["torch"])
+    """Put the generators into a state of :func:`rng_state`; that of another kind of device stays as it is.
+
+    Raises an exception of any kind if it is none.
+    """
+    # Python and NumPy take any number for the next normal one, and NumPy any place in its key, far behind it too.
     python, numbers = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["internal"].tolist()), python["gauss"]))
-    key = numbers["state"]["key"].numpy().astype(np.uint32)
+    internal, key, place = python["internal"], numbers["state"]["key"], numbers["state"]["pos"]
+    normals = [0.0 if python["gauss"] is None else python["gauss"], numbers["gauss"], numbers["has_gauss"]]
+    sizes = (internal.shape, key.shape) == ((MT_NUMBERS + 1,), (MT_NUMBERS,))
+    types = internal.dtype == key.dtype == torch.int64 and all(isinstance(number, (int, float)) for number in normals)
+    if not (sizes and types and isinstance(place, int) and 0 <= place <= MT_NUMBERS):
+        raise ValueError("this is not the state of random generators")
+
+    torch.set_rng_state(state["torch"])
+    random.setstate((python["version"], tuple(internal.tolist()), python["gauss"]))
+    key = key.numpy().astype(np.uint32)
     np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
     if device.type in state:
         torch.get_device_module(device).set_rng_state(state[device.type])

@@ -58,17 +58,19 @@ class Run:
 
     def write_config(self, facts: dict) -> None:
         """Write ``config.json``; for a run that goes on, add where and when to the one that is there."""
-        path = self.folder / CONFIG
         content = facts | {"settings": asdict(self.config), "data": self.dataset, "machine": self.machine}
         if self.saved and not self.continues:
-            with contextlib.suppress(RunnerError):  # one that is damaged is written anew
-                content = files.read_json(path)
-            earlier = content.get("resumed")
-            content["resumed"] = earlier if isinstance(earlier, list) else []
+            content["resumed"] = []
+            with contextlib.suppress(RunnerError, TypeError):  # one that is damaged, or of another run, is written anew
+                there = files.read_config(self.folder)
+                if not differences(asdict(Config.from_saved(there["settings"])), self.config, IDENTITY):
+                    content |= {name: there[name] for name in ("settings", "machine")}
+                    earlier = there.get("resumed")
+                    content["resumed"] += earlier if isinstance(earlier, list) else []
             content["resumed"].append(self.machine | {"position": position(self.saved)})
         elif self.saved:
             content["continues"] = {"run": str(self.continues), "position": position(self.saved)}
-        files.write_json(path, content)
+        files.write_json(self.folder / CONFIG, content)
 
     def raise_if_stopped(self, stop: StopSignal, epochs: int, steps: int) -> None:
         """Raise Stopped if a signal asked for it, with the run saved after ``epochs`` and ``steps`` of the next."""
@@ -116,10 +118,10 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
     """Find or make the folder that a run trains in, and hold its lock inside the block.
 
     Without ``resume`` (``auto`` or the folder of a run) it is always a new folder; one whose name is taken gets the
-    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and those of another
-    own model than that of ``model_sha256`` or another step, with a warning. Raises BusyError if another process trains
-    the run, CheckpointError if its checkpoints are damaged, RunnerError if there is no folder to be had, and UsageError
-    if the folder holds another run than its name says.
+    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and with a warning
+    those of another own model than that of ``model_sha256`` or another step, and those of which nothing can be read.
+    Raises BusyError if another process trains the run, CheckpointError if its checkpoints are damaged, RunnerError if
+    there is no folder to be had, and UsageError if the folder holds another run than its name says.
     """
     # The run to go on with; with more epochs it is another run, which starts from this one's checkpoint.
     origin = None if resume in ("", AUTO) else Path(resume)
@@ -203,7 +205,7 @@ def runs_folder(config: Config, dataset: dict) -> Path:
 def find_runs(config: Config, dataset: dict, model_sha256: str | None) -> tuple[list[Path], dict[Path, str]]:
     """Find the folders of the runs of these settings on the data described, finished ones first, then the oldest.
 
-    Runs of another own model than that of ``model_sha256`` or another step come second, with what is different.
+    Runs of another own model than that of ``model_sha256`` or another step, and damaged ones, come second, with why.
     """
     found, changed = _sort_out(_folders(runs_folder(config, dataset), config), config, dataset, model_sha256)
     return sorted(found, key=lambda folder: not is_finished(folder)), changed
@@ -212,7 +214,7 @@ def find_runs(config: Config, dataset: dict, model_sha256: str | None) -> tuple[
 def _sort_out(
     folders: list[Path], config: Config, dataset: dict, model_sha256: str | None
 ) -> tuple[list[Path], dict[Path, str]]:
-    """Take those of ``folders`` that are on the data described, and apart from them those of another model or step.
+    """Take those of ``folders`` on the data described, and apart those of another model or step, and damaged ones.
 
     One that has written nothing yet may be a run of this model on this data.
     """
@@ -220,9 +222,10 @@ def _sort_out(
     for folder in folders:
         if has_checkpoint(folder) or (folder / CONFIG).exists():
             try:
-                saved = describe_by_config(folder)
-            except RunnerError:
-                saved = describe(folder)
+                saved = _describe_by_any(folder)
+            except RunnerError as error:
+                changed[folder] = f"as far as can be told ({error})"
+                continue
             if saved["dataset"]["sha256"] != dataset["sha256"]:
                 continue
             outdated = files.outdated_shuffle(saved["config"], saved["dataset"])
@@ -231,6 +234,14 @@ def _sort_out(
                 continue
         same.append(folder)
     return same, changed
+
+
+def _describe_by_any(folder: Path) -> dict:
+    """Read what a run is from its config.json, else from its checkpoint. Raises RunnerError if neither can be read."""
+    try:
+        return describe_by_config(folder)
+    except RunnerError:
+        return describe(folder)
 
 
 def warn_of_changed_runs(changed: dict[Path, str]) -> None:

@@ -37,6 +37,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import data
 import ex1
 import models
 import utils
@@ -51,7 +52,7 @@ from runner.run import open_run
 from runner.step import TrainStep
 from tests.helpers import internals
 from tests.helpers.fake_runs import fake_baselines, fake_run
-from tests.helpers.images import listening, load_images
+from tests.helpers.images import listening, load_images, make_images
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -230,7 +231,7 @@ def a_checkpoint() -> dict:
     model(torch.zeros(2, 3, 32, 32)).sum().backward()
     optimizer.step()
     row = dict.fromkeys(checkpoint.ROW, 0.5) | {"epoch": 1}
-    metrics = {"images": 8, "loss_sum": 1.0, "correct": 1, "logits": [torch.zeros(4, 10)], "steps": 3, "seconds": 0.1}
+    metrics = {"images": 0, "loss_sum": 0.0, "correct": 0, "logits": [torch.zeros(4, 10)], "steps": 1, "seconds": 0.1}
     dataset = {"name": "CIFAR-10", "slug": "cifar10", "sha256": "0", "seed": None, "classes": list(cifar10.CLASSES)}
     return {
         "version": checkpoint.VERSION,
@@ -266,7 +267,8 @@ def use_checkpoint(folder: Path):
             step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1))
             state = ex1.TrainState(step, torch.device("cpu"))
             if run.saved:
-                ex1.restore(state, run.saved, run)
+                loader = data.Loader(make_images(12), data.TRAIN, setting.batch_size)
+                ex1.restore(state, run.saved, run, loader)
             assert all([str(state.metrics), str(state.history), run.last_checkpoint_text, run.resume_command])
 
 

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from experiments import sweep
 from report import __main__ as report_main
 from report import overview, results
 from runner import files
+from runner.config import Config
 from runner.errors import UsageError
 from tests.helpers.cli import execute
 from tests.helpers.fake_runs import fake_baselines, fake_run
@@ -304,3 +306,54 @@ def test_log_of_a_run_is_no_link(tmp_path, few_images, outside, how, capsys):
     assert execute(arguments) == 1
     assert f"{log}: is " in capsys.readouterr().err
     assert content_of(outside) == {next(iter(content_of(outside))): SECRET}
+
+
+# ---- runs that are finished -----------------------------------------------------------------------------------------
+
+
+def in_test(**changes):
+    return lambda content: content["test"].update(changes)
+
+
+def in_class(value):
+    return lambda content: content["test"]["per_class_accuracy"].update(dict.fromkeys(["cat"], value))
+
+
+def all_correct(content):
+    test = content["test"]
+    shares = dict.fromkeys(test["per_class_accuracy"], 1.0)
+    confusion = [[10 * (row == column) for column in range(10)] for row in range(10)]
+    test.update(images=100, accuracy=1.0, per_class_accuracy=shares, confusion=confusion)
+
+
+RESULTS = {
+    "another accuracy": in_test(accuracy=0.99),
+    "another accuracy, uncounted": in_test(accuracy=0.99, confusion=None),
+    "another accuracy, counted": all_correct,
+    "another loss": in_test(loss=0.01),
+    "a loss beyond all bounds": in_test(loss=10**400),
+    "no number as a loss": in_test(loss=float("nan")),
+    "no images": in_test(images=0),
+    "more images": in_test(images=101),
+    "no classes": in_test(per_class_accuracy={}, confusion=None),
+    "a class below 0": in_class(-0.1),
+    "a class that is none": in_class(float("nan")),
+    "text for a class": in_class("x"),
+    "no accuracy": in_test(accuracy=None),
+    "other epochs": lambda content: content.update(epochs=7),
+    "text for the test": lambda content: content.update(test="x"),
+}
+
+
+@pytest.mark.parametrize("change", RESULTS.values(), ids=RESULTS)
+def test_result_that_contradicts_itself_or_its_history_is_not_said(saved_run, ex1_main, tmp_path, change, capsys):
+    [job] = sweep.plan([Config("Q1_1", epochs=1, results_dir=str(tmp_path / "results"))])
+    facts = files.read_config(saved_run)["data"]
+    assert sweep.accuracy_of(job, facts) == files.read_metrics(saved_run)["test"]["accuracy"]
+    change_json(saved_run / "metrics.json", change)
+    assert sweep.accuracy_of(job, facts) is None
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("ex1.py: error: ")
+    assert "delete its metrics.json, and --resume goes on" in said.err
+    assert "Accuracy of" not in said.out

@@ -7,12 +7,15 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from report import results
 from runner import checkpoint, config, files, resume
+from runner.errors import CheckpointError
 from tests.helpers import internals
 from tests.helpers.cli import until
 from tests.helpers.compare import assert_same_outcome, outcome, same
@@ -446,6 +449,62 @@ def test_resume_with_damaged_description_uses_checkpoint(stopped_run):
     assert here.run("--resume", str(folder)) == 0, here.said()
     assert same(outcome(folder), outcome(reference))
     assert len(json.loads((folder / "config.json").read_text(encoding="utf-8"))["resumed"]) == 1
+
+
+ODD_DESCRIPTIONS = {
+    "empty": lambda content: "{}",
+    "without versions": lambda content: json.dumps(content | {"machine": {"versions": {}}}),
+    "other parameters": lambda content: json.dumps(content | {"parameters": 5}),
+    "settings that can not be": lambda content: json.dumps(content | {"settings": content["settings"] | {"lr": "x"}}),
+    "NaN": lambda content: json.dumps(content | {"machine": content["machine"] | {"threads": float("nan")}}),
+    "infinity": lambda content: json.dumps(content)[:-1] + ', "more": 1e400}',
+    "text for earlier stops": lambda content: json.dumps(content | {"resumed": "x"}),
+}
+
+
+@pytest.mark.parametrize("change", ODD_DESCRIPTIONS.values(), ids=ODD_DESCRIPTIONS)
+def test_description_that_is_not_of_the_run_is_written_anew(ex1_main, saved_run, change):
+    (saved_run / "metrics.json").unlink()
+    before = files.read_config(saved_run)
+    (saved_run / "config.json").write_text(change(before), encoding="utf-8")
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 0
+    after = files.read_config(saved_run)
+    assert len(after.pop("resumed")) == 1
+    assert {name: after[name] for name in ("parameters", "macs", "data")} == {
+        name: before[name] for name in ("parameters", "macs", "data")
+    }
+    assert results.read_run(saved_run).is_finished
+
+
+def test_damaged_run_keeps_no_other_from_being_trained(ex1_main, saved_run, capsys):
+    (saved_run / "config.json").write_text("{", encoding="utf-8")
+    flip(saved_run / "last.pt", 1000)
+    for name in ("metrics.json", "previous.pt"):
+        (saved_run / name).unlink(missing_ok=True)
+    before = {path: path.read_bytes() for path in saved_run.iterdir()}
+    for number, how in ((2, []), (2, ["--resume", "auto"]), (3, [])):
+        capsys.readouterr()
+        assert ex1_main("--model-name", "Q1_1", "--epochs", "1", *how) == 0
+        assert saved_run.with_name(f"{saved_run.name}__run-{number}").exists()
+    shutil.rmtree(saved_run.with_name(f"{saved_run.name}__run-2"))
+    shutil.rmtree(saved_run.with_name(f"{saved_run.name}__run-3"))
+    capsys.readouterr()
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 0
+    said = capsys.readouterr().err
+    assert f"{saved_run} is not the run asked for, as far as can be told ({saved_run / 'last.pt'} is damaged" in said
+    assert "is trained anew" in said
+    assert {path: path.read_bytes() for path in saved_run.iterdir()} == before
+
+
+def test_model_may_be_named_as_a_folder_is(tmp_path):
+    for model in ("A__shuffle-none", "A__shuffle-none__seed-3", "A" * 60):
+        settings = config.Config(model, shuffle="block:8", epochs=1, lr=0.0125, weight_decay=0.0125, momentum=0.12345)
+        saved = {"config": vars(settings)}
+        for name in (settings.run_name, settings.full_name, f"{settings.run_name}__run-2", "any name"):
+            resume.check_owner(tmp_path / name, saved)
+        for different in ({"shuffle": "block:4"}, {"shuffle": "none"}, {"seed": 1}, {"model_name": "B"}):
+            with pytest.raises(CheckpointError, match="of another run than its name says"):
+                resume.check_owner(tmp_path / replace(settings, **different).run_name, saved)
 
 
 def test_resume_refuses_a_file(stopped_run):

@@ -66,6 +66,18 @@ def test_name_that_is_not_utf8_is_read_from_json_as_it_was(tmp_path):
     assert files.read_json(tmp_path / "file.json") == content
 
 
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
+def test_number_that_json_does_not_know_is_refused(tmp_path, number):
+    (tmp_path / "file.json").write_text(f'{{"number": [{number}]}}', encoding="utf-8")
+    with pytest.raises(RunnerError, match=r"file\.json can't be read: .* is not a finite number"):
+        files.read_json(tmp_path / "file.json")
+
+
+def test_history_with_columns_that_earlier_epochs_lack_is_written(tmp_path):
+    files.write_history(tmp_path, "data", [{"epoch": 1}, {"epoch": 2, "more": 0.5}])
+    assert (tmp_path / "history.csv").read_text(encoding="utf-8") == "dataset,epoch,more\ndata,1,\ndata,2,0.5\n"
+
+
 def history_text(columns, rows):
     """The text of a history that is right but for ``columns`` more."""
     names = sorted(files.HISTORY_COLUMNS - {"epoch"})

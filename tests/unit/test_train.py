@@ -92,8 +92,9 @@ def test_train_state_goes_on_in_the_middle_of_an_epoch(kind):
         epoch = ex1.train_epoch(stopped, DeviceLoader(images, TRAIN, 100, order_seed=0), 1, config)
         for _ in range(steps):
             next(epoch)
-        resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
-        images_left = sum(ex1.train_epoch(resumed, Loader(images, TRAIN, 100, order_seed=0), 1, config))
+        loader = Loader(images, TRAIN, 100, order_seed=0)
+        resumed.load_state_dict(copy.deepcopy(stopped.state_dict()), loader)
+        images_left = sum(ex1.train_epoch(resumed, loader, 1, config))
         assert images_left == 3300 - 100 * steps
         ours, theirs = resumed.state_dict(), straight.state_dict()
         assert same(ours["model"], theirs["model"])
