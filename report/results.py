@@ -272,7 +272,7 @@ def read_run(folder: Path) -> RunResult:
         if metrics.get("compiled") is False:  # where it failed, the run went on without
             machine["step"] = "not compiled"
         test, images = 100 * metrics["test"]["accuracy"], metrics["test"]["images"]
-        correct, confusion = read_correct(metrics["test"]), read_confusion(metrics["test"])
+        correct, confusion = read_correct(metrics["test"]), metrics["test"].get("confusion", [])
     percent = [{key: 100 * value if is_share(key) else value for key, value in row.items()} for row in history]
     return RunResult(
         folder=folder,
@@ -299,20 +299,6 @@ def read_correct(test: dict) -> bytes:
     if packed and (len(packed) != math.ceil(images / 8) or abs(share - test["accuracy"]) > 1e-9):
         raise ValueError(f"{files.METRICS} has other images classified correctly than its accuracy says")
     return packed
-
-
-def read_confusion(test: dict) -> list[list[int]]:
-    """Read how many images of each class got each answer; [] where a run does not tell. Raises ValueError if odd."""
-    table = test.get("confusion", [])
-    if not table:
-        return []
-    counts = [n for row in table for n in row]
-    is_square = [len(row) for row in table] == [models.CLASSES] * models.CLASSES
-    if not is_square or not all(type(n) is int and n >= 0 for n in counts) or sum(counts) != test["images"]:
-        raise ValueError(f"{files.METRICS} has a confusion matrix that is none of its {test['images']} images")
-    if abs(sum(table[i][i] for i in range(len(table))) / test["images"] - test["accuracy"]) > 1e-9:
-        raise ValueError(f"{files.METRICS} has another confusion matrix than its accuracy says")
-    return table
 
 
 def check_history(history: Sequence[dict[str, float]], config: Config, classes: Sequence[str]) -> None:

@@ -289,8 +289,8 @@ def _check_test(test: dict) -> None:
     confusion = test.get("confusion")
     if confusion is None:
         return
-    for count in itertools.chain(*confusion):
-        checked_number(count, 0)
+    if not all(isinstance(count, int) and count >= 0 for count in itertools.chain(*confusion)):
+        raise ValueError("its confusion counts what are no images")
     totals = [sum(row) for row in confusion]
     correct = [row[number] for number, row in enumerate(confusion)]
     expected = [right / total if total else None for right, total in zip(correct, totals)]

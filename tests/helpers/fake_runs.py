@@ -83,6 +83,8 @@ def fake_run(
         )
     if confusion:
         history[-1]["val_accuracy"] = sum(confusion[i][i] for i in range(len(confusion))) / sum(map(sum, confusion))
+        for i, name in enumerate(classes):
+            history[-1][f"val_accuracy_of_{name}"] = confusion[i][i] / sum(confusion[i])
     description = {
         "dataset": data,
         "model": model,

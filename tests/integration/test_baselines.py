@@ -46,13 +46,12 @@ def test_histogram_finds_colours_alone(few_iterations):
     assert found[CHANCE] == 0.1
     assert found[COLOUR] > 0.8
     assert found[HUES] > 0.8
-    assert found[GREY] < 0.2
 
 
 def test_pixel_regression_alone_finds_places(few_iterations):
     found = accuracies(dataset_of(position=1.0))
     assert found[CHANCE] == 0.1
-    assert found[COLOUR] < 0.2
+    assert max(found[COLOUR], found[GREY], found[HUES]) < 0.2
     assert found[PIXELS] > 0.6
 
 
@@ -168,13 +167,13 @@ def test_baselines_written_can_be_read(main, few_iterations, tmp_path, capsys):
         assert confusion.sum() == result["images"] == 200
         assert result["accuracy"] == confusion.trace() / 200
         assert result["per_class_accuracy"] == dict(zip(synthetic.CLASSES, confusion.diagonal() / 20))
-        assert f"{name:<19}  {100 * result['accuracy']:5.1f} % of 200 test images" in screen
+        assert f"{name:<27}  {100 * result['accuracy']:5.1f} % of 200 test images" in screen
         accuracies = [row["holdout_accuracy"] for row in result["candidates"]]
         if accuracies:
             best = result["candidates"][accuracies.index(max(accuracies))]
             assert result["settings"].items() <= best.items()
     assert found["baselines"][CHANCE]["loss"] == pytest.approx(np.log(10))
-    assert set(found["baselines"]) == {CHANCE, COLOUR, PIXELS}
+    assert set(found["baselines"]) == {CHANCE, COLOUR, GREY, HUES, PIXELS}
 
 
 def test_quick_trial_leaves_the_file_of_all_images_alone(main, few_iterations, tmp_path):

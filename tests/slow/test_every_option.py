@@ -38,8 +38,16 @@ CASES = [
     ("--resume {run} --quiet --data-dir {images}", "Q1_1: test accuracy "),
     ("--model-name Q2_1 --epochs 1 --limit 20 --nesterov --data-dir {images} --results-dir {results}/affine", "in "),
     ("--collapse {affine} --data-dir {images}", "parameters come to 30,730 numbers"),
-    (f"{TRAIN} --limit 20 --dataset synthetic --data-seed 3 --cues colour", "SYNTHETIC"),
-    (f"{TRAIN} --seeds 0,1 --jobs 2 --engine local --limit 20", "2 of 2 runs are finished"),
+    (
+        "--model-name Q1_1 --epochs 1 --limit 20 --dataset synthetic --data-seed 3 --cues colour,position "
+        "--results-dir {results}/cues",
+        "SYNTHETIC",
+    ),
+    ("--conflict {cues}", "where colour and position show different classes"),
+    (
+        f"{TRAIN} --shuffle fixed --shuffle-seeds 0,1 --seeds 0 --jobs 2 --engine local --limit 20",
+        "2 of 2 runs are finished",
+    ),
     (f"--model-file {PROJECT / 'docs' / 'no_convolutions.py'} {TRAIN.replace('Q1_1', 'NoConv')}", "NoConv"),
     ("--model-name Q1_1 --dataset cifar10 --data-dir {empty} --data-url file:///nowhere/at.all --debug", "Traceback"),
 ]
@@ -88,9 +96,8 @@ def test_every_option_is_tried():
 def test_option_does_what_it_says(case, places):
     command, said = case
     here = {name: shlex.quote(str(path)) for name, path in places.items()}
-    here |= {
-        name: shlex.quote(str(folder_of(places, place))) for name, place in (("run", "main"), ("affine", "affine"))
-    }
+    saved = {"run": "main", "affine": "affine", "cues": "cues"}
+    here |= {name: shlex.quote(str(folder_of(places, place))) for name, place in saved.items()}
     done = run(command.format(**here))
     assert done.returncode == (1 if "Traceback" in said else 0), done.stderr
     assert said in done.stdout + done.stderr

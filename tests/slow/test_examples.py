@@ -73,6 +73,10 @@ def test_every_example_works(workplace, tmp_path, registry, capsys):
             done = 0 if cli.parse(argv[1:]).engine.engine == "ray" else 1  # tests/slow/test_ray.py runs it
         else:
             assert argv[0] == "ex1.py"
+            if "--conflict" in argv:  # for which a run on generated images is needed
+                made = ["--model-name", "Q1_4", "--dataset", "synthetic", "--cues", "colour,position", "--limit", "20"]
+                assert execute([*shorten(made, images), "--results-dir", "cues"]) == 0
+                argv[-1] = str(next(tmp_path.glob("cues/*/*/*/config.json")).parent)
             done = execute(shorten(argv[1:], images))
         said = capsys.readouterr()
         assert done == 0, f"{command}: {said.err}"

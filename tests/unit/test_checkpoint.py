@@ -191,7 +191,7 @@ def test_checkpoint_with_numbers_of_another_type_is_refused(saved_run, ex1_main,
         assert ex1_main(*action) == 1
         said = capsys.readouterr().err
         assert "has changed since" in said
-    assert not recwarn.list
+    assert not [warning for warning in recwarn if "complex" in str(warning.message)]
 
 
 # ---- a file that somebody has made ----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def lead(folder, epochs=0, steps=0):
     saved = torch.load(folder / "last.pt", weights_only=True)
     saved["history"] += [saved["history"][-1] | {"epoch": 2 + number} for number in range(epochs)]
     saved["metrics"]["steps"] += steps
+    saved["config"]["epochs"] = 9
     checkpoint.save(folder / "last.pt", {key: value for key, value in saved.items() if key != "version"})
 
 
