@@ -459,17 +459,25 @@ def fuzz_results(folder: Path):
     for number, shuffle in ((0, "none"), (1, "none"), (0, "per-image"), (0, "block:4")):
         fake_run(template, "Q1_1", number, shuffle, epochs=2, accuracy=30)
     fake_run(template, "Q2_1", epochs=2)
-    fake_run(template, "Q1_4", slug="synthetic-colour-1", dataset="synthetic", cues="colour", epochs=2)
+    confusion = [[100 + 800 * (i == j) - 800 * (i == j == 0) for j in range(10)] for i in range(10)]
+    fake_run(template, "Q1_2", epochs=2, confusion=confusion)
+    slug, cues = "synthetic-colour-1-position-1", {"dataset": "synthetic", "cues": "colour,position"}
+    torn = {"cues": ["colour", "position"], "images": 9, "answers": {"colour": 0.5, "position": 0.3, "neither": 0.2}}
+    judged = fake_run(template, "Q1_4", slug=slug, epochs=2, **cues)
+    files.write_json(judged / files.CONFLICT, {"epoch": 2, "weights": "last", "pairs": [torn]})
+    fake_baselines(template / slug)
     fake_baselines(template / "cifar10")
     run, affine = template / "cifar10/Q1_1/Q1_1__shuffle-none__epochs-2__seed-1", template / "cifar10/Q2_1"
     (template / "cifar10/report").mkdir()
     for picture in (template / "cifar10/report" / files.SAMPLES, run / files.SAMPLES, *affine.glob("*")):
         picture = picture / files.TEMPLATES if picture.is_dir() else picture
         picture.write_bytes(internals.blank_png())
-    files.write_json(run / files.TRANSFER, {"test_accuracy": dict.fromkeys(config.SHUFFLES, 0.5)})
+    transfer = {"trained_with": "none", "epoch": 2, "weights": "last"}
+    files.write_json(run / files.TRANSFER, transfer | {"test_accuracy": dict.fromkeys(config.SHUFFLES, 0.5)})
     scores = dict.fromkeys(("own_mean", "own_sd", "others_sd", "own_highest", "own_lowest"), 0.5)
     matrix = {"network_parameters": 9, "largest_difference": 0.1, "effective_rank": 2.0, "uniform_share": 0.5}
-    files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix | {"scores": scores})
+    matrix |= {"scores": scores, "untrained": scores | {"uniform_share": 0.1}, "epoch": 2, "weights": "last"}
+    files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix)
     names = [str(path.relative_to(template)) for path in sorted(template.rglob("*"))]
     names += [f"cifar10/{name}" for name in ("report.md", "report.html", "gallery.md", "report/parameters.png")]
     contents = {name: (template / name).read_bytes() for name in names if (template / name).is_file()}
