@@ -25,6 +25,8 @@ from utils import EvalMetrics
 
 log = logging.getLogger("ex1")
 
+# Beside those by themselves: what the colours and a permutation take together.
+COMPOSED = ("grey+fixed", "grey+per-image", "grey+block:8")
 PERMUTATIONS = 5  # of each shuffle, for a run whose pixels stay in place
 
 Validate = Callable[..., EvalMetrics]  # ex1.validate
@@ -106,7 +108,7 @@ def transfer(run: LoadedRun) -> None:
     name, trained_with = run.config.model_name, run.config.shuffle
     several = range(PERMUTATIONS) if parts_of_shuffle(trained_with)[1] == "none" else [run.config.shuffle_seed]
     say, accuracies = console.stdout_log(dataset.name), {}
-    for shuffle in dict.fromkeys((*SHUFFLES, trained_with)):
+    for shuffle in dict.fromkeys((*SHUFFLES, *COMPOSED, trained_with)):
         one = parts_of_shuffle(shuffle)[1] in ("none", "per-image")
         seeds = [run.config.shuffle_seed] if one else several
         accuracies[shuffle] = accuracy = fmean(run.measure(images, shuffle, seed).accuracy for seed in seeds)

@@ -239,7 +239,7 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
     assert transfer["trained_with"] == "fixed"
     own = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["test"]["accuracy"]
     assert transfer["test_accuracy"]["fixed"] == own
-    assert set(transfer["test_accuracy"]) == {*config.PUBLISHED_SHUFFLES, *config.PARTIAL_SHUFFLES}
+    assert set(transfer["test_accuracy"]) == {*config.SHUFFLES, *probes.COMPOSED}
     capsys.readouterr()
     for shuffle in ("grey", "within:4"):
         ex1_main("--evaluate", str(folder), "--val-shuffle", shuffle)
@@ -250,6 +250,7 @@ def test_transfer_measures_run_with_every_shuffle(ex1_main, tmp_path, capsys):
 def test_transfer_of_a_run_whose_pixels_stay_is_a_mean_over_permutations(ex1_main, tmp_path, monkeypatch):
     ex1_main("--model-name", "Q1_1", "--epochs", "3", "--lr", "0.02", "--cues", "position")
     monkeypatch.setattr(probes, "SHUFFLES", ("none", "block:8"))
+    monkeypatch.setattr(probes, "COMPOSED", ())
     folder = run_folder(tmp_path)
     assert ex1_main("--transfer", str(folder)) == 0
     transfer = json.loads((folder / "transfer.json").read_text(encoding="utf-8"))

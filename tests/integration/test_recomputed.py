@@ -1,0 +1,144 @@
+"""Statements of the committed report, computed from the raw files by another way: csv, json, NumPy and SciPy alone."""
+
+import csv
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.helpers.paths import PROJECT
+
+STUDY = next((PROJECT / "results/reproduction").glob("cifar10*"))
+ORDER = "plane car bird cat deer dog frog horse ship truck".split()
+PUBLISHED = [48, 28, 13, 5, 46, 29, 36, 9, 31, 16]
+
+
+@cache
+def raw(model, shuffle="none"):
+    """The histories of a network's runs of the classic recipe, 10 epochs, by seed: a row an epoch, as text."""
+    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}__seed-*"))
+    return [list(csv.DictReader((folder / "history.csv").open(encoding="utf-8"))) for folder in folders]
+
+
+def column(name, model, shuffle="none", epoch=10):
+    return np.array([float(history[epoch - 1][name]) for history in raw(model, shuffle)])
+
+
+def accuracy(model, shuffle="none", epoch=10):
+    return 100 * column("val_accuracy", model, shuffle, epoch)
+
+
+def metrics(model, shuffle="none"):
+    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}__seed-*"))
+    return [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
+
+
+def shown(mean, low, high, form):
+    return f"{mean:{form}} ({low:{form}} … {high:{form}})"
+
+
+def mean_text(values, form=".1f"):
+    interval = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    return shown(np.mean(values), *interval, form)
+
+
+def welch_text(a, b, form="+.1f"):
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return shown(np.mean(a) - np.mean(b), interval.low, interval.high, form)
+
+
+def climb(model):
+    """How far the validation loss climbs from its lowest point, which is found in the other seeds' curves."""
+    curves = np.array([[float(row["val_loss"]) for row in history] for history in raw(model)])
+    others = [np.delete(curves, i, 0) if len(curves) > 1 else curves for i in range(len(curves))]
+    return np.array([curve[-1] - curve[other.mean(0).argmin()] for curve, other in zip(curves, others)])
+
+
+def has_turned(model):
+    losses = np.array([[float(row["val_loss"]) for row in history] for history in raw(model)]).mean(0)
+    return losses.argmin() < len(losses) - 1 and climb(model).mean() > 0.02
+
+
+def f1(confusion):
+    table = np.array(confusion)
+    return 2 * table.diagonal() / (table.sum(0) + table.sum(1))
+
+
+def by_class(epoch):
+    return [column(f"val_accuracy_of_{name}", "Q1_1", "per-image", epoch).mean() for name in ORDER]
+
+
+def paired_text():
+    differences = accuracy("Q2_2") - accuracy("Q2_1")
+    interval = stats.t.interval(0.95, len(differences) - 1, differences.mean(), stats.sem(differences))
+    return shown(differences.mean(), *interval, "+.1f")
+
+
+MODELS = sorted({folder.name for folder in STUDY.glob("Q*_*") if folder.is_dir()})
+GROUPS = [(model, shuffle) for model in MODELS for shuffle in ("none", "fixed", "per-image") if raw(model, shuffle)]
+STATEMENTS = {
+    "C1, after each epoch": lambda: [f"{mean_text(accuracy('Q1_1', epoch=epoch))} % after {epoch}" for epoch in (1, 2)],
+    "C2, after each epoch": lambda: [f"{mean_text(accuracy('Q1_1', 'fixed', epoch))} % after" for epoch in (1, 2, 10)],
+    "C3, after each epoch": lambda: [f"{mean_text(accuracy('Q1_1', 'per-image', e))} % after" for e in (1, 2, 10)],
+    "C2, lost after 2 epochs": lambda: [welch_text(accuracy("Q1_1", "none", 2), accuracy("Q1_1", "fixed", 2))],
+    "C2, lost after 10 epochs": lambda: [welch_text(accuracy("Q1_1"), accuracy("Q1_1", "fixed"))],
+    "C3, above chance": lambda: [mean_text(accuracy("Q1_1", "per-image") - 10, "+.1f")],
+    "C4, ranks after epoch 1": lambda: [f"figures: {stats.spearmanr(PUBLISHED, by_class(1)).statistic:+.2f}"],
+    "C4, deer less truck": lambda: [f"is {100 * (by_class(1)[4] - by_class(1)[9]):+.1f} (-100.0 … +100.0)"],
+    "C4, ranks by F1": lambda: [
+        "rank correlation {:+.2f}".format(
+            stats.spearmanr(
+                PUBLISHED, np.mean([f1(each["test"]["confusion"]) for each in metrics("Q1_1", "per-image")], 0)
+            ).statistic
+        )
+    ],
+    "C4, answers": lambda: [
+        "truck {:.0f}, ship".format(
+            np.mean([np.array(each["test"]["confusion"])[:, 9].sum() for each in metrics("Q1_1", "per-image")])
+        )
+    ],
+    "C5, training losses": lambda: [
+        welch_text(column("train_loss", model), column("train_loss", "Q1_1"), "+.2f") + " nats against Q1_1"
+        for model in ("Q1_4", "Q1_17", "Q1_18")
+    ],
+    "C5, gaps": lambda: [
+        mean_text(column("val_loss", model) - column("train_loss", model), "+.2f")
+        for model in ("Q1_4", "Q1_17", "Q1_18")
+    ],
+    "C6, climb": lambda: [f"changes by {mean_text(climb('Q1_11'), '+.2f')} nats until epoch 10"],
+    "C6, training loss": lambda: [
+        mean_text(column("train_loss", "Q1_11") - column("train_loss", "Q1_11", epoch=5), "+.2f")
+    ],
+    "C6, confidence": lambda: [
+        "confidence goes from {:+.1f} to {:+.1f} points beyond its accuracy".format(
+            *(
+                100 * (column("val_confidence", "Q1_11", epoch=e) - column("val_accuracy", "Q1_11", epoch=e)).mean()
+                for e in (5, 10)
+            )
+        )
+    ],
+    "C7, lead": lambda: [f"{welch_text(accuracy('Q1_19'), accuracy('Q1_11'))} points against Q1_11, the next"],
+    "C9a, lost": lambda: [f"{welch_text(accuracy('Q2_1'), accuracy('Q1_1'))} points against Q1_1"],
+    "C10, gain": lambda: [
+        f"{paired_text()} points for",
+        f"r = {np.corrcoef(accuracy('Q2_1'), accuracy('Q2_2'))[0, 1]:.2f} between seeds",
+    ],
+    "models that climb": lambda: [f"in {sum(map(has_turned, MODELS))} of {len(MODELS)} networks"],
+    "spread between seeds": lambda: [
+        "standard deviations of {:.1f} points".format(
+            np.sqrt(
+                sum(np.var(accuracy(*g), ddof=1) * (len(raw(*g)) - 1) for g in GROUPS if len(raw(*g)) > 1)
+                / sum(len(raw(*g)) - 1 for g in GROUPS)
+            )
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_statement_of_the_report_is_that_of_the_raw_files(statement):
+    report = (STUDY / "report.md").read_text(encoding="utf-8")
+    for text in STATEMENTS[statement]():
+        assert text in report
