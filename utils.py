@@ -9,6 +9,7 @@ import io
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -235,11 +236,13 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def own_style() -> Iterator[None]:
     """Draw in matplotlib's default style; what the user has set of it is neither used nor changed.
 
-    No text is taken for mathematics: it may be a name with a dollar sign.
+    No text is taken for mathematics: it may be a name with a dollar sign. A letter that the font lacks is a box, and
+    not a warning for each time that it is drawn.
     """
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
         yield

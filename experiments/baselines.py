@@ -36,6 +36,7 @@ import data
 import datasets
 from report.results import CHANCE, COLOUR, GREY, HUES, PIXELS
 from runner import console, files, machine
+from runner.cli import check_results_dir
 from runner.config import DATA_URL_VARIABLE, Config
 from runner.errors import RunnerError, UsageError
 from utils import EvalMetrics, count_confusion
@@ -253,6 +254,7 @@ def run(options: argparse.Namespace) -> None:
     # what can be told before images are read
     if options.limit and options.limit < MIN_IMAGES:
         raise UsageError(f"--limit {options.limit}: must be at least {MIN_IMAGES}")
+    check_results_dir(options.results_dir)
     if importlib.util.find_spec("sklearn") is None:
         raise UsageError("it needs a package that is not installed: pip install scikit-learn")
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,12 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
     return LoadedRun(Path(folder), config, model.to(device).eval(), saved, weights, validate, here)
 
 
+def require_writable(folder: Path) -> None:
+    """Raise RunnerError if nothing can be written into the folder of a run, before minutes are spent."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RunnerError(f"{folder} can't be written, and what is measured goes there")
+
+
 def evaluate(run: LoadedRun) -> EvalMetrics:
     """Say a saved run's result again, measured anew. Raises RunnerError if its data is not there, or another."""
     dataset, images = run.test_images()
@@ -104,6 +111,7 @@ def transfer(run: LoadedRun) -> None:
 
     A run whose pixels stay in place is measured with several permutations of each, a run that knows one with that.
     """
+    require_writable(run.folder)
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
     several = range(PERMUTATIONS) if parts_of_shuffle(trained_with)[1] == "none" else [run.config.shuffle_seed]
@@ -125,6 +133,7 @@ def conflict(run: LoadedRun) -> None:
     It is the test of Geirhos et al., 2019, "ImageNet-trained CNNs are biased towards texture", on generated images.
     Raises UsageError if the run was not trained on two cues.
     """
+    require_writable(run.folder)
     config, name = run.config, run.saved["dataset"]["name"]
     generated = files.dataset_kind(run.saved["dataset"]) == "synthetic"
     cues = [*(cue_strengths(config.cues) or synthetic.STRENGTHS)] if generated else []
@@ -144,6 +153,7 @@ def conflict(run: LoadedRun) -> None:
 
 def collapse(run: LoadedRun) -> None:
     """Write the matrix that an affine model comes to, and its templates. Raises NotAffine if it is none."""
+    require_writable(run.folder)
     dataset, images = run.test_images()
     name, folder = run.config.model_name, run.folder
 

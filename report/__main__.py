@@ -62,7 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     from runner.errors import RunnerError, one_line, printable
 
     try:
-        report = overview.write(Path(options.results), options.compare)
+        results = Path(options.results)
+        if results.name in ("", ".."):  # such as ".": beside it there may be folders of generated images
+            results = results.resolve()
+        report = overview.write(results, options.compare)
         messages = [*report.notes, report.summary]
         if options.tensorboard:
             events = write_events(report.study)

@@ -108,6 +108,14 @@ def test_report_without_runs_is_refused_in_one_line(tmp_path, arguments, capsys)
 # ---- what is said ---------------------------------------------------------------------------------------------------
 
 
+def test_report_from_inside_its_folder_finds_generated_images_beside_it(tmp_path, monkeypatch):
+    fake_run(tmp_path, "Q1_1")
+    fake_run(tmp_path, "Q1_1", slug="synthetic-colour-1", data="SYNTHETIC", dataset="synthetic", cues="colour")
+    monkeypatch.chdir(tmp_path / "cifar10")
+    assert report_main.main(["."]) == 0
+    assert "colour" in (tmp_path / "cifar10" / "gallery.md").read_text(encoding="utf-8")
+
+
 def test_table_holds_the_last_epoch_of_every_model(studied):
     table, columns = rows((studied / "report.md").read_text(encoding="utf-8"), "model")
     assert list(table) == [model.name for model in models.TABLE]

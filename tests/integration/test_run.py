@@ -282,6 +282,15 @@ def test_conflict_measures_which_cue_is_followed(ex1_main, tmp_path, monkeypatch
             assert pair["answers"][cue] > 0.3 if cue == "colour" else pair["answers"][cue] < 0.2
 
 
+@pytest.mark.parametrize("action", ["--transfer", "--collapse", "--conflict"])
+def test_measurement_that_can_not_be_written_is_not_begun(ex1_main, saved_run, capsys, monkeypatch, action):
+    # root may write anywhere, so the system's answer is made up.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != saved_run)
+    monkeypatch.setattr(ex1, "validate", lambda *arguments: pytest.fail("measured"))
+    assert ex1_main(action, str(saved_run)) == 1
+    assert f"{saved_run} can't be written" in capsys.readouterr().err
+
+
 def test_conflict_needs_two_cues(ex1_main, tmp_path, capsys):
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--cues", "colour")
     assert ex1_main("--conflict", str(run_folder(tmp_path))) == 2

@@ -250,6 +250,13 @@ def test_name_that_could_be_mathematics_is_shown_as_it_is(tmp_path):
     assert overview.write(tmp_path).notes == []
 
 
+@pytest.mark.figures
+def test_letters_that_the_font_lacks_bring_no_warning(tmp_path, recwarn):
+    fake_run(tmp_path, "Q1_1", data="图像")
+    overview.write(tmp_path)
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
 def test_result_measured_on_another_machine_after_the_last_epoch_is_taken(tmp_path):
     folder = fake_run(tmp_path, "Q1_1")
     accuracy = files.read_metrics(folder)["test"]["accuracy"]
