@@ -168,6 +168,8 @@ def partial_correlation(x: Sequence[float], y: Sequence[float], given: Sequence[
     """Compute the correlation of what ``given`` tells of neither list, and the ends of Fisher's 95 % interval."""
     if not len(x) == len(y) == len(given) or len(x) < 5:
         raise ValueError(f"{len(x)} values: a partial correlation with an interval takes lists of at least 5")
+    if not np.isfinite([x, y, given]).all():
+        raise ValueError("a value is not known: there is no partial correlation")
     known = np.column_stack([np.ones(len(given)), given])
     rests = [np.asarray(values) - known @ np.linalg.lstsq(known, values, rcond=None)[0] for values in (x, y)]
     if any(np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(values) for rest, values in zip(rests, (x, y))):

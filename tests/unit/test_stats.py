@@ -158,3 +158,12 @@ def test_correlation_that_is_perfect_has_no_width():
 def test_correlation_refuses_few_or_equal_values(x, y):
     with pytest.raises(ValueError, match="correlation"):
         stats.correlation(x, y)
+
+
+def test_partial_correlation_with_a_value_that_is_not_known_is_refused(capfd):
+    for place in range(3):
+        lists = [[1.0, 2, 4, 3, 7], [2.0, 1, 5, 3, 3], [1.0, 5, 2, 2, 4]]
+        lists[place][2] = float("nan")
+        with pytest.raises(ValueError, match="a value is not known"):
+            stats.partial_correlation(*lists)
+    assert capfd.readouterr() == ("", "")  # of LAPACK, which would say that on its own
