@@ -34,6 +34,8 @@ reproduce: $(VENV)/run
 	$(REPRODUCTION)
 	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_11,Q1_17,Q1_18,Q1_19,Q2_1,Q2_2 --seeds 0-2
 	$(REPRODUCTION) --model-name Q1_1 --shuffle none fixed per-image --seeds 0-2
+	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_17,Q1_18 --seeds 0-2 --epochs 50
+	$(REPRODUCTION) --model-name 'Q1_2?' --seeds 0-2
 
 look: $(VENV)/optional
 	./experiments/look.sh

@@ -16,9 +16,9 @@ PUBLISHED = [48, 28, 13, 5, 46, 29, 36, 9, 31, 16]
 
 
 @cache
-def raw(model, shuffle="none"):
-    """The histories of a network's runs of the classic recipe, 10 epochs, by seed: a row an epoch, as text."""
-    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}__seed-*"))
+def raw(model, shuffle="none", longer=""):
+    """The histories of a network's runs of the classic recipe, 10 epochs or longer: a row an epoch, as text."""
+    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}{longer}__seed-*"))
     return [list(csv.DictReader((folder / "history.csv").open(encoding="utf-8"))) for folder in folders]
 
 
@@ -37,6 +37,12 @@ def metrics(model, shuffle="none"):
 
 def shown(mean, low, high, form):
     return f"{mean:{form}} ({low:{form}} … {high:{form}})"
+
+
+def last_losses(name, model):
+    """The losses after the most epochs that three seeds of a network and of Q1_1 were trained for."""
+    longer = "__epochs-50" if len(raw(model, longer="__epochs-50")) == 3 else ""
+    return [np.array([float(run[-1][name]) for run in raw(one, longer=longer)]) for one in (model, "Q1_1")]
 
 
 def mean_text(values, form=".1f"):
@@ -100,11 +106,11 @@ STATEMENTS = {
         )
     ],
     "C5, training losses": lambda: [
-        welch_text(column("train_loss", model), column("train_loss", "Q1_1"), "+.2f") + " nats against Q1_1"
+        welch_text(*last_losses("train_loss", model), "+.2f") + " nats against Q1_1"
         for model in ("Q1_4", "Q1_17", "Q1_18")
     ],
     "C5, gaps": lambda: [
-        mean_text(column("val_loss", model) - column("train_loss", model), "+.2f")
+        mean_text(last_losses("val_loss", model)[0] - last_losses("train_loss", model)[0], "+.2f")
         for model in ("Q1_4", "Q1_17", "Q1_18")
     ],
     "C6, climb": lambda: [f"changes by {mean_text(climb('Q1_11'), '+.2f')} nats until epoch 10"],
