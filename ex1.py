@@ -33,7 +33,7 @@ from runner.config import AUTO, Config, EngineConfig
 from runner.errors import CheckpointError, Diverged
 from runner.run import Run, open_run
 from runner.signals import Stopped, StopSignal
-from runner.step import TrainStep, initialize_kaiming, learning_rate, make_optimizer
+from runner.step import TrainStep, initialize, learning_rate, make_optimizer
 from utils import EvalMetrics, RunningMetrics
 
 # ---- the state of training -------------------------------------------------------------------------------------------
@@ -180,8 +180,7 @@ def train(config: Config, resumed: str = "") -> Path:
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
     spec, model = models.find(config.model_name), models.build(config.model_name)
-    if config.init == "kaiming":
-        initialize_kaiming(model)
+    initialize(model, config)
 
     # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
     with spec.beside, open_run(config, facts, resumed, spec.sha256) as run:

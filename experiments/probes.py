@@ -21,7 +21,7 @@ from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import SHUFFLES, Config, cue_strengths, parts_of_shuffle
 from runner.errors import DataError, RunnerError, UsageError, raise_all
-from runner.step import initialize_kaiming
+from runner.step import initialize
 from utils import EvalMetrics
 
 log = logging.getLogger("ex1")
@@ -185,8 +185,7 @@ def build_untrained(config: Config) -> nn.Module:
     with rng.isolated_rng(config.seed, 0, torch.device("cpu")):
         rng.seed_everything(config.seed)
         model = models.build(config.model_name)
-        if config.init == "kaiming":
-            initialize_kaiming(model)
+        initialize(model, config)
     return model
 
 

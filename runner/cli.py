@@ -32,9 +32,7 @@ class Arguments:
     action: str  # ``train``, ``list`` or one of ``PROBES``
     given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
     models: str = ""  # of these, names and patterns
-    shuffles: tuple[str, ...] = ()
-    shuffle_seeds: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
+    several: dict[str, tuple] = dataclasses.field(default_factory=dict)  # the values of those, by name
     run: str = ""  # the saved run of a probe
     images: tuple[str, ...] = ()  # the files of --predict
     weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
@@ -48,17 +46,17 @@ class Arguments:
 
         Where no pixel is moved, the seeds of permutations make no further runs.
         """
-        several = {"shuffle_seed": self.shuffle_seeds, "seed": self.seeds, "shuffle": self.shuffles}
-        several = {name: values for name, values in (several | {"model_name": tuple(names)}).items() if values}
+        several = {name: values for name, values in (self.several | {"model_name": tuple(names)}).items() if values}
         made = [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
-        for run in made if self.shuffle_seeds else ():
+        for run in made if "shuffle_seed" in several else ():
             if config.parts_of_shuffle(run.get("shuffle", "none"))[1] == "none":
                 del run["shuffle_seed"]
         return [*{tuple(run.items()): run for run in made}.values()]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
         """Tell whether ``runs`` are a sweep. Raises UsageError if something else given does not go with one."""
-        if len(runs) == 1 and not (self.seeds or self.shuffle_seeds) and self.engine is None:
+        listed = self.several.get("seed") or self.several.get("shuffle_seed")  # --seeds 0 is a sweep, of one run
+        if len(runs) == 1 and not listed and self.engine is None:
             return False
         if self.resume not in ("", AUTO):
             raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
@@ -268,9 +266,9 @@ def _arguments(options: dict) -> Arguments:
     given = {name: options[name] for name in FIELDS if name in options}
     if os.environ.get(config.DATA_URL_VARIABLE):
         given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
-    shuffles = tuple(dict.fromkeys(part for value in given.pop("shuffle", []) for part in value.split(",")))
-    seeds, shuffle_seeds = (tuple(dict.fromkeys(options[name] or ())) for name in ("seeds", "shuffle_seeds"))
-    several = {"shuffle": shuffles, "seed": seeds, "shuffle_seed": shuffle_seeds}
+    shuffles = [part for value in given.pop("shuffle", []) for part in value.split(",")]
+    listed = {"shuffle_seed": options["shuffle_seeds"], "seed": options["seeds"], "shuffle": shuffles}
+    several = {name: tuple(dict.fromkeys(values or ())) for name, values in listed.items()}
     values = [*given.items(), *((name, value) for name, values in several.items() for value in values)]
     if mistakes := [str(mistake) for name, value in values if (mistake := config.mistake_in(name, value))]:
         raise UsageError("; ".join(mistakes))
@@ -290,10 +288,9 @@ def _arguments(options: dict) -> Arguments:
         raise UsageError("--predict IMAGE... and --from RUN go together")
     if action in PROBES:
         allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
-        sweep_options = {"shuffle": shuffles, "seeds": seeds, "shuffle_seeds": shuffle_seeds} | engine_options
-        extra = [name for name in given if name not in allowed] + [
-            name for name, value in sweep_options.items() if value
-        ]
+        extra = [name for name in given if name not in allowed]
+        extra += [name for name, value in {"shuffle": shuffles, **engine_options}.items() if value]
+        extra += [name for name in ("seeds", "shuffle_seeds") if options[name]]
         if extra:
             raise UsageError(f"a saved run brings its own settings: leave out {', '.join(map(flag_of, extra))}")
     elif options["weights"]:
@@ -308,9 +305,7 @@ def _arguments(options: dict) -> Arguments:
         action=action,
         given=given,
         models=str(given.pop("model_name", "")),
-        shuffles=shuffles,
-        shuffle_seeds=shuffle_seeds,
-        seeds=seeds,
+        several=several,
         run=options["from_run"] or (options[action] if action in PROBES else ""),
         images=tuple(options["predict"] or ()),
         weights=options["weights"] or "last",

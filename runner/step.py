@@ -47,6 +47,12 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     )
 
 
+def initialize(model: nn.Module, config: Config) -> None:
+    """Draw the initial weights that the recipe says, where they are not those that the model was built with."""
+    if config.init == "kaiming":
+        initialize_kaiming(model)
+
+
 @torch.no_grad()
 def initialize_kaiming(model: nn.Module) -> None:
     """Draw the weights of convolutions and linear layers anew, so that variance is kept from layer to layer.
