@@ -38,8 +38,10 @@ on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 blur:5 blur
     --cues position
 for cue in position texture; do
     on_cues --model-file docs/no_convolutions.py --model-name NoConv --shuffle none fixed per-image --cues "$cue"
-    for epochs in 4 8 16 32; do
-        on_cues --model-name Q1_1 --shuffle none fixed --shuffle-seeds 0-4 --cues "$cue" --epochs "$epochs"
+    on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds 0-4 --cues "$cue"
+    for epochs in 8 16 32; do
+        on_cues --model-name Q1_1 --cues "$cue" --epochs "$epochs"
+        on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds 0-4 --seeds 0 --cues "$cue" --epochs "$epochs"
     done
 done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
