@@ -17,6 +17,7 @@ from report.page import Block, Figure, Folded, Heading, Row, Table, Text, list_o
 from report.results import COLOUR, PIXELS, SeedGroup, Study, read_run_json
 from report.stats import Estimate
 from report.text import UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
+from report.variation import variation_section
 from runner import files
 from runner.errors import one_line
 from runner.files import checked_number
@@ -42,6 +43,7 @@ def compose(study: Study, folder: Path) -> list[Block]:
         *probe_section(synthetic, study.notes),
         *neighbourhoods.transfer_section(study, folder, transfers),
         *affine_section(study, baselines),
+        *variation_section(study),
     ]
     if not sections:
         return []

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import nct, norm, pearsonr, t
+from scipy.stats import chi2, f, nct, norm, pearsonr, t
 
 QUANTILE = 0.975  # where a two-sided 95 % interval ends
 POWER = 0.8  # how often a study is to find a difference that is there
@@ -69,6 +69,40 @@ def pool_sd(groups: Sequence[Sequence[float]]) -> PooledSd | None:
         return None
     squares = sum(statistics.variance(group) * (len(group) - 1) for group in groups)
     return PooledSd(math.sqrt(squares / degrees), degrees)
+
+
+class Spread(NamedTuple):
+    sd: float  # of the values, with the ends of its 95 % interval
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Estimate the standard deviation of independent values of a normal distribution; at least two."""
+    degrees, sd = len(values) - 1, statistics.stdev(values)
+    low, high = (sd * math.sqrt(degrees / float(chi2.ppf(end, degrees))) for end in (QUANTILE, 1 - QUANTILE))
+    return Spread(sd, low, high)
+
+
+class Components(NamedTuple):
+    within: float  # the standard deviation of values within a group
+    between: float  # that of the groups' own means, beyond what the values within them explain
+    p: float  # of the F test that there is none
+
+
+def components(groups: Sequence[Sequence[float]]) -> Components:
+    """Take the variation of values in at least two groups apart (one-way analysis of variance, random effects).
+
+    There are more values than groups.
+    """
+    values = [value for group in groups for value in group]
+    n, k = len(values), len(groups)
+    within = sum(statistics.pvariance(group) * len(group) for group in groups) / (n - k)
+    center = statistics.fmean(values)
+    between = sum(len(group) * (statistics.fmean(group) - center) ** 2 for group in groups) / (k - 1)
+    size = (n - sum(len(group) ** 2 for group in groups) / n) / (k - 1)  # of a group; of equal ones, that of each
+    p = float(f.sf(between / within, k - 1, n - k)) if within else float(not between)
+    return Components(math.sqrt(within), math.sqrt(max(0.0, between - within) / size), p)
 
 
 def contrast(weighted: Sequence[tuple[float, Sequence[float]]], pooled_sd: PooledSd | None = None) -> Estimate:

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -546,3 +547,33 @@ def test_collapsed_networks_stand_beside_a_logistic_regression(tmp_path):
     assert [cell.strip() for cell in row[1:4]] == ["1,119,926", "2.0e-06", "7.4"]
     assert table["logistic regression, trained directly"][4].strip() == "39.5"
     assert "templates.png)" in page
+
+
+def tell_correct(folder, rng=None):
+    """Adds to a run which images it got right: the easiest, or with ``rng`` any."""
+    metrics = files.read_metrics(folder)
+    right = np.arange(10_000) < round(10_000 * metrics["test"]["accuracy"])
+    bits = np.packbits(rng.permutation(right) if rng else right)
+    metrics["test"] |= {"correct_images": bits.tobytes().hex(), "accuracy": right.mean()}
+    files.write_json(folder / "metrics.json", metrics)
+
+
+@pytest.mark.parametrize(("by_chance", "verdict"), [(False, "holds"), (True, "does not hold")])
+def test_spread_over_many_seeds_is_told_from_that_of_images(tmp_path, by_chance, verdict):
+    rng = np.random.default_rng(0)
+    for seed in range(25):
+        tell_correct(fake_run(tmp_path, seed=seed), rng if by_chance else None)
+    assert f"that it is more: {verdict}." in gallery_of(tmp_path)
+    fewer = tmp_path / "fewer"
+    for seed in range(10):
+        tell_correct(fake_run(fewer, seed=seed))
+    assert "standard deviation" not in gallery_of(fewer)
+
+
+@pytest.mark.parametrize(("orders", "verdict"), [([54, 55, 53], "with block:8 (1.0 points): holds"), ([54] * 3, "not")])
+def test_permutations_are_told_from_their_seeds(tmp_path, orders, verdict):
+    fake_seeds(tmp_path, "Q1_1", "none", accuracy=60)
+    fake_orders(tmp_path, "Q1_1", "block:8", orders)
+    page = gallery_of(tmp_path)
+    assert f"that permutations differ beyond their seeds {verdict}" in page.replace("with any shuffle: not", "not")
+    assert "| 9 runs, 3 orders |" in page

@@ -5,7 +5,7 @@ import statistics
 import mpmath
 import numpy as np
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import f_oneway, ttest_ind
 
 from report import stats
 
@@ -167,3 +167,30 @@ def test_partial_correlation_with_a_value_that_is_not_known_is_refused(capfd):
         with pytest.raises(ValueError, match="a value is not known"):
             stats.partial_correlation(*lists)
     assert capfd.readouterr() == ("", "")  # of LAPACK, which would say that on its own
+
+
+def test_interval_of_a_standard_deviation_holds_what_it_should():
+    rng = np.random.default_rng(0)
+    found = [stats.spread(values) for values in rng.normal(50, 2, (2000, 6))]
+    assert abs(np.mean([each.low <= 2 <= each.high for each in found]) - 0.95) < 0.02
+    assert all(each.low < each.sd < each.high for each in found)
+
+
+@pytest.mark.parametrize("sizes", [[3, 3, 3, 3, 3], [2, 3, 1, 4]])
+def test_variation_is_tested_as_scipy_does(sizes):
+    rng = np.random.default_rng(1)
+    groups = [list(rng.normal(place, 1, size)) for place, size in enumerate(sizes)]
+    assert stats.components(groups).p == pytest.approx(f_oneway(*groups).pvalue)
+
+
+def test_variation_is_taken_apart():
+    rng = np.random.default_rng(2)
+    found = stats.components([list(rng.normal(place, 0.5, 4)) for place in rng.normal(60, 2, 2000)])
+    assert found.within == pytest.approx(0.5, rel=0.05)
+    assert found.between == pytest.approx(2, rel=0.05)
+    assert found.p < 1e-6
+    none = stats.components([[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]])
+    assert none.between == 0
+    assert none.p == pytest.approx(1)
+    assert stats.components([[1.0, 1.0], [1.0, 1.0]]).p == 1
+    assert stats.components([[1.0, 1.0], [2.0, 2.0]]).p == 0
