@@ -90,7 +90,7 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
     ]
     blocks: list[Block] = [
         Heading(f"Small networks on {study.data['name']}", 1),
-        prose("verdicts", claims=len(checked), counts=join_names(counts)),
+        prose("verdicts", claims=len(checked), counts=join_names(counts)) if checked else prose("no_claims"),
     ]
     if keys[HOLDS]:
         held = [claim for claim in checked if claim.verdict == HOLDS]
@@ -109,6 +109,8 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
 
 def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
     """Show each claim beside what was measured, with its verdict; reasons and rules are folded."""
+    if not checked:
+        return []
     rows: list[Row] = [[claim.key, claim.published, claim.measured, claim.verdict] for claim in checked]
     reasons: list[Row] = []
     for claim in checked:

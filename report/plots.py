@@ -184,7 +184,8 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
         style: dict[str, Any] = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
         labels.append((group.model, x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
-    axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label="frontier: nothing as small is better")
+    told = "frontier: no mean of as small a network is higher"
+    axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label=told)
     axes.set(xscale="log", xlabel="trainable parameters (log scale)")
     label_powers(axes.xaxis)
     axes.set_ylabel("validation accuracy after the last epoch (%)")
