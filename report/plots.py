@@ -318,6 +318,8 @@ def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list
     rows = math.ceil(len(panels) / columns)
     all_axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     lines = (("grey", "grey values, nothing moved", COLOURS[2]), ("per-image", "per-image shuffle", COLOURS[3]))
+    means = [group.mean("val_accuracy").mean for study, _ in panels for group in study.groups.values()]
+    top = min(100, 10 * math.ceil(max(means) / 10 + 0.2))
     for axes, (study, name) in zip(all_axes, panels):
         for shuffle, label, colour in lines:
             if group := study.group(name, shuffle):
@@ -327,7 +329,7 @@ def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list
         axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
         epochs = next(group.epochs for (model, _), group in study.groups.items() if model == name)
         axes.set_title(f"{name}, {epochs} epoch{'s' * (epochs != 1)}", fontsize=10)
-        axes.set(ylim=(0, 100))
+        axes.set(ylim=(0, top))
         axes.tick_params(labelbottom=True)
         _add_grid(axes)
     for axes in all_axes[len(panels) :]:
@@ -338,7 +340,7 @@ def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list
 
 def _size_of_panels(panels: Panels) -> tuple[float, float]:
     columns = min(2, len(panels))
-    return max(7.5, 5.2 * columns + 0.6), 3.4 * math.ceil(len(panels) / columns) + 1.4
+    return max(7.5, 5.2 * columns + 0.6), 3.8 * math.ceil(len(panels) / columns) + 1.4
 
 
 @own_style()

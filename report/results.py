@@ -80,9 +80,9 @@ class SeedGroup:
 
     @property
     def size(self) -> str:
-        """Say how many runs there are, and of how many permutations if of several, e.g. ``15 runs, 5 orders``."""
+        """Say how many runs there are, and of how many shuffle seeds if of several: ``15 runs, 5 shuffle seeds``."""
         n = len(self.runs)
-        return f"{n} run{'s' * (n != 1)}" + f", {self.permutations} orders" * (self.permutations > 1)
+        return f"{n} run{'s' * (n != 1)}" + f", {self.permutations} shuffle seeds" * (self.permutations > 1)
 
     @property
     def example(self) -> RunResult:
