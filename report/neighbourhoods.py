@@ -11,7 +11,7 @@ from report.cues import difference_cell, group_pairs, is_convolutional
 from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import COLOUR, RunResult, SeedGroup, Study, read_run_json
 from report.stats import Estimate
-from report.text import HOLDS, accuracy_cell, decide, diff_cell, number_cell, points_text
+from report.text import HOLDS, accuracy_cell, decide, decide_near, diff_cell, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, IN_BLOCKS, OLD_NAMES, PUBLISHED_SHUFFLES, is_shuffle
 from runner.files import checked_number
@@ -75,7 +75,8 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
         return ""
     who, cost = f"{name}, {epochs_text(study)}", study.difference(fixed, plain)
     if (verdict := decide(cost, above=False)) != HOLDS:
-        return f"{who}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
+        told = f"{who}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
+        return f"{told} {permutations_text(study, name)}"
     middle = [(-0.5, fixed.values(ACCURACY)), (-0.5, plain.values(ACCURACY))]
     for size, group in blocks.items():
         beyond = stats.contrast([(1, group.values(ACCURACY)), *middle], study.pooled_sd(ACCURACY))
@@ -86,6 +87,20 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
             )
     largest = max(blocks)
     return f"{who}: of no size up to {largest}×{largest} is it decided that its blocks leave half of that."
+
+
+def permutations_text(study: Study, name: str) -> str:
+    """Say whether a network comes out alike with all permutations that are one for all images, in a sentence."""
+    kinds = ("fixed", *IN_BLOCKS)
+    groups = [group for group in study.groups.values() if group.model == name and group.shuffle.split(":")[0] in kinds]
+    values = [value for group in groups for value in group.values(ACCURACY)]
+    plain = study.groups[name, "none"].values(ACCURACY)
+    estimate = stats.difference(values, plain, study.pooled_sd(ACCURACY))
+    return (
+        f"Over all {sum(group.permutations for group in groups)} permutations that are one for all images it makes "
+        f"{estimate.mean:+.2f} ({estimate.low:+.2f} … {estimate.high:+.2f}) points; within {ALIKE_POINTS:g} points of "
+        f"none: {decide_near(estimate, 0, ALIKE_POINTS)}."
+    )
 
 
 def budget_verdict(study: Study, name: str) -> str:
