@@ -13,7 +13,7 @@ train() {
 }
 
 measure() {
-    if [ -e "$2/$3" ]; then
+    if [ ! -d "$2" ] || [ -e "$2/$3" ]; then
         return
     fi
     if [ -e "$2/last.pt" ]; then
@@ -74,7 +74,8 @@ done
 on_cifar --model-name Q1_1 --epochs 8 --shuffle none fixed per-image block:2 block:4 block:8 block:16
 on_cifar --model-name Q1_19 --shuffle none grey edges:8 "${moved[@]}" grey+per-image
 
-for run in "$results"/cifar10*/Q1_*/*__recipe-fast__epochs-2__seed-[0-2]/; do
+# What networks that were trained with one shuffle make of others.
+for run in "$results"/cifar10*/Q1_*/*__shuffle-{none,grey,fixed,block-8,per-image}__recipe-fast__epochs-2__seed-[0-2]/; do
     measure --transfer "$run" transfer.json
 done
 "$python" ex1.py --model-name Q2_1,Q2_2 --epochs 1 --dataset cifar10 --results-dir "$results"

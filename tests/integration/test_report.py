@@ -222,6 +222,25 @@ def test_readmes_results_are_those_of_committed_runs(reproduced):
     assert stated in " ".join(readme.split())
 
 
+def intervals_in(text):
+    """The means with their intervals in a text, or in a table with standard deviations, as numbers."""
+    number = r"([-+]?\d+\.?\d*)"
+    found = re.findall(
+        rf"{number}(?: ± [\d.]+)?(?: %| points| nats)?\s?\({number} … {number}\)",
+        text.replace("−", "-").replace("<br>", " "),
+    )
+    return {tuple(map(float, each)) for each in found}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/findings.md"])
+def test_every_interval_in_the_docs_is_one_of_a_committed_report(page):
+    pages = [*(PROJECT / "results").glob("*/cifar10*/report.md"), *(PROJECT / "results").glob("*/cifar10*/gallery.md")]
+    reported = set().union(*(intervals_in(path.read_text(encoding="utf-8")) for path in pages))
+    stated = intervals_in((PROJECT / page).read_text(encoding="utf-8"))
+    assert len(stated) > 5
+    assert sorted(stated - reported) == []
+
+
 def test_report_names_every_setting_that_differs(tmp_path):
     fake_run(tmp_path, "Q1_1", lr=0.01, weight_decay=0.5, limit=400)
     text = overview.write(tmp_path).path.with_name("report.md").read_text(encoding="utf-8")
