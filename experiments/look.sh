@@ -41,7 +41,9 @@ for cue in position texture; do
     on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds 0-4 --cues "$cue"
     for epochs in 8 16 32; do
         on_cues --model-name Q1_1 --cues "$cue" --epochs "$epochs"
-        on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds 0-4 --seeds 0 --cues "$cue" --epochs "$epochs"
+        for draw in 0 1 2 3 4; do
+            on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds $draw --seeds $draw --cues "$cue" --epochs "$epochs"
+        done
     done
 done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
@@ -56,7 +58,7 @@ for cue in colour position texture; do
         "$python" -m experiments.baselines --dataset synthetic --cues "$cue" --results-dir "$results"
 done
 
-# ---- CIFAR-10, every shuffle over five permutations and three seeds ----
+# ---- CIFAR-10, every shuffle over five permutations, most of them with three seeds each ----
 
 on_cifar() {
     train --dataset cifar10 --epochs 2 --seeds 0-2 --shuffle-seeds 0-4 "$@"
@@ -64,7 +66,7 @@ on_cifar() {
 moved=(fixed per-image block:2 block:4 block:8 block:16 within:2 within:4 within:8 within:16)
 on_cifar --model-name Q1_1 --shuffle none grey edges:4 edges:8 edges:16 "${moved[@]}" \
     within-shared:2 within-shared:4 within-shared:8 within-shared:16 grey+fixed grey+per-image grey+block:8
-on_cifar --model-file docs/no_convolutions.py --model-name NoConv --shuffle none grey "${moved[@]}"
+on_cifar --model-file docs/no_convolutions.py --model-name NoConv --shuffle none grey fixed per-image block:4 within:4
 # How much the seed alone makes, what a network is that sees the bag of pixels, and what more epochs change.
 train --dataset cifar10 --epochs 2 --model-name Q1_1 --seeds 0-49
 for epochs in 2 8; do
@@ -72,7 +74,11 @@ for epochs in 2 8; do
         --shuffle none grey per-image
 done
 on_cifar --model-name Q1_1 --epochs 8 --shuffle none fixed per-image block:2 block:4 block:8 block:16
-on_cifar --model-name Q1_19 --shuffle none grey edges:8 "${moved[@]}" grey+per-image
+# Q1_19 takes much longer: its five permutations have a seed each.
+on_cifar --model-name Q1_19 --shuffle none grey edges:8
+for draw in 0 1 2 3 4; do
+    on_cifar --model-name Q1_19 --shuffle-seeds $draw --seeds $draw --shuffle "${moved[@]}" grey+per-image
+done
 
 # What networks that were trained with one shuffle make of others.
 for run in "$results"/cifar10*/Q1_*/*__shuffle-{none,grey,fixed,block-8,per-image}__recipe-fast__epochs-2__seed-[0-2]/; do

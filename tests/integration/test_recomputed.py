@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from functools import cache
 
 import numpy as np
@@ -148,3 +149,108 @@ def test_statement_of_the_report_is_that_of_the_raw_files(statement):
     report = (STUDY / "report.md").read_text(encoding="utf-8")
     for text in STATEMENTS[statement]():
         assert text in report
+
+
+# ---- the gallery -----------------------------------------------------------------------------------------------------
+
+LOOK = next((PROJECT / "results/look").glob("cifar10*"))
+
+
+@cache
+def looked(shuffle, epochs=2, model="Q1_1"):
+    """The metrics of a network's runs of the fast recipe, by shuffle seed."""
+    found = {}
+    for path in sorted(LOOK.glob(f"{model}/{model}__shuffle-{shuffle.replace(':', '-')}__recipe-fast__*/metrics.json")):
+        settings = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["settings"]
+        if settings["epochs"] == epochs:
+            found.setdefault(settings["shuffle_seed"], []).append(json.loads(path.read_text(encoding="utf-8")))
+    return found
+
+
+def by_permutation(shuffle, epochs=2):
+    """Accuracies in percent: means over the runs of each permutation, or of the runs where there is one."""
+    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle, epochs).values()]
+    return np.array([np.mean(group) for group in groups] if len(groups) > 1 else groups[0])
+
+
+def combined_text(weighted, form="+.1f"):
+    """A weighted sum of the means of groups, with the interval by Welch and Satterthwaite."""
+    errors = np.array([weight**2 * np.var(values, ddof=1) / len(values) for weight, values in weighted])
+    degrees = errors.sum() ** 2 / sum(error**2 / (len(values) - 1) for error, (_, values) in zip(errors, weighted))
+    middle, reach = sum(weight * values.mean() for weight, values in weighted), stats.t.ppf(0.975, degrees)
+    return shown(middle, middle - reach * errors.sum() ** 0.5, middle + reach * errors.sum() ** 0.5, form)
+
+
+def share_text(grey, colour):
+    """How much of what is found above chance in colour is found in grey values, by the delta method."""
+    a, b = by_permutation(grey) - 10, by_permutation(colour) - 10
+    share = a.mean() / b.mean()
+    low, high = re.search(
+        r"\((\S+) … (\S+)\)", combined_text([(1 / b.mean(), a), (-share / b.mean(), b)], ".9f")
+    ).groups()
+    return shown(100 * share, 100 * (share + float(low)), 100 * (share + float(high)), ".1f")
+
+
+def used(shuffle):
+    """What networks that were trained without a shuffle lose when they are tested with one, in points."""
+    found = [json.loads(path.read_text(encoding="utf-8"))["test_accuracy"] for path in
+             sorted(LOOK.glob("Q1_1/Q1_1__shuffle-none__recipe-fast__epochs-2__seed-?/transfer.json"))]  # fmt: skip
+    return 100 * np.array([each[shuffle] - each["none"] for each in found])
+
+
+def spread_text():
+    """The standard deviation over the seeds without a shuffle, and the one of images that are independent."""
+    runs = looked("none")[0]
+    values = [100 * run["test"]["accuracy"] for run in runs]
+    squares = np.var(values, ddof=1) * (len(values) - 1)
+    low, high = np.sqrt(squares / stats.chi2.ppf([0.975, 0.025], len(values) - 1))
+    bits = np.array(
+        [np.unpackbits(np.frombuffer(bytes.fromhex(run["test"]["correct_images"]), np.uint8)) for run in runs]
+    )
+    independent = 100 * np.sqrt(bits[:, :10_000].var(0, ddof=1).sum()) / 10_000
+    return (
+        f"deviation of {np.std(values, ddof=1):.2f} ({low:.2f} … {high:.2f}) points",
+        f"it would be {independent:.2f};",
+    )
+
+
+def f_test_row(shuffle):
+    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle).values()]
+    return (
+        f"{np.sqrt(np.mean([np.var(group, ddof=1) for group in groups])):.2f} |",
+        f"| {stats.f_oneway(*groups).pvalue:.4f} |",
+    )
+
+
+GALLERY = {
+    "cost of a fixed shuffle": lambda: [
+        welch_text(by_permutation("fixed"), by_permutation("none")).replace(" (", "<br>(")
+    ],
+    "blocks that keep half": lambda: [
+        combined_text([(1, by_permutation("block:8")), (-0.5, by_permutation("none")), (-0.5, by_permutation("fixed"))])
+        + " points from the middle"
+    ],
+    "growth of the cost": lambda: [
+        combined_text(
+            [
+                (sign * late, by_permutation(name, 8 if late > 0 else 2))
+                for late in (1, -1)
+                for sign, name in ((1, "none"), (-1, "fixed"))
+            ]
+        )
+    ],
+    "share that needs no colour": lambda: [
+        f"“{shuffle}”, {share_text(grey, shuffle)} % needs no colour"
+        for grey, shuffle in (("grey", "none"), ("grey+fixed", "fixed"), ("grey+per-image", "per-image"))
+    ],
+    "what grey values cost in use": lambda: [f"{mean_text(used('grey'), '+.1f')} points against"],
+    "spread over seeds": lambda: spread_text(),
+    "permutations": lambda: [*f_test_row("block:8"), *f_test_row("within:4")],
+}
+
+
+@pytest.mark.parametrize("statement", GALLERY)
+def test_statement_of_the_gallery_is_that_of_the_raw_files(statement):
+    gallery = (LOOK / "gallery.md").read_text(encoding="utf-8")
+    for text in GALLERY[statement]():
+        assert text in gallery
