@@ -71,7 +71,7 @@ on_cifar --model-file docs/no_convolutions.py --model-name NoConv --shuffle none
 train --dataset cifar10 --epochs 2 --model-name Q1_1 --seeds 0-49
 for epochs in 2 8; do
     train --dataset cifar10 --epochs "$epochs" --seeds 0-2 --model-file docs/deep_sets.py --model-name DeepSets \
-        --shuffle none grey per-image
+        --shuffle per-image
 done
 on_cifar --model-name Q1_1 --epochs 8 --shuffle none fixed per-image block:2 block:4 block:8 block:16
 # Q1_19 takes much longer: its five permutations have a seed each.
