@@ -230,15 +230,6 @@ GALLERY = {
         combined_text([(1, by_permutation("block:8")), (-0.5, by_permutation("none")), (-0.5, by_permutation("fixed"))])
         + " points from the middle"
     ],
-    "growth of the cost": lambda: [
-        combined_text(
-            [
-                (sign * late, by_permutation(name, 8 if late > 0 else 2))
-                for late in (1, -1)
-                for sign, name in ((1, "none"), (-1, "fixed"))
-            ]
-        )
-    ],
     "share that needs no colour": lambda: [
         f"“{shuffle}”, {share_text(grey, shuffle)} % needs no colour"
         for grey, shuffle in (("grey", "none"), ("grey+fixed", "fixed"), ("grey+per-image", "per-image"))
