@@ -12,6 +12,13 @@ train() {
     "$python" ex1.py --recipe fast --results-dir "$results" "$@"
 }
 
+# Five permutations with a seed each, so that both vary together: where runs are many, or long.
+each_draw() {
+    for draw in 0 1 2 3 4; do
+        "$@" --shuffle-seeds $draw --seeds $draw
+    done
+}
+
 measure() {
     if [ ! -d "$2" ] || [ -e "$2/$3" ]; then
         return
@@ -34,16 +41,14 @@ for cues in colour position texture colour,position colour,texture position,text
 done
 # Why the outcomes are not all as expected: permutations that keep some places, images whose blobs are smooth already,
 # networks without kernels, and more epochs.
-on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 blur:5 blur:5+fixed --shuffle-seeds 0-4 \
-    --cues position
+on_cues --model-name Q1_1 --shuffle blur:5 --cues position
+each_draw on_cues --model-name Q1_1 --shuffle block:2 block:4 block:8 block:16 blur:5+fixed --cues position
 for cue in position texture; do
     on_cues --model-file docs/no_convolutions.py --model-name NoConv --shuffle none fixed per-image --cues "$cue"
-    on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds 0-4 --cues "$cue"
+    each_draw on_cues --model-name Q1_1 --shuffle fixed --cues "$cue"
     for epochs in 8 16 32; do
         on_cues --model-name Q1_1 --cues "$cue" --epochs "$epochs"
-        for draw in 0 1 2 3 4; do
-            on_cues --model-name Q1_1 --shuffle fixed --shuffle-seeds $draw --seeds $draw --cues "$cue" --epochs "$epochs"
-        done
+        each_draw on_cues --model-name Q1_1 --shuffle fixed --cues "$cue" --epochs "$epochs"
     done
 done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
@@ -58,7 +63,7 @@ for cue in colour position texture; do
         "$python" -m experiments.baselines --dataset synthetic --cues "$cue" --results-dir "$results"
 done
 
-# ---- CIFAR-10, every shuffle over five permutations, most of them with three seeds each ----
+# ---- CIFAR-10, every shuffle over five permutations: of the original net with three seeds each ----
 
 on_cifar() {
     train --dataset cifar10 --epochs 2 --seeds 0-2 --shuffle-seeds 0-4 "$@"
@@ -73,12 +78,10 @@ for epochs in 2 8; do
     train --dataset cifar10 --epochs "$epochs" --seeds 0-2 --model-file docs/deep_sets.py --model-name DeepSets \
         --shuffle per-image
 done
-on_cifar --model-name Q1_1 --epochs 8 --shuffle none fixed per-image block:2 block:4 block:8 block:16
-# Q1_19 takes much longer: its five permutations have a seed each.
+on_cifar --model-name Q1_1 --epochs 8
+each_draw on_cifar --model-name Q1_1 --epochs 8 --shuffle fixed per-image block:2 block:4 block:8 block:16
 on_cifar --model-name Q1_19 --shuffle none grey edges:8
-for draw in 0 1 2 3 4; do
-    on_cifar --model-name Q1_19 --shuffle-seeds $draw --seeds $draw --shuffle "${moved[@]}" grey+per-image
-done
+each_draw on_cifar --model-name Q1_19 --shuffle "${moved[@]}" grey+per-image
 
 # What networks that were trained with one shuffle make of others.
 for run in "$results"/cifar10*/Q1_*/*__shuffle-{none,grey,fixed,block-8,per-image}__recipe-fast__epochs-2__seed-[0-2]/; do
