@@ -55,7 +55,7 @@ for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
     measure --collapse "$run" matrix.json
 done
 # Which of two cues a network follows, and what a classifier finds that sees no places.
-for run in "$results"/synthetic-*-1-*-1/Q1_*/*__shuffle-none__*/; do
+for run in "$results"/synthetic-colour-1-position-1-texture-1/Q1_*/*__shuffle-none__*/; do
     measure --conflict "$run" conflict.json
 done
 for cue in colour position texture; do
