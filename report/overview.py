@@ -36,8 +36,8 @@ def data_blocks(study: Study, command: str) -> list[Block]:
     others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
     validated_on = "the test images" if config.val == "test" else "images held out from training"
     shuffled = sum(run.config.shuffle != "none" for run in runs)
-    device, threads, torch = (
-        count_values([run.machine[key] for run in runs]) for key in ("device_name", "threads", "torch")
+    device, threads, precision, torch = (
+        count_values([run.machine[key] for run in runs]) for key in ("device_name", "threads", "precision", "torch")
     )
     # A commit is 40 digits, and "-dirty" where the code was changed since.
     commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
@@ -45,7 +45,7 @@ def data_blocks(study: Study, command: str) -> list[Block]:
         f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
         f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
         f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
-        f"Processor: {device}; threads: {threads}; PyTorch {torch}",
+        f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}",
         f"Code: commit {commit}",
     )
     return [

@@ -31,6 +31,8 @@ IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}
 Settings = tuple[tuple[str, object], ...]
 Draw = tuple[int, int]  # the seeds of a run: that of its permutation, and its own
 
+# What is no setting of those compared: a permutation is a draw, and the precision the one that was computed in.
+NO_SETTINGS = ("shuffle-seed", "precision")
 IMAGE_POINTS = 1.5  # a difference of accuracies below which the choice of test images matters beside the seeds
 Parsed = TypeVar("Parsed")
 
@@ -176,7 +178,8 @@ class Study:
     @property
     def is_classic(self) -> bool:
         """Whether the recipe is the published one, for any number of epochs."""
-        return all(name == "epochs" for name, _ in self.settings)
+        precisions = {run.machine["precision"] for run in self.runs}
+        return all(name == "epochs" for name, _ in self.settings) and precisions == {"fp32"}
 
     @property
     def runs(self) -> list[RunResult]:
@@ -277,7 +280,7 @@ def read_run(folder: Path) -> RunResult:
     return RunResult(
         folder=folder,
         config=config,
-        settings=tuple((name, value) for name, value in config.differing.items() if name != "shuffle-seed"),
+        settings=tuple((name, value) for name, value in config.differing.items() if name not in NO_SETTINGS),
         data=data,
         machine=machine,
         history=percent,

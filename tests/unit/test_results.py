@@ -108,8 +108,16 @@ def test_precisions_that_auto_chose_are_not_pooled(tmp_path):
     assert {name: seeds(group) for (name, _), group in study.groups.items()} == {"Q1_1": {0, 1}, "Q1_2": {0}}
     [other] = study.others
     assert seeds(other) == {2, 3}
-    assert results.settings_text(other.settings) == "precision auto, precision fp32"
+    assert results.settings_text(other.settings) == "precision fp32"
     assert study.notes == ["2 runs of Q1_1 kept apart: precision fp32, most have bf16"]
+
+
+def test_precision_that_was_asked_for_is_the_same_as_one_that_auto_chose(tmp_path):
+    for seed, precision in enumerate(["auto", "bf16", "auto"]):
+        set_machine(fake_run(tmp_path, "Q1_1", seed, precision=precision), precision="bf16")
+    study = results.read_study(tmp_path)
+    assert seeds(study.group("Q1_1")) == {0, 1, 2}
+    assert not study.is_classic
 
 
 def test_compiled_runs_are_not_pooled_with_others(tmp_path):
