@@ -102,10 +102,14 @@ class SeedGroup:
         """Make independent values of one for each run: means by permutation, or the values themselves."""
         if self.permutations < 2:
             return [*values.values()]
+        return [statistics.fmean(each) for each in self.by_permutation(values)]
+
+    def by_permutation(self, values: Mapping[Draw, float]) -> list[list[float]]:
+        """Part values of one for each run by their permutation."""
         of_one = {permutation: list[float]() for permutation, _ in values}
         for (permutation, _), value in values.items():
             of_one[permutation].append(value)
-        return [statistics.fmean(each) for each in of_one.values()]
+        return [*of_one.values()]
 
     def values(self, column: str, epoch: int = -1) -> list[float]:
         """Return independent values of a column of the history, after ``epoch`` epochs; -1: after the last."""

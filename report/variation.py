@@ -16,8 +16,9 @@ def variation_section(study: Study) -> list[Block]:
     """Say how far seeds move a result by themselves, and whether permutations move it further."""
     budgets = study.budgets.values()
     verdicts = [told for each in budgets for group in each.groups.values() if (told := spread_verdict(each, group))]
-    rows = [row for each in budgets for row in permutation_rows(each)]
-    verdicts += [told for each in budgets for told in permutation_verdicts(each)]
+    permuted = [permuted_groups(each) for each in budgets]
+    rows = [row for found in permuted for row in permutation_rows(found)]
+    verdicts += [told for each, found in zip(budgets, permuted) for told in permutation_verdicts(each, found)]
     if not verdicts:
         return []
     columns = ("model", "epochs", "shuffle", "runs", "sd over seeds", "sd over permutations", "p")
@@ -42,30 +43,29 @@ def spread_verdict(study: Study, group: SeedGroup) -> str:
     )
 
 
-def permuted_groups(study: Study) -> list[tuple[SeedGroup, stats.Components]]:
+Permuted = list[tuple[SeedGroup, stats.Components]]
+
+
+def permuted_groups(study: Study) -> Permuted:
     """List the groups with several runs of several permutations, with how much either makes."""
     found = []
     for group in study.groups.values():
-        by_permutation: dict[int, list[float]] = {}
-        for (permutation, _), value in group.by_draw(ACCURACY).items():
-            by_permutation.setdefault(permutation, []).append(value)
-        if len(by_permutation) > 1 and len(group.runs) > len(by_permutation):
-            found.append((group, stats.components([*by_permutation.values()])))
+        if 1 < group.permutations < len(group.runs):
+            found.append((group, stats.components(group.by_permutation(group.by_draw(ACCURACY)))))
     return found
 
 
-def permutation_rows(study: Study) -> Iterator[Row]:
+def permutation_rows(permuted: Permuted) -> Iterator[Row]:
     """Make a row for each group of several permutations: what seeds make, what permutations make beyond that."""
-    for group, found in permuted_groups(study):
+    for group, found in permuted:
         who: Row = [group.model, number_cell(group.epochs, 0), group.shuffle, group.size]
         yield [*who, number_cell(found.within, 2), number_cell(found.between, 2), number_cell(found.p, 4)]
 
 
-def permutation_verdicts(study: Study) -> Iterator[str]:
+def permutation_verdicts(study: Study, permuted: Permuted) -> Iterator[str]:
     """Say for which shuffles of a network the permutation matters beyond the seed, in a sentence for each network."""
-    found = permuted_groups(study)
-    for name in by_kernels(group.model for group, _ in found):
-        of_name = [(group.shuffle, each) for group, each in found if group.model == name]
+    for name in by_kernels(group.model for group, _ in permuted):
+        of_name = [(group.shuffle, each) for group, each in permuted if group.model == name]
         level = 2 * (1 - stats.QUANTILE) / len(of_name)
         matters = [f"{shuffle} ({each.between:.1f} points)" for shuffle, each in of_name if each.p < level]
         verdict = f"with {', '.join(matters)}: {HOLDS}" if matters else f"with any shuffle: {UNDECIDED}"
