@@ -1,81 +1,87 @@
-"""The machine's C compiler, and a cache of what it made of our sources."""
+"""The machine's C compiler, and a cache of what it made."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from runner.files import write_file
+
 HERE = Path(__file__).resolve().parent
 HEADERS = ("kernels.h", "lanes.h")
-# NaN and the order of sums stay as they are written: no -ffast-math. A product and a sum may be one operation.
-FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-fPIC", "-shared"]
-ARM = platform.machine().lower() in ("arm64", "aarch64")
-FLAGS.append("-mcpu=native" if ARM else "-march=native")
-SECONDS = 300  # that a compiler may take
+SECONDS = 300  # that a compiler may take; it needs 3 to 5
+
+# NaN and the order of sums stay as they are written: no -ffast-math. A product and a sum may be one operation. To keep
+# what one round of a loop has read for the next one, predictive commoning, would take the registers that sums are in.
+FLAGS = "-std=gnu11 -O3 -fno-math-errno -ffp-contract=fast -fno-predictive-commoning -fPIC -shared -w".split()
+FLAGS.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
 
 
-class NoCompiler(Exception):
-    """Why there is no native step: no compiler, or it fails."""
+class NoNativeStep(Exception):
+    """Why there is none."""
 
 
 def find_compiler() -> list[str]:
-    """Find the command of a C compiler: ``$CC``, else cc, gcc or clang. Raises NoCompiler if there is none."""
-    named = os.environ.get("CC", "").split()
-    if named:
-        return named
+    """Find the command of a C compiler: ``$CC``, else cc, gcc or clang. Raises NoNativeStep if there is none."""
+    if sys.platform == "win32":  # where compilers place vectors on the stack in another way, which was never tried
+        raise NoNativeStep("it is for Linux and macOS")
+    if command := shlex.split(os.environ.get("CC", "")):
+        return command
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
             return [path]
-    raise NoCompiler("there is no C compiler: install gcc or clang, or name one in $CC")
+    raise NoNativeStep("there is no C compiler: install gcc or clang, or name one in $CC")
 
 
-def run(command: list[str], text: str = "") -> str:
-    """Run a compiler on a source. Raises NoCompiler if it fails."""
+def run(command: list[str], source: str = "") -> str:
+    """Run a compiler on a source and return what it prints. Raises NoNativeStep if it fails."""
     try:
-        done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", errors="replace",
+        done = subprocess.run(command, input=source, capture_output=True, encoding="utf-8", errors="replace",
                               timeout=SECONDS)  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoCompiler(f"the C compiler {command[0]} can't be run: {error}") from error
+        raise NoNativeStep(f"the C compiler {command[0]} can't be run: {error}") from error
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise NoCompiler(f"the C compiler {command[0]} fails: {said}")
+        lines = done.stderr.splitlines() or ["it says nothing"]
+        why = next((line for line in lines if "error" in line), lines[0])
+        raise NoNativeStep(f"the C compiler {command[0]} fails: {why.strip():.200}")
     return done.stdout
 
 
-def cache_folders() -> list[Path]:
-    """List where compiled steps may be kept, the user's cache folder first."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return [Path(base) / "cifar10-runner"]
+def cache_folder() -> Path:
+    """Name the folder of the user's cache that compiled steps are kept in."""
+    home = Path(os.path.expanduser("~"), "Library/Caches" if sys.platform == "darwin" else ".cache")
+    places = [Path(os.environ.get("XDG_CACHE_HOME", "")), home, Path(os.devnull)]  # the last one for who has no home
+    return next(place for place in places if place.is_absolute()) / "cifar10-runner"
 
 
-def load(source: str, extra: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Compile a source, or take what was made of it before, and load it. Raises NoCompiler if that does not work.
+def load(source: str, *options: str) -> ctypes.CDLL:
+    """Compile a source, or take what was made of it before, and load it. Raises NoNativeStep if that does not work.
 
-    A file's name is the hash of all that it depends on: the source, the flags, and what the compiler says of itself and
-    of this processor. It is written under another name and then renamed, so that runs which start together find it whole.
+    The name in the cache is the hash of all that the result depends on: the source, the options, and what the compiler
+    says of itself and of the processor. A file comes there whole or not at all, so that several runs may start
+    together; where none can be kept, it is loaded from a temporary folder.
     """
-    command = [*find_compiler(), *FLAGS, *extra]
-    target = run([*command, "-dM", "-E", "-x", "c", "-"])
+    command = [*find_compiler(), *FLAGS, *options]
+    target = run([*command, "-dM", "-E", "-x", "c", "-"])  # what it predefines: its version, the instruction sets
     texts = [source, *((HERE / name).read_text(encoding="utf-8") for name in HEADERS), *command, target]
-    name = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32] + ".so"
-    for folder in cache_folders():
-        path = folder / name
-        if path.exists():
-            return ctypes.CDLL(str(path))
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, new = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        os.close(handle)
-        run([*command, f"-I{HERE}", "-x", "c", "-", "-o", new, "-lm"], source)
-        os.replace(new, path)
-        return ctypes.CDLL(str(path))
-    raise NoCompiler("")
+    kept = cache_folder() / (hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32] + ".so")
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL(str(kept))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder, kept.name)
+            run([*command, f"-I{HERE}", "-x", "c", "-", "-o", str(made), "-lm"], source)
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_file(kept, made.read_bytes())
+                return ctypes.CDLL(str(kept))
+            return ctypes.CDLL(str(made))
+    except OSError as error:
+        raise NoNativeStep(f"what the C compiler made can't be loaded: {error}") from error

@@ -36,8 +36,24 @@
 #define JOIN_(a, b) a##b
 #define UP_TO(n, step) (((n) + (step) - 1) / (step) * (step))
 #define AT_MOST(n, most) ((n) < (most) ? (n) : (most))
-/* A part of n, at most so much, of which n holds as few as can be. */
+/* The smallest part of n by which it has as few parts as by the largest. */
 #define EVENLY(n, most) (((n) + UP_TO(n, most) / (most) - 1) / (UP_TO(n, most) / (most)))
+/* Do something for each part of `count` things: i is its first one, n how many it has. The last part may have fewer and
+   is code of its own, so that n is a constant in both. */
+#define PARTS(i, n, count, most, ...)                                                                                  \
+    do {                                                                                                               \
+        int i = 0;                                                                                                     \
+        for (const int n = most; i + n <= count; i += n) __VA_ARGS__                                                   \
+        const int rest_##n = count % (most), n = rest_##n ? rest_##n : 1;                                              \
+        if (rest_##n) __VA_ARGS__                                                                                      \
+    } while (0)
+/* The same for the images of a batch, by fours and then one by one: their number is no constant. */
+#define IMAGES(i, n, count, ...)                                                                                       \
+    do {                                                                                                               \
+        int i = 0;                                                                                                     \
+        for (const int n = 4; i + n <= count; i += n) __VA_ARGS__                                                      \
+        for (const int n = 1; i < count; i++) __VA_ARGS__                                                              \
+    } while (0)
 /* Numbers that fill half a vector better than a whole one are kept in halves. */
 #define IS_NARROW(n) (WIDEST == 16 && UP_TO(n, 8) < UP_TO(n, 16))
 #define LANED(n) (IS_NARROW(n) ? UP_TO(n, 8) : UP_TO(n, WIDEST))
@@ -88,43 +104,32 @@ INLINE void pool(const struct pool s, const float *in, float *out, int32_t *whic
 /* ---- weights of convolutions, from PyTorch's [outputs][kernel][run] ---- */
 
 /* For convolve: [kernel][run][LANED(outputs)], with zeros where there is no channel. */
-INLINE void pack_forward(const struct conv s, const float *w, const float *bias, float *packed, float *packed_bias) {
+INLINE void pack_forward(const struct conv s, float **weights, float *packed, float *packed_bias) {
     const int terms = s.kernel * s.kernel * s.inputs;
     for (int o = 0; o < s.outputs; o++) {
-        for (int t = 0; t < terms; t++) packed[t * LANED(s.outputs) + o] = w[o * terms + t];
-        packed_bias[o] = bias[o];
+        for (int t = 0; t < terms; t++) packed[t * LANED(s.outputs) + o] = weights[0][o * terms + t];
+        packed_bias[o] = weights[1][o];
     }
 }
 
 /* For convolve over the gradient of the output, which is a convolution with the kernel turned by half a turn. */
-INLINE void pack_turned(const struct conv s, const float *w, float *packed) {
+INLINE void pack_turned(const struct conv s, float **weights, float *packed) {
     const int taps = s.kernel * s.kernel;
     for (int o = 0; o < s.outputs; o++)
         for (int k = 0; k < taps; k++)
             for (int i = 0; i < s.inputs; i++)
-                packed[((taps - 1 - k) * s.outputs + o) * LANED(s.inputs) + i] = w[(o * taps + k) * s.inputs + i];
+                packed[((taps - 1 - k) * s.outputs + o) * LANED(s.inputs) + i] =
+                    weights[0][(o * taps + k) * s.inputs + i];
 }
 
 /* For points: [outputs][kernel][LANED(run)], with zeros behind a run. */
-INLINE void pack_runs(const struct conv s, const float *w, float *packed) {
+INLINE void pack_runs(const struct conv s, float **weights, float *packed) {
     const int run = s.kernel * s.inputs;
     for (int row = 0; row < s.outputs * s.kernel; row++)
-        memcpy(packed + row * LANED(run), w + row * run, sizeof(float) * run);
+        memcpy(packed + row * LANED(run), weights[0] + row * run, sizeof(float) * run);
 }
 
 /* ---- from the gradient of a layer's output to what the layer below takes ---- */
-
-/* Spread the gradient of a 2x2 pool's output over its input, which is zero elsewhere. */
-INLINE void unpool(const struct pool s, const struct plane from, const float *gradient, const int32_t *which,
-                   const struct plane to, float *in_gradient) {
-    for (int y = 0; y < s.size; y++)
-        for (int x = 0; x < s.size; x++)
-            for (int c = 0; c < s.channels; c++) {
-                const int k = which[(y * s.size + x) * LANED(s.channels) + c];
-                float *at = in_gradient + (2 * y + (k >> 1)) * to.row + (2 * x + (k & 1)) * to.pixel + c;
-                if (k >= 0) *at = gradient[y * from.row + x * from.pixel + c];
-            }
-}
 
 /* Copy a gradient where the activation is above 0, or all of it without ReLU, and add up that of the biases. */
 INLINE void mask(const struct conv s, const struct plane from, const float *gradient, const float *activation,
@@ -177,19 +182,8 @@ INLINE void unflatten(const int channels, const int pixels, const float *in, flo
 
 /* ---- the head: linear layers, dropout, loss ---- */
 
-INLINE void linear_forward(const struct linear s, const int batch, const float *x, const float *w, const float *bias,
-                           float *out) {
-#define TILE(nb, ob)                                                                                                   \
-    JOIN(linear_tile_, WIDEST)(s, nb, ob, x + n * s.stride, w + o * s.inputs, bias + o, out + n * s.stride + o)
-#define IMAGES(ob)                                                                                                     \
-    int n = 0;                                                                                                         \
-    for (; n + 4 <= batch; n += 4) TILE(4, ob);                                                                        \
-    for (; n < batch; n++) TILE(1, ob)
-    int o = 0;
-    for (; o + 4 <= s.outputs; o += 4) { IMAGES(4); }
-    for (; o < s.outputs; o++) { IMAGES(1); }
-#undef IMAGES
-#undef TILE
+INLINE void linear_forward(const struct linear s, const int batch, const float *x, float **weights, float *out) {
+    JOIN(linear_, WIDEST)(s, batch, x, weights[0], weights[1], out);
 }
 
 /* Add to nb rows of x_gradient what ob neurons pass on. */
@@ -232,58 +226,32 @@ INLINE void update(const struct sgd *how, const int count, const float *restrict
         }
 }
 
-/* Both gradients of `length` inputs of a linear layer, and the change of their weights. What comes in next uses weights
-   while they are in the cache: first neurons inside, to sum up the inputs' gradient, then images, for the weights'. */
-INLINE void linear_backward_part(const struct linear s, const int batch, const int length, const float *x,
-                                 const float *gradient, float *x_gradient, float *w, float *momentum,
-                                 const struct sgd *how) {
-    float w_gradient[4 * CACHED];
-#define FOUR_OR_ONE(i, end, CALL)                                                                                      \
-    for (; i + 4 <= end; i += 4) CALL(4);                                                                              \
-    for (; i < end; i++) CALL(1)
-#define PASS_ON(nb)                                                                                                    \
-    for (int o = 0; o < s.outputs; o += 4) {                                                                           \
-        const float *d = gradient + n * s.stride + o, *rows = w + o * s.inputs;                                        \
-        if (o + 4 <= s.outputs)                                                                                        \
-            pass_on(s, nb, 4, length, d, rows, x_gradient + n * s.stride);                                             \
-        else                                                                                                           \
-            pass_on(s, nb, s.outputs % 4, length, d, rows, x_gradient + n * s.stride);                                 \
-    }
-#define ADD(nb) add_outer(s, nb, neurons, length, gradient + n * s.stride + o, x + n * s.stride, w_gradient)
-    if (x_gradient) {
-        for (int n = 0; n < batch; n++) memset(x_gradient + n * s.stride, 0, sizeof(float) * length);
-        int n = 0;
-        FOUR_OR_ONE(n, batch, PASS_ON);
-    }
-    for (int o = 0; o < s.outputs; o += 4) {
-        int n = 0;
-        memset(w_gradient, 0, sizeof w_gradient);
-        if (o + 4 <= s.outputs) {
-            const int neurons = 4;
-            FOUR_OR_ONE(n, batch, ADD);
-        } else {
-            const int neurons = s.outputs % 4;
-            FOUR_OR_ONE(n, batch, ADD);
-        }
-        for (int row = o; row < s.outputs && row < o + 4; row++)
-            update(how, length, w_gradient + (row - o) * CACHED, w + row * s.inputs,
-                   momentum ? momentum + row * s.inputs : 0);
-    }
-#undef ADD
-#undef PASS_ON
-#undef FOUR_OR_ONE
-}
-
-/* weights and momenta: those of the weights, then of the biases. */
+/* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
+   outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs' gradient,
+   with neurons inside, then to be changed, with images inside. */
 INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
-    int i = 0;
-    for (; i + CACHED <= s.inputs; i += CACHED)
-        linear_backward_part(s, batch, CACHED, x + i, gradient, x_gradient ? x_gradient + i : 0, weights[0] + i,
-                             momenta[0] ? momenta[0] + i : 0, how);
-    if (s.inputs % CACHED)
-        linear_backward_part(s, batch, s.inputs % CACHED, x + i, gradient, x_gradient ? x_gradient + i : 0,
-                             weights[0] + i, momenta[0] ? momenta[0] + i : 0, how);
+    float w_gradient[4 * CACHED];
+    PARTS(i, length, s.inputs, CACHED, {
+        float *w = weights[0] + i, *momentum = momenta[0] ? momenta[0] + i : 0;
+        for (int n = 0; x_gradient && n < batch; n++) memset(x_gradient + n * s.stride + i, 0, sizeof(float) * length);
+        if (x_gradient)
+            PARTS(o, ob, s.outputs, 4, {
+                IMAGES(n, nb, batch, {
+                    pass_on(s, nb, ob, length, gradient + n * s.stride + o, w + o * s.inputs,
+                            x_gradient + n * s.stride + i);
+                });
+            });
+        PARTS(o, ob, s.outputs, 4, {
+            memset(w_gradient, 0, sizeof w_gradient);
+            IMAGES(n, nb, batch, {
+                add_outer(s, nb, ob, length, gradient + n * s.stride + o, x + n * s.stride + i, w_gradient);
+            });
+            for (int row = 0; row < ob; row++)
+                update(how, length, w_gradient + row * CACHED, w + (o + row) * s.inputs,
+                       momentum ? momentum + (o + row) * s.inputs : 0);
+        });
+    });
     for (int o = 0; o < s.outputs; o++) {
         float bias = 0;
         for (int n = 0; n < batch; n++) bias += gradient[n * s.stride + o];

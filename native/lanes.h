@@ -54,31 +54,17 @@ INLINE void F(convolve_tile_)(const struct conv s, const int ry, const int rx, c
         }
 }
 
-INLINE void F(convolve_rows_)(const struct conv s, const int ry, const int rx, const int ov, const int channels,
-                              const float *in, const float *weights, const float *bias, float *out) {
-    int x = 0;
-    for (; x + rx <= s.size; x += rx)
-        F(convolve_tile_)(s, ry, rx, ov, channels, in + x * s.inputs, weights, bias, out + x * s.out_pixel);
-    if (s.size % rx)
-        F(convolve_tile_)(s, ry, s.size % rx, ov, channels, in + x * s.inputs, weights, bias, out + x * s.out_pixel);
-}
-
-INLINE void F(convolve_block_)(const struct conv s, const int ov, const int channels, const float *in,
-                               const float *weights, const float *bias, float *out) {
-    const int most = ACCUMULATORS / ov, rx = EVENLY(s.size, most), ry = AT_MOST(s.size, most / rx);
-    int y = 0;
-    for (; y + ry <= s.size; y += ry)
-        F(convolve_rows_)(s, ry, rx, ov, channels, in + y * s.in_row, weights, bias, out + y * s.out_row);
-    if (s.size % ry)
-        F(convolve_rows_)(s, s.size % ry, rx, ov, channels, in + y * s.in_row, weights, bias, out + y * s.out_row);
-}
-
 INLINE void F(convolve_)(const struct conv s, const float *in, const float *weights, const float *bias, float *out) {
-    const int vectors = LANED(s.outputs) / LANES, ov = AT_MOST(vectors, 4), last = (vectors - 1) / ov * ov;
-    for (int v = 0; v < last; v += ov)
-        F(convolve_block_)(s, ov, ov * LANES, in, weights + v * LANES, bias ? bias + v * LANES : 0, out + v * LANES);
-    F(convolve_block_)(s, vectors - last, s.out_pixel - last * LANES, in, weights + last * LANES,
-                       bias ? bias + last * LANES : 0, out + last * LANES);
+    PARTS(v, ov, LANED(s.outputs) / LANES, 4, {
+        const int most = ACCUMULATORS / ov, columns = EVENLY(s.size, most), o = v * LANES;
+        const int channels = v + ov == LANED(s.outputs) / LANES ? s.out_pixel - o : ov * LANES;
+        PARTS(y, ry, s.size, most / columns, {
+            PARTS(x, rx, s.size, columns, {
+                F(convolve_tile_)(s, ry, rx, ov, channels, in + y * s.in_row + x * s.inputs, weights + o,
+                                  bias ? bias + o : 0, out + y * s.out_row + x * s.out_pixel + o);
+            });
+        });
+    });
 }
 
 /* ---- gradient of a convolution's weights: a vector holds part of a run ----
@@ -104,25 +90,16 @@ INLINE void F(weigh_tile_)(const struct conv s, const struct plane g, const int 
         UNROLL for (int v = 0; v < tv; v++) F(store_)(gradient + o * step + v * LANES, sums[o * tv + v], LANES);
 }
 
-INLINE void F(weigh_row_)(const struct conv s, const struct plane g, const int tv, const float *in,
-                          const float *out_gradient, float *gradient) {
-    const int ob = EVENLY(s.outputs, ACCUMULATORS / tv), step = s.kernel * LANED(s.kernel * s.inputs);
-    int o = 0;
-    for (; o + ob <= s.outputs; o += ob) F(weigh_tile_)(s, g, ob, tv, in, out_gradient + o, gradient + o * step);
-    if (s.outputs % ob) F(weigh_tile_)(s, g, s.outputs % ob, tv, in, out_gradient + o, gradient + o * step);
-}
-
 INLINE void F(weigh_)(const struct conv s, const struct plane g, const float *in, const float *out_gradient,
                       float *gradient) {
-    const int width = LANED(s.kernel * s.inputs), vectors = width / LANES, tv = EVENLY(vectors, 4);
-    for (int ky = 0; ky < s.kernel; ky++) {
-        int v = 0;
-        for (; v + tv <= vectors; v += tv)
-            F(weigh_row_)(s, g, tv, in + ky * s.in_row + v * LANES, out_gradient, gradient + ky * width + v * LANES);
-        if (vectors % tv)
-            F(weigh_row_)(s, g, vectors % tv, in + ky * s.in_row + v * LANES, out_gradient,
-                          gradient + ky * width + v * LANES);
-    }
+    const int width = LANED(s.kernel * s.inputs), vectors = width / LANES;
+    for (int ky = 0; ky < s.kernel; ky++)
+        PARTS(v, tv, vectors, EVENLY(vectors, 4), {
+            PARTS(o, ob, s.outputs, EVENLY(s.outputs, ACCUMULATORS / tv), {
+                F(weigh_tile_)(s, g, ob, tv, in + ky * s.in_row + v * LANES, out_gradient + o,
+                               gradient + (o * s.kernel + ky) * width + v * LANES);
+            });
+        });
 }
 
 /* ---- both gradients of a convolution below a pool: a vector holds part of a run ----
@@ -154,23 +131,15 @@ INLINE void F(points_tile_)(const struct conv s, const int spread, const int kr,
         UNROLL for (int v = 0; v < tv; v++) F(store_)(table + k * width + v * LANES, tile[k * tv + v], LANES);
 }
 
-INLINE void F(points_rows_)(const struct conv s, const int spread, const int tv, float *image,
-                            const struct point *points, const int count, float *table) {
-    const int width = LANED(s.kernel * s.inputs), kr = EVENLY(s.kernel, ACCUMULATORS / tv);
-    int k = 0;
-    for (; k + kr <= s.kernel; k += kr)
-        F(points_tile_)(s, spread, kr, tv, image + k * s.in_row, points, count, table + k * width);
-    if (s.kernel % kr)
-        F(points_tile_)(s, spread, s.kernel % kr, tv, image + k * s.in_row, points, count, table + k * width);
-}
-
 INLINE void F(points_)(const struct conv s, const int spread, float *image, const struct point *points,
                        const int count, float *table) {
-    const int vectors = LANED(s.kernel * s.inputs) / LANES, tv = EVENLY(vectors, ACCUMULATORS);
-    int v = 0;
-    for (; v + tv <= vectors; v += tv)
-        F(points_rows_)(s, spread, tv, image + v * LANES, points, count, table + v * LANES);
-    if (vectors % tv) F(points_rows_)(s, spread, vectors % tv, image + v * LANES, points, count, table + v * LANES);
+    const int width = LANED(s.kernel * s.inputs), vectors = width / LANES;
+    PARTS(v, tv, vectors, EVENLY(vectors, ACCUMULATORS), {
+        PARTS(k, kr, s.kernel, EVENLY(s.kernel, ACCUMULATORS / tv), {
+            F(points_tile_)(s, spread, kr, tv, image + k * s.in_row + v * LANES, points, count,
+                            table + k * width + v * LANES);
+        });
+    });
 }
 
 /* ---- 2x2 max pool: a vector holds channels ----
@@ -233,6 +202,15 @@ INLINE void F(linear_tile_)(const struct linear s, const int nb, const int ob, c
                                                   w + o * s.inputs + whole, s.inputs - whole);
             out[n * s.stride + o] = s.relu && sum <= 0 ? 0 : sum;
         }
+}
+
+INLINE void F(linear_)(const struct linear s, const int batch, const float *x, const float *w, const float *bias,
+                       float *out) {
+    PARTS(o, ob, s.outputs, 4, {
+        IMAGES(n, nb, batch, {
+            F(linear_tile_)(s, nb, ob, x + n * s.stride, w + o * s.inputs, bias + o, out + n * s.stride + o);
+        });
+    });
 }
 
 #undef F

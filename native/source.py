@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from models import CLASSES, DROPOUT, IMAGE_SHAPE, Layer, ModelSpec
+from native.compiler import NoNativeStep
 
 TEMPLATE = """\
 /* {title} */
@@ -24,8 +25,6 @@ enum {{ STRIDE = sizeof(struct image) / sizeof(float) }};
 {constants}
 
 int64_t bytes(int64_t batch) {{ return sizeof(struct net) + batch * sizeof(struct image); }}
-
-{functions}
 
 APART void forward(struct net *net, struct image *image, const float *pixels) {{
 {forward}
@@ -68,10 +67,6 @@ class Plane:
         return (self.size + 2 * self.halo) * self.channels
 
     @property
-    def start(self) -> int:
-        return self.halo * (self.row + self.channels)
-
-    @property
     def floats(self) -> int:
         return (self.size + 2 * self.halo) * self.row
 
@@ -79,20 +74,25 @@ class Plane:
     def strides(self) -> str:
         return f"(struct plane){{{self.channels}, {self.row}}}"
 
-    def at(self, buffer: str) -> str:
-        return f"{buffer} + {self.start}"
+    def inside(self, buffer: str) -> str:
+        """Point to the first pixel that is not of the halo."""
+        return f"{buffer} + {self.halo * (self.row + self.channels)}"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers of the features that are done together: a convolution, one with the pool behind it, or a pool alone."""
+    """A convolution, and the pool that may come behind it."""
 
     number: int
-    conv: Layer | None
+    conv: Layer
     pooled: bool
     before: Plane  # what goes in
     after: Plane  # what comes out, with the halo that the next stage needs
-    has_below: bool  # whether a gradient is passed on, as weights below need it
+
+    @property
+    def has_below(self) -> bool:
+        """Whether the gradient of what goes in is wanted, for weights below."""
+        return self.number > 0
 
     @property
     def gradient(self) -> Plane:
@@ -101,21 +101,21 @@ class Stage:
 
 
 def stages_of(layers: list[Layer]) -> list[Stage]:
-    """Sort the layers before the head into stages."""
-    pairs: list[tuple[Layer | None, bool]] = []
+    """Sort the layers before the head into stages. Raises NoNativeStep for a pool that is not behind a convolution."""
+    pairs: list[tuple[Layer, bool]] = []
     for layer in layers:
-        if layer.kind == "pool" and pairs and not pairs[-1][1]:
+        if layer.kind == "conv":
+            pairs.append((layer, False))
+        elif pairs and not pairs[-1][1]:
             pairs[-1] = (pairs[-1][0], True)
         else:
-            pairs.append((layer, False) if layer.kind == "conv" else (None, True))
+            raise NoNativeStep("it knows a pool behind a convolution only")
 
-    halos = [conv.padding if conv else 0 for conv, _ in pairs] + [0]
-    plane, stages = Plane(IMAGE_SHAPE[0], IMAGE_SHAPE[1], halos[0]), list[Stage]()
+    halos = [conv.padding for conv, _ in pairs] + [0]
+    plane, stages = Plane(*IMAGE_SHAPE[:2], halos[0]), list[Stage]()
     for number, (conv, pooled) in enumerate(pairs):
-        size = conv.size if conv else plane.size
-        channels = conv.outputs if conv else plane.channels
-        after = Plane(channels, size // 2 if pooled else size, halos[number + 1])
-        stages.append(Stage(number, conv, pooled, plane, after, any(stage.conv for stage in stages)))
+        after = Plane(conv.outputs, conv.size // 2 if pooled else conv.size, halos[number + 1])
+        stages.append(Stage(number, conv, pooled, plane, after))
         plane = after
     return stages
 
@@ -123,11 +123,11 @@ def stages_of(layers: list[Layer]) -> list[Stage]:
 class Source:
     """A source, to whose parts the layers add lines.
 
-    The buffers of stage or layer i are x{i}, what goes in, and d{i}, its gradient; a{i} and g{i} in the head.
+    What goes into stage i of the features is x{i}, and its gradient d{i}; into linear layer i a{i} and g{i}.
     """
 
     def __init__(self, spec: ModelSpec):
-        self.relu, self.weights = int(spec.relu), 0  # tensors of weights and biases, of the layers so far
+        self.relu, self.tensors = int(spec.relu), 0  # of weights and biases in the layers so far
         self.lines: dict[str, list[str]] = defaultdict(list)
         layers = spec.layers()
         features = [layer for layer in layers if layer.kind in ("conv", "pool")]
@@ -136,143 +136,140 @@ class Source:
 
         first = stages[0].before if stages else output
         self.buffer("image", "x0", first.floats)
-        self.add("forward", f"copy_image({first.size * first.channels}, {first.at('image->x0')}, {first.row}, pixels);")
+        self.call("forward", "copy_image", first.size * first.channels, first.inside("image->x0"), first.row, "pixels")
         for stage in stages:
             self.buffer("image", f"x{stage.number + 1}", stage.after.floats)
-            following = stages[stage.number + 1].gradient if stage is not stages[-1] else output
-            (self.add_conv if stage.conv else self.add_pool)(stage, following)
-        self.add_head(layers[len(features) :], output, len(stages), any(stage.conv for stage in stages))
+            if stage.has_below:
+                self.buffer("net", f"d{stage.number}", stage.gradient.floats)
+            above = stages[stage.number + 1].gradient if stage is not stages[-1] else output
+            self.add_stage(stage, above)
+        self.add_head(layers[len(features) :], output, len(stages))
 
         title = f"{spec.features} | {spec.head} | {'ReLU' if spec.relu else 'no ReLU'}"
-        names = "image sums net constants functions pack forward backward head_forward head_backward update".split()
+        names = "image sums net constants pack forward backward head_forward head_backward update".split()
         parts = {name: "\n".join(self.lines[name]) for name in names}
-        self.text = TEMPLATE.format(title=title, classes=CLASSES, floats=math.prod(IMAGE_SHAPE), last=self.last, **parts)
+        facts = {"title": title, "classes": CLASSES, "floats": math.prod(IMAGE_SHAPE), "last": self.last}
+        self.text = TEMPLATE.format(**facts, **parts)
 
-    def add(self, part: str, *lines: str) -> None:
-        self.lines[part] += [f"    {line}" for line in lines]
+    def add(self, part: str, line: str) -> None:
+        """Add a line; to the way back before the others, as the last layer comes first there."""
+        lines = self.lines[part]
+        lines.insert(0 if part in ("backward", "head_backward") else len(lines), f"    {line}")
 
-    def add_before(self, part: str, *lines: str) -> None:
-        """Put lines before those that are there: on the way back the last layer comes first."""
-        self.lines[part][:0] = [f"    {line}" for line in lines]
+    def call(self, part: str, function: str, *arguments: object) -> None:
+        self.add(part, f"{function}({', '.join(map(str, arguments))});")
 
     def buffer(self, part: str, name: str, size: object, kind: str = "float") -> None:
         self.add(part, f"{kind} {name}[UP_TO({size} + SLACK, 16)] __attribute__((aligned(64)));")
 
-    def constant(self, kind: str, name: str, **values: int | str) -> None:
+    def constant(self, kind: str, name: str, **values: object) -> None:
         fields = ", ".join(f".{key} = {value}" for key, value in values.items())
         self.lines["constants"].append(f"static const struct {kind} {name} = {{{fields}}};")
 
     # ---- features ----
 
-    def add_conv(self, stage: Stage, following: Plane) -> None:
-        """Add a convolution, and the pool that may come behind it."""
-        i, conv, before, after = stage.number, stage.conv, stage.before, stage.after
-        assert conv
-        weight, terms = self.weights, conv.kernel**2
-        self.weights += 2
-        run, wide = f"LANED({conv.kernel * conv.inputs})", f"LANED({conv.outputs})"
-        strides = {"out_pixel": conv.outputs, "out_row": after.row, "relu": self.relu}
-        if stage.pooled:
-            strides = {"out_pixel": wide, "out_row": f"{conv.size} * {wide}", "relu": 0}
-        sizes = {"inputs": conv.inputs, "outputs": conv.outputs, "kernel": conv.kernel, "size": conv.size}
-        self.constant("conv", f"conv{i}", **sizes, in_row=before.row, **strides)
+    def add_stage(self, stage: Stage, above: Plane) -> None:
+        """Add a convolution and the pool behind it; ``above`` is how the gradient of what comes out lies."""
+        i, conv, after, relu = stage.number, stage.conv, stage.after, self.relu
+        weights = self.add_weights()
+        run, width = f"LANED({conv.kernel * conv.inputs})", f"LANED({conv.outputs})"
+        row = f"{conv.size} * {width}"
+        out = (
+            {"out_pixel": width, "out_row": row} if stage.pooled else {"out_pixel": conv.outputs, "out_row": after.row}
+        )
+        self.constant("conv", f"conv{i}", inputs=conv.inputs, outputs=conv.outputs, kernel=conv.kernel, size=conv.size,
+                      in_row=stage.before.row, **out, relu=0 if stage.pooled else relu)  # fmt: skip
         self.buffer("sums", f"w{i}", f"{conv.outputs * conv.kernel} * {run}")
         self.buffer("sums", f"b{i}", conv.outputs)
-        self.buffer("net", f"packed{i}", f"{terms * conv.inputs} * {wide}")
-        self.buffer("net", f"bias{i}", wide)
-        self.add("pack", f"pack_forward(conv{i}, weights[{weight}], weights[{weight + 1}], net->packed{i}, net->bias{i});")
-        self.add("update", f"update_convolution(conv{i}, net->sums.w{i}, net->sums.b{i}, weights + {weight}, "
-                 f"momenta + {weight}, how);")  # fmt: skip
-        convolve = f"convolve(conv{i}, image->x{i}, net->packed{i}, net->bias{i}, "
-        gradient = f"{following.strides}, {following.at(f'net->d{i + 1}')}"
-        if stage.has_below:
-            self.buffer("net", f"d{i}", stage.gradient.floats)
+        self.buffer("net", f"packed{i}", f"{conv.kernel**2 * conv.inputs} * {width}")
+        self.buffer("net", f"bias{i}", width)
+        sums = f"net->sums.w{i}", f"net->sums.b{i}"
+        self.call("pack", "pack_forward", f"conv{i}", weights, f"net->packed{i}", f"net->bias{i}")
+        self.call("update", "update_convolution", f"conv{i}", *sums, weights, momenta_of(weights), "how")
 
+        forward = f"conv{i}", f"image->x{i}", f"net->packed{i}", f"net->bias{i}"
+        to, gradient = after.inside(f"image->x{i + 1}"), (above.strides, above.inside(f"net->d{i + 1}"))
         if stage.pooled:
-            self.add_pool_of(stage, wide, f"{conv.size} * {wide}")
-            self.buffer("net", f"y{i}", f"{conv.size**2} * {wide}")
-            self.buffer("net", f"points{i}", after.size**2, "struct point")
-            self.add("forward", f"{convolve}net->y{i});", f"pool(pool{i}, net->y{i}, {after.at(f'image->x{i + 1}')}, "
-                     f"image->which{i});")  # fmt: skip
-            passed = "0, 0"
-            if stage.has_below:
-                self.buffer("net", f"runs{i}", f"{conv.outputs * conv.kernel} * {run}")
-                self.add("pack", f"pack_runs(conv{i}, weights[{weight}], net->runs{i});")
-                passed = f"net->runs{i}, net->d{i}"
-            back = [f"points_of_pool(conv{i}, pool{i}, {gradient}, image->which{i}, net->points{i}, image->x{i}, "
-                    f"{passed}, net->sums.w{i}, net->sums.b{i});"]  # fmt: skip
-            if stage.has_below:
-                back.insert(0, f"memset(net->d{i}, 0, sizeof net->d{i});")
+            self.constant("pool", f"pool{i}", channels=conv.outputs, size=after.size, in_pixel=width, in_row=row,
+                          out_row=after.row, relu=relu)  # fmt: skip
+            self.buffer("net", f"y{i}", f"{conv.size} * {row}")
+            self.buffer("image", f"which{i}", f"{after.size**2} * {width}", "int32_t")
+            self.call("forward", "convolve", *forward, f"net->y{i}")
+            self.call("forward", "pool", f"pool{i}", f"net->y{i}", to, f"image->which{i}")
+            self.add_backward_by_points(stage, weights, *gradient, *sums)
         else:
-            self.add("forward", f"{convolve}{after.at(f'image->x{i + 1}')});")
-            # The gradient of the output has the halo that makes the one of the input another convolution of it.
-            output = Plane(conv.outputs, conv.size, conv.kernel - 1 - conv.padding)
-            self.buffer("net", f"y{i}", output.floats)
-            back = [f"mask(conv{i}, {gradient}, {after.at(f'image->x{i + 1}')}, {output.strides}, "
-                    f"{output.at(f'net->y{i}')}, net->sums.b{i});",
-                    f"weigh(conv{i}, {output.strides}, image->x{i}, {output.at(f'net->y{i}')}, net->sums.w{i});"]  # fmt: skip
-            if stage.has_below:
-                turned = {"inputs": conv.outputs, "outputs": conv.inputs, "kernel": conv.kernel, "size": before.size}
-                row = stage.gradient.row
-                self.constant("conv", f"turned{i}", **turned, in_row=output.row, out_pixel=conv.inputs, out_row=row, relu=0)
-                self.buffer("net", f"turned_{i}", f"{terms * conv.outputs} * LANED({conv.inputs})")
-                self.add("pack", f"pack_turned(conv{i}, weights[{weight}], net->turned_{i});")
-                back.append(f"convolve(turned{i}, net->y{i}, net->turned_{i}, 0, net->d{i});")
-        self.add_before("backward", *back)
+            self.call("forward", "convolve", *forward, to)
+            self.add_backward(stage, weights, *gradient, *sums)
 
-    def add_pool_of(self, stage: Stage, pixel: object, row: object) -> None:
-        """Add what a pool needs."""
-        i, after, relu = stage.number, stage.after, self.relu if stage.conv else 0
-        sizes = {"channels": after.channels, "size": after.size, "in_pixel": pixel, "in_row": row}
-        self.constant("pool", f"pool{i}", **sizes, out_row=after.row, relu=relu)
-        self.buffer("image", f"which{i}", f"{after.size**2} * LANED({after.channels})", "int32_t")
-
-    def add_pool(self, stage: Stage, following: Plane) -> None:
-        """Add a pool that is not behind a convolution."""
-        i, before, after = stage.number, stage.before, stage.after
-        self.add_pool_of(stage, before.channels, before.row)
-        self.add("forward", f"pool(pool{i}, image->x{i}, {after.at(f'image->x{i + 1}')}, image->which{i});")
+    def add_backward_by_points(self, stage: Stage, weights: str, *gradients: str) -> None:
+        """Add the way back through a pool and the convolution below it, from the pixels that were maxima."""
+        i, conv, passed = stage.number, stage.conv, ("0", "0")
+        strides, gradient, *sums = gradients
+        self.buffer("net", f"points{i}", stage.after.size**2, "struct point")
         if stage.has_below:
-            self.buffer("net", f"d{i}", before.floats)
-            self.add_before("backward", f"memset(net->d{i}, 0, sizeof net->d{i});",
-                            f"unpool(pool{i}, {following.strides}, {following.at(f'net->d{i + 1}')}, image->which{i}, "
-                            f"{before.strides}, net->d{i});")  # fmt: skip
+            passed = f"net->runs{i}", f"net->d{i}"
+            self.buffer("net", f"runs{i}", f"{conv.outputs * conv.kernel} * LANED({conv.kernel * conv.inputs})")
+            self.call("pack", "pack_runs", f"conv{i}", weights, f"net->runs{i}")
+        self.call("backward", "points_of_pool", f"conv{i}", f"pool{i}", strides, gradient, f"image->which{i}",
+                  f"net->points{i}", f"image->x{i}", *passed, *sums)  # fmt: skip
+        if stage.has_below:
+            self.call("backward", "memset", f"net->d{i}", 0, f"sizeof net->d{i}")
+
+    def add_backward(self, stage: Stage, weights: str, *gradients: str) -> None:
+        """Add the way back through a convolution without a pool, over all pixels."""
+        i, conv = stage.number, stage.conv
+        strides, gradient, weight_sums, bias_sums = gradients
+        # A halo around the output's gradient makes the input's gradient a convolution of it, with the turned kernel.
+        output = Plane(conv.outputs, conv.size, conv.kernel - 1 - conv.padding)
+        inside, activation = output.inside(f"net->y{i}"), stage.after.inside(f"image->x{i + 1}")
+        self.buffer("net", f"y{i}", output.floats)
+        if stage.has_below:
+            self.constant("conv", f"turned{i}", inputs=conv.outputs, outputs=conv.inputs, kernel=conv.kernel,
+                          size=stage.before.size, in_row=output.row, out_pixel=conv.inputs, out_row=stage.gradient.row,
+                          relu=0)  # fmt: skip
+            self.buffer("net", f"turning{i}", f"{conv.kernel**2 * conv.outputs} * LANED({conv.inputs})")
+            self.call("pack", "pack_turned", f"conv{i}", weights, f"net->turning{i}")
+            self.call("backward", "convolve", f"turned{i}", f"net->y{i}", f"net->turning{i}", 0, f"net->d{i}")
+        self.call("backward", "weigh", f"conv{i}", output.strides, f"image->x{i}", inside, weight_sums)
+        self.call("backward", "mask", f"conv{i}", strides, gradient, activation, output.strides, inside, bias_sums)
 
     # ---- the head ----
 
-    def add_head(self, layers: list[Layer], features: Plane, stages: int, has_below: bool) -> None:
+    def add_head(self, layers: list[Layer], features: Plane, stages: int) -> None:
         """Add the flattening, linear layers and dropout, and between them ReLU."""
-        flat = f"{features.channels}, {features.size**2}"
+        flat = features.channels, features.size**2
         self.buffer("image", "a0", features.floats)
         self.buffer("image", "g0", features.floats)
-        self.add("forward", f"flatten({flat}, image->x{stages}, image->a0);")
-        if has_below:
+        self.call("forward", "flatten", *flat, f"image->x{stages}", "image->a0")
+        if stages:
             self.buffer("net", f"d{stages}", features.floats)
-            self.add_before("backward", f"unflatten({flat}, image->g0, net->d{stages});")
+            self.call("backward", "unflatten", *flat, "image->g0", f"net->d{stages}")
 
-        i, neurons = 0, features.floats
-        each = "for (int n = 0; n < batch; n++)"
+        i, neurons, each = 0, features.floats, "for (int n = 0; n < batch; n++)"
         for number, layer in enumerate(layers):
-            passes_on = has_below or i > 0
+            x, gradient = f"image->a{i}", f"image->g{i}" if stages or i else "0"
             if layer.kind == "dropout":
-                drop = f"dropout({neurons}, {DROPOUT}, seed, {number}, n, image[n]."
-                self.add("head_forward", f"{each} {drop}a{i});")
-                if passes_on:
-                    self.add_before("head_backward", f"{each} {drop}g{i});")
+                drop = f"{each} dropout({neurons}, {DROPOUT}, seed, {number}, n, image[n]."
+                self.add("head_forward", f"{drop}a{i});")
+                self.add("head_backward", f"{drop}g{i});")
                 continue
-            last = layer is layers[-1]
-            relu = 0 if last else self.relu
-            self.buffer("image", f"a{i + 1}", layer.outputs)
-            self.buffer("image", f"g{i + 1}", layer.outputs)
+            relu, weights, i = self.relu if layer is not layers[-1] else 0, self.add_weights(), i + 1
+            self.buffer("image", f"a{i}", layer.outputs)
+            self.buffer("image", f"g{i}", layer.outputs)
             self.constant("linear", f"linear{i}", inputs=neurons, outputs=layer.outputs, stride="STRIDE", relu=relu)
-            tensors = f"weights[{self.weights}], weights[{self.weights + 1}]"
-            self.add("head_forward", f"linear_forward(linear{i}, batch, image->a{i}, {tensors}, image->a{i + 1});")
-            passed = f"image->g{i}" if passes_on else "0"
-            backward = [f"linear_backward(linear{i}, batch, image->a{i}, image->g{i + 1}, {passed}, "
-                        f"weights + {self.weights}, momenta + {self.weights}, how);"]  # fmt: skip
+            self.call("head_forward", "linear_forward", f"linear{i}", "batch", x, weights, f"image->a{i}")
+            self.call("head_backward", "linear_backward", f"linear{i}", "batch", x, f"image->g{i}", gradient, weights,
+                      momenta_of(weights), "how")  # fmt: skip
             if relu:
-                backward.insert(0, f"{each} relu_backward({layer.outputs}, image[n].a{i + 1}, image[n].g{i + 1});")
-            self.add_before("head_backward", *backward)
-            self.weights += 2
-            i, neurons = i + 1, layer.outputs
+                self.add("head_backward", f"{each} relu_backward({layer.outputs}, image[n].a{i}, image[n].g{i});")
+            neurons = layer.outputs
         self.last = i
+
+    def add_weights(self) -> str:
+        """Point to the weights and biases of the next layer."""
+        self.tensors += 2
+        return f"weights + {self.tensors - 2}"
+
+
+def momenta_of(weights: str) -> str:
+    return weights.replace("weights", "momenta")

@@ -37,6 +37,7 @@ class Machine:
     device: torch.device
     precision: str  # of convolutions and matrix products, "fp32" or "bf16"
     threads: int  # of the model, on the CPU
+    step: str = "torch"  # what computes a step of training, or "native"
 
     @property
     def loader_threads(self) -> int:
@@ -151,6 +152,7 @@ def describe(machine: Machine, model_sha256: str | None = None) -> dict:
         "device_name": torch.cuda.get_device_name(machine.device) if on_cuda else _cpu_name(),
         "threads": machine.threads,
         "precision": machine.precision,
+        "step": machine.step,
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "model_sha256": model_sha256,
