@@ -25,7 +25,7 @@ def choose(config: Config, spec: ModelSpec, here: Machine, before: dict | None =
     native step was the faster one (docs/speed.md), but two threads of PyTorch may be faster still.
     """
     wanted = config.step
-    if wanted == AUTO and before:
+    if wanted == AUTO and before is not None:
         wanted = before.get("step", "torch")
     if wanted == "torch" or (wanted == AUTO and here.threads > 1):
         return None

@@ -17,6 +17,8 @@
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+/* To keep what one round of a loop has read for the next would take the registers that sums are in. */
+#pragma GCC optimize("no-predictive-commoning")
 #endif
 
 #if defined(__AVX512F__)
