@@ -199,11 +199,11 @@ def test_run_records_its_step_goes_on_with_it_and_has_the_losses_of_pytorchs(ex1
     assert "1 thread, native step;" in capsys.readouterr().out
     assert read_history(run_folder(tmp_path))[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
 
-    # More epochs are another folder.
-    assert ex1_main("--resume", str(run_folder(tmp_path)), "--epochs", "2") == 0
+    folder = str(run_folder(tmp_path))  # and those of more epochs are others
+    assert ex1_main("--resume", folder, "--epochs", "2") == 0
     assert "1 thread, native step;" in (said := capsys.readouterr()).out
     assert "it began with" not in said.err
-    assert ex1_main("--resume", str(run_folder(tmp_path)), "--epochs", "3", "--step", "torch") == 0
+    assert ex1_main("--resume", folder, "--epochs", "3", "--step", "torch") == 0
     assert "it began with step native, now torch: the result will not be bit for bit" in capsys.readouterr().err
 
 
