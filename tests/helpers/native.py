@@ -88,11 +88,17 @@ class Twin:
         for number, stand_in, neurons in self.masked:
             stand_in.mask = dropout_mask(seed, number, len(images), neurons).to(self.dtype)
         self.optimizer.zero_grad()
-        # Net flattens before it knows of a layer that it must: only for those of PyTorch.
         logits = self.forward(images.to(self.dtype))
         F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing).backward()
         self.optimizer.step()
         return logits.detach()
+
+    @torch.no_grad()
+    def take_over(self, step):
+        """Goes on from the weights and the momentum of the native step."""
+        for weight, other in zip(step.model.parameters(), self.model.parameters()):
+            other.copy_(weight)
+            self.optimizer.state[other]["momentum_buffer"].copy_(step.optimizer.state[weight]["momentum_buffer"])
 
     def forward(self, x):
         for i, layer in enumerate(self.model.layers):

@@ -23,6 +23,7 @@ from tests.helpers.native import (
     PLAIN,
     Twin,
     agrees,
+    difference,
     errors,
     make_batch,
     make_native,
@@ -33,8 +34,9 @@ from tests.helpers.paths import PROJECT
 
 pytestmark = needs_compiler
 STUDY = [spec.name for spec in models.TABLE]
-STEPS = 2000
-MOST_MACS = 4e9  # of a model's steps, forward: the largest take fewer steps, for time
+# Steps beside PyTorch's. All models were compared over 2,000 once; here most take fewer, for time.
+STEPS = dict.fromkeys(STUDY, 200) | {"Q1_1": 2000, "Q2_1": 500}
+MOST_MACS = 4e9  # of those steps, forward: the largest models take fewer still
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,26 +48,34 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", STUDY)
-def test_step_of_every_model_is_that_of_float64(name):
+def test_step_of_every_model_is_that_of_pytorch(name):
+    """Beside float64 for a step, then beside PyTorch's step for many."""
+    spec = models.find(name)
     for batch in (4, 2):  # 2: the rest of an epoch
         for config in (CLASSIC, OTHER, PLAIN):
-            assert agrees(models.find(name), config, batch)
+            assert agrees(spec, config, batch)
+    steps = min(STEPS[name], int(MOST_MACS / sum(layer.macs for layer in spec.layers()) / 4))
+    assert loss_difference(spec, Config(name), steps) < 1e-5
 
 
-@pytest.mark.parametrize("name", STUDY)
-def test_losses_are_those_of_pytorchs_step(name):
-    """On images that come again, as in training; what is dropped is the same in both."""
-    spec, config = models.find(name), Config(name)
+def loss_difference(spec, config, steps):
+    """The largest difference of losses, relative, to those of PyTorch's step on the same batches.
+
+    After 100 steps both take each further step from the same weights. Else one value that rounding lets through a pool
+    or ReLU grows until the losses differ in the second digit, as do those of PyTorch in float32 and in float64.
+    """
     step = make_native(spec, config)
     twin = Twin(step, spec, config, torch.float32)
-    steps = min(STEPS, int(MOST_MACS / sum(layer.macs for layer in spec.layers()) / 4))
     batches = [make_batch(4, seed) for seed in range(50)]
     worst = 0.0
     for number in range(steps):
         images, labels = batches[number % len(batches)]
         expected, logits = twin(images, labels), step(images, labels)
         worst = max(worst, abs(F.cross_entropy(logits, labels).item() / F.cross_entropy(expected, labels).item() - 1))
-    assert worst < 1e-5, f"{worst} in {steps} steps"
+        assert difference(step.model.parameters(), twin.model.parameters()) < 1e-5
+        if number >= 100:
+            twin.take_over(step)
+    return worst
 
 
 # ---- random networks ----
@@ -108,7 +118,7 @@ def test_step_of_a_random_network_is_that_of_float64(spec, config, batch):
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows(), CONFIGS, st.integers(1, 9))
 def step_of_a_random_network_with_sanitizers(spec, config, batch):
     assert math.isfinite(errors(spec, config, batch, *SANITIZERS))
