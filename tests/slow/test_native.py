@@ -23,7 +23,6 @@ from tests.helpers.native import (
     PLAIN,
     Twin,
     agrees,
-    difference,
     errors,
     make_batch,
     make_native,
@@ -72,7 +71,6 @@ def loss_difference(spec, config, steps):
         images, labels = batches[number % len(batches)]
         expected, logits = twin(images, labels), step(images, labels)
         worst = max(worst, abs(F.cross_entropy(logits, labels).item() / F.cross_entropy(expected, labels).item() - 1))
-        assert difference(step.model.parameters(), twin.model.parameters()) < 1e-5
         if number >= 100:
             twin.take_over(step)
     return worst
