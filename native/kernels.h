@@ -72,7 +72,8 @@ struct plane { /* floats from one pixel, and from one row, to the next */
     int pixel, row;
 };
 struct linear { /* stride: floats from one image's to the next one's */
-    int inputs, outputs, stride, relu;
+    int inputs, outputs, relu;
+    int64_t stride;
 };
 struct point { /* a gradient, and where its run begins in the image below */
     int at;

@@ -123,7 +123,8 @@ def stages_of(layers: list[Layer]) -> list[Stage]:
 class Source:
     """A source, to whose parts the layers add lines.
 
-    What goes into stage i of the features is x{i}, and its gradient d{i}; into linear layer i a{i} and g{i}.
+    What goes into stage i of the features is x{i}, and its gradient d{i}. What the head begins with is a0, and what its
+    linear layer i puts out is a{i}, with gradients g{i}.
     """
 
     def __init__(self, spec: ModelSpec):
