@@ -111,25 +111,27 @@ class Twin:
 def difference(values, exact):
     """The largest difference of two lists of tensors, each relative to the length of the exact one."""
     pairs = [(value.detach().double(), other.detach().double()) for value, other in zip(values, exact, strict=True)]
-    return max(((value - other).norm() / other.norm().clamp(min=1e-30)).item() for value, other in pairs)
+    # NaN where any is, which max() would pass over
+    return torch.stack([(value - other).norm() / other.norm().clamp(min=1e-30) for value, other in pairs]).max().item()
 
 
 def errors(spec, config, batch, *options, seed=0):
     """How far logits, weights and momentum are from those of float64 after two steps; momentum tells the gradients."""
     step = make_native(spec, config, *options, seed=seed)
     twin = Twin(step, spec, config)
-    worst = 0.0
+    found = []
     for number in range(2):
         images, labels = make_batch(batch, 2 * seed + number)
         expected = twin(images, labels)
-        worst = max(worst, difference([step(images, labels)], [expected]))
-        worst = max(worst, difference(step.model.parameters(), twin.model.parameters()))
+        found.append(difference([step(images, labels)], [expected]))
+        found.append(difference(step.model.parameters(), twin.model.parameters()))
         if config.momentum:
             states = step.optimizer.state, twin.optimizer.state
             parameters = step.model.parameters(), twin.model.parameters()
-            momenta = [[state[p]["momentum_buffer"] for p in ps] for state, ps in zip(states, parameters)]
-            worst = max(worst, difference(*momenta))
-    return worst
+            found.append(
+                difference(*([state[p]["momentum_buffer"] for p in ps] for state, ps in zip(states, parameters)))
+            )
+    return torch.tensor(found).max().item()
 
 
 def agrees(spec, config, batch, *options):
