@@ -169,7 +169,7 @@ def _cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Find the commit of the code, ``-dirty`` where Python files were changed since; None, and why, if it can't."""
+    """Find the commit of the code, ``-dirty`` where files of it were changed since; None, and why, if it can't."""
     if os.environ.get(COMMIT_VARIABLE):
         return os.environ[COMMIT_VARIABLE]
 
@@ -180,7 +180,7 @@ def git_commit() -> str | None:
 
     try:
         commit = git("rev-parse", "HEAD")  # first, as it tells best why it can't
-        return commit + ("-dirty" if git("diff", "--name-only", "HEAD", "--", "*.py") else "")
+        return commit + ("-dirty" if git("diff", "--name-only", "HEAD", "--", "*.py", "*.h") else "")
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
         remedy = f"; to trust it: git config --global --add safe.directory {PROJECT}" * ("ownership" in said)
