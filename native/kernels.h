@@ -134,7 +134,8 @@ INLINE void pack_runs(const struct conv s, float **weights, float *packed) {
 
 /* ---- from the gradient of a layer's output to what the layer below takes ---- */
 
-/* Copy a gradient where the activation is above 0, or all of it without ReLU, and add up that of the biases. */
+/* Copy a gradient where the activation is above 0, or all of it without ReLU, and add up that of the biases; pixel by
+   pixel, as each is read once. */
 INLINE void mask(const struct conv s, const struct plane from, const float *gradient, const float *activation,
                  const struct plane to, float *masked, float *bias) {
     for (int y = 0; y < s.size; y++)
@@ -147,7 +148,8 @@ INLINE void mask(const struct conv s, const struct plane from, const float *grad
             }
 }
 
-/* The gradients of a convolution s below a pool p; in_gradient is 0 where they are not wanted. */
+/* The gradients of a convolution s below a pool p; in_gradient is 0 where it is not wanted. Channel by channel, as the
+   points of one are a list that both kernels go over. */
 INLINE void points_of_pool(const struct conv s, const struct pool p, const struct plane from, const float *gradient,
                            const int32_t *which, struct point *points, const float *in, const float *runs,
                            float *in_gradient, float *weights_gradient, float *bias) {
@@ -189,7 +191,8 @@ INLINE void linear_forward(const struct linear s, const int batch, const float *
     JOIN(linear_, WIDEST)(s, batch, x, weights[0], weights[1], out);
 }
 
-/* Add to nb rows of x_gradient what ob neurons pass on. */
+/* Add to nb rows of x_gradient what ob neurons pass on. Inputs are outside: a vector holds some of them, and what is
+   read and written of them serves ob neurons. */
 INLINE void pass_on(const struct linear s, const int nb, const int ob, const int length, const float *gradient,
                     const float *w, float *restrict x_gradient) {
     float d[16];
@@ -202,7 +205,7 @@ INLINE void pass_on(const struct linear s, const int nb, const int ob, const int
         }
 }
 
-/* Add to ob rows of the weights' gradient what nb images give. */
+/* Add to ob rows of the weights' gradient what nb images give; inputs are outside, as above. */
 INLINE void add_outer(const struct linear s, const int nb, const int ob, const int length, const float *gradient,
                       const float *x, float *restrict w_gradient) {
     float d[16];
@@ -230,8 +233,8 @@ INLINE void update(const struct sgd *how, const int count, const float *restrict
 }
 
 /* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
-   outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs' gradient,
-   with neurons inside, then to be changed, with images inside. */
+   outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs'
+   gradient, with neurons inside, then to be changed, with images inside. */
 INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
     float w_gradient[4 * CACHED];

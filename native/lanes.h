@@ -69,7 +69,8 @@ INLINE void F(convolve_)(const struct conv s, const float *in, const float *weig
 
 /* ---- gradient of a convolution's weights: a vector holds part of a run ----
 
-   A tile is ob output channels by tv vectors of the run of one row of the kernel; it sums over all pixels of an image.
+   A tile is ob output channels by tv vectors of the run of one row of the kernel. Tiles are outside, and inside are all
+   pixels of an image, so that a sum never leaves its register; a float of the gradient is used for tv vectors.
    gradient is [outputs][kernel][LANED(run)]. */
 
 INLINE void F(weigh_tile_)(const struct conv s, const struct plane g, const int ob, const int tv, const float *in,
@@ -144,6 +145,7 @@ INLINE void F(points_)(const struct conv s, const int spread, float *image, cons
 
 /* ---- 2x2 max pool: a vector holds channels ----
 
+   Pixel by pixel, as each is read once, and all channels of four pixels are compared at a time.
    which[pixel][LANED(channels)] is where the maximum lay, the first of equal ones, row by row as 0 to 3; -1 where ReLU
    makes it 0. A NaN is a maximum, as it is to PyTorch. */
 
