@@ -57,14 +57,14 @@ def test_step_of_every_model_is_that_of_pytorch(name):
     steps = min(STEPS[name], int(MOST_MACS / sum(layer.macs for layer in spec.layers()) / 4))
     losses, weights = differences_in_training(spec, Config(name), steps)
     assert losses.max() < 1e-5
-    assert (weights > 1e-5).float().mean() < 0.03
+    assert (weights > 1e-5).float().mean() < 0.02
 
 
 def differences_in_training(spec, config, steps):
     """Differences of losses, in nats, and of weights, relative, from those of PyTorch's step on the same batches.
 
-    Each step begins at the same weights. Else one value that rounding lets through a pool or ReLU, which happens about
-    once in a hundred steps, grows until the losses differ in the second digit; so do those of PyTorch in float32 from
+    Each step begins at the same weights. Else one value that rounding lets through a pool or ReLU, which happens in
+    one step of a thousand, grows until the losses differ in the second digit; so do those of PyTorch in float32 from
     those in float64.
     """
     step = make_native(spec, config)
