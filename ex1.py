@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -26,8 +26,10 @@ from torch import Tensor, nn
 import data
 import datasets
 import models
+import native
 import utils
 from experiments import trial
+from native.step import NativeStep
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import AUTO, Config, EngineConfig
 from runner.errors import CheckpointError, Diverged
@@ -189,6 +191,8 @@ def train(config: Config, resumed: str = "") -> Path:
             return run.folder
         macs = machine.count_macs(model)
         here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
+        library = native.choose(config, spec, here, run.saved and run.saved["machine"])
+        here = replace(here, step="native" if library else "torch")
         run.machine = machine.describe(here, spec.sha256)
         header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
 
@@ -203,6 +207,8 @@ def train(config: Config, resumed: str = "") -> Path:
         # The state that training changes: new, or that of the checkpoint.
         optimizer = make_optimizer(model.to(device), config)
         step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
+        if library:
+            step = NativeStep(model, optimizer, here.precision, config.label_smoothing, library=library)
         state = TrainState(step, device)
         if run.saved:
             restore(state, run.saved, run, train_loader)
@@ -263,6 +269,7 @@ def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
         )
     threads, precision = run.machine["threads"], run.machine["precision"]
     here = f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}" + f", {precision}" * (precision != "fp32")
+    here += ", native step" * (run.machine["step"] == "native")
     say.info(f"{here}; results go to {run.folder}")
     return header
 

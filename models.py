@@ -48,7 +48,7 @@ OWN = "own"  # added by a user
 # What a file of own models imports this module as: beside it there may be a package of networks called "models".
 ALIAS = "cifar10_runner"
 sys.modules[ALIAS] = sys.modules[__name__]
-PROGRAM = ("data", "datasets", "ex1", "experiments", "models", "report", "runner", "utils")  # all names that we import
+PROGRAM = ("data", "datasets", "ex1", "experiments", "models", "native", "report", "runner", "utils")  # our names
 
 
 # ---- a row -----------------------------------------------------------------------------------------------------------

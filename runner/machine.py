@@ -37,6 +37,7 @@ class Machine:
     device: torch.device
     precision: str  # of convolutions and matrix products, "fp32" or "bf16"
     threads: int  # of the model, on the CPU
+    step: str = "torch"  # what computes a step of training, or "native"
 
     @property
     def loader_threads(self) -> int:
@@ -151,6 +152,7 @@ def describe(machine: Machine, model_sha256: str | None = None) -> dict:
         "device_name": torch.cuda.get_device_name(machine.device) if on_cuda else _cpu_name(),
         "threads": machine.threads,
         "precision": machine.precision,
+        "step": machine.step,
         "platform": platform.platform(),
         "git_commit": git_commit(),
         "model_sha256": model_sha256,
@@ -167,7 +169,7 @@ def _cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Find the commit of the code, ``-dirty`` where Python files were changed since; None, and why, if it can't."""
+    """Find the commit of the code, ``-dirty`` where files of it were changed since; None, and why, if it can't."""
     if os.environ.get(COMMIT_VARIABLE):
         return os.environ[COMMIT_VARIABLE]
 
@@ -178,7 +180,7 @@ def git_commit() -> str | None:
 
     try:
         commit = git("rev-parse", "HEAD")  # first, as it tells best why it can't
-        return commit + ("-dirty" if git("diff", "--name-only", "HEAD", "--", "*.py") else "")
+        return commit + ("-dirty" if git("diff", "--name-only", "HEAD", "--", "*.py", "*.h") else "")
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
         remedy = f"; to trust it: git config --global --add safe.directory {PROJECT}" * ("ownership" in said)

@@ -7,7 +7,7 @@ import pytest
 from models import PROGRAM
 from tests.helpers.paths import PROJECT
 
-PACKAGES = ("runner", "datasets", "experiments", "report")
+PACKAGES = ("runner", "datasets", "experiments", "native", "report")
 ROOT = ("ex1", "models", "data", "utils")
 ALLOWED = {
     "models": {"runner.errors"},
@@ -43,6 +43,6 @@ def test_nothing_imports_the_entry_script():
     assert [path.name for path in code if "ex1" in imports(path)] == []
 
 
-def test_root_holds_four_files_and_four_packages():
+def test_root_holds_four_files_and_five_packages():
     assert {path.stem for path in PROJECT.glob("*.py")} == set(ROOT)
     assert {path.parent.name for path in PROJECT.glob("*/__init__.py")} == {*PACKAGES, "tests"}

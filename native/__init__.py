@@ -1,0 +1,48 @@
+"""A training step at the processor's speed: C code that is made and compiled for the network at hand.
+
+Small layers cost PyTorch more to call than to compute. Here the whole step is one call: ``source`` writes C for a
+row of the table of models, with kernels from ``kernels.h`` and ``lanes.h``, ``compiler`` compiles and keeps it, and
+``step`` calls it on the memory of PyTorch's own weights.
+"""
+
+import ctypes
+import logging
+
+from models import ModelSpec
+from native import compiler
+from native.source import Source
+from runner.config import AUTO, Config
+from runner.machine import Machine
+
+log = logging.getLogger("ex1")
+
+
+def choose(config: Config, spec: ModelSpec, here: Machine, before: dict | None = None) -> ctypes.CDLL | None:
+    """Compile the native step of a run that asks for one; None: it takes PyTorch's.
+
+    ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``auto`` leaves open. A new
+    run with ``auto`` takes the native step where one thread does all: wherever that was measured, on one core, the
+    native step was the faster one (docs/speed.md), but two threads of PyTorch may be faster still.
+    """
+    wanted = config.step
+    if wanted == AUTO and before is not None:
+        wanted = before.get("step", "torch")
+    if wanted == "torch" or (wanted == AUTO and here.threads > 1):
+        return None
+    try:
+        refuse(config, spec, here)
+        return compiler.load(Source(spec).text)
+    except compiler.NoNativeStep as reason:
+        if wanted != AUTO:
+            log.warning(f"going on with PyTorch's step, not the native one: {reason}")
+        return None
+
+
+def refuse(config: Config, spec: ModelSpec, here: Machine) -> None:
+    """Raise NoNativeStep, with the reason, where the native step can't compute what is asked for."""
+    if spec.module:
+        raise compiler.NoNativeStep("it is for networks that are rows of the table, and not for modules of one's own")
+    if here.device.type != "cpu" or here.precision != "fp32":
+        raise compiler.NoNativeStep(f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}")
+    if config.compile:
+        raise compiler.NoNativeStep("--compile asks for PyTorch's")
