@@ -25,7 +25,7 @@ CALIBRATION_PANELS = 5
 def count_values(values: Sequence[str]) -> str:
     """List different values with how often each comes, the most frequent first."""
     counts = Counter(values).most_common()
-    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} runs)" for value, n in counts)
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts)
 
 
 def data_blocks(study: Study, command: str) -> list[Block]:
@@ -36,8 +36,9 @@ def data_blocks(study: Study, command: str) -> list[Block]:
     others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
     validated_on = "the test images" if config.val == "test" else "images held out from training"
     shuffled = sum(run.config.shuffle != "none" for run in runs)
-    device, threads, precision, torch = (
-        count_values([run.machine[key] for run in runs]) for key in ("device_name", "threads", "precision", "torch")
+    facts_of_machines = ("device_name", "threads", "precision", "torch", "computed_by")
+    device, threads, precision, torch, step = (
+        count_values([run.machine[key] for run in runs]) for key in facts_of_machines
     )
     # A commit is 40 digits, and "-dirty" where the code was changed since.
     commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
@@ -45,7 +46,8 @@ def data_blocks(study: Study, command: str) -> list[Block]:
         f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
         f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
         f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
-        f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}",
+        f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}"
+        + ("" if step == "PyTorch's step" else f"; computed by {step}"),
         f"Code: commit {commit}",
     )
     return [

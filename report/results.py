@@ -261,8 +261,8 @@ def read_run(folder: Path) -> RunResult:
     machine["precision"] = str(description["machine"].get("precision") or "fp32")  # all that there was before
     sha256 = "" if config.model_name in IN_STUDY else str(description["machine"].get("model_sha256"))
     machine["network"] = sha256[:8]
-    step = "native" if description["machine"].get("step") == "native" else "not compiled"
-    machine["step"] = "compiled" if config.compile else step
+    machine["step"] = "compiled" if config.compile else "not compiled"
+    machine["computed_by"] = "native step" if description["machine"].get("step") == "native" else "PyTorch's step"
     parameters, macs = checked_number(description["parameters"], 1), checked_number(description["macs"], 0)
 
     kept = description["data"].get("neighbours_kept")

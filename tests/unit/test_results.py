@@ -120,6 +120,16 @@ def test_precision_that_was_asked_for_is_the_same_as_one_that_auto_chose(tmp_pat
     assert not study.is_classic
 
 
+def test_runs_of_the_native_step_are_pooled_with_those_of_pytorchs(tmp_path):
+    for seed in range(3):
+        folder = fake_run(tmp_path, "Q1_1", seed, step="auto" if seed else "torch")
+        set_machine(folder, step="native" if seed == 2 else "torch")
+    study = results.read_study(tmp_path)
+    assert seeds(study.group("Q1_1")) == {0, 1, 2}
+    [facts] = [block.items for block in overview.data_blocks(study, "a command") if getattr(block, "items", ())]
+    assert facts[3].endswith("; computed by PyTorch's step (2 runs), native step (1 run)")
+
+
 def test_compiled_runs_are_not_pooled_with_others(tmp_path):
     for seed in range(3):
         fake_run(tmp_path, "Q1_1", seed, compile=seed == 2)
