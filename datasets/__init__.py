@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from data import Dataset, check_sizes
-from datasets import cifar10, download, image_folder, synthetic
+from datasets import cifar10, download, forms, image_folder, synthetic
 from datasets.cache import lock
 from runner.config import FIELDS, Config, cue_strengths
 from runner.errors import DataError, UsageError
@@ -43,27 +43,31 @@ def load(config: Config) -> Dataset:
 
 
 def _load_cifar10(data_dir: Path, url: str, anew: bool) -> Dataset:
-    if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
-        raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}; --data-dir can hold {cifar10.FORMS}")
-    kind, path = cifar10.find(data_dir) or ("", data_dir)
-    if kind == "batches":
+    found = forms.find(data_dir)
+    if data_dir.is_file() and not found:
+        raise DataError(forms.tell_unread(data_dir))
+    if found and found[0] == "batches":
         if anew:
-            log.info(f"{path} is not cached: its files are read each time, and have the official MD5s")
-        return cifar10.load_batches(path)
+            log.info(f"{found[1]} is not cached: its files are read each time, and have the official MD5s")
+        return cifar10.load_batches(found[1])
     with lock(data_dir.parent if data_dir.is_file() else data_dir):
-        kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
-        if not kind:
-            cifar10.warn_of_unread(data_dir)
-            download.download(path, url)
-        return image_folder.load(path, anew) if kind == "folder" else cifar10.load_archive(path, anew)
+        found = forms.find(data_dir)  # again: another run may have got it
+        if not found:
+            found = "archive", data_dir / cifar10.ARCHIVE
+            forms.warn_of_unread(data_dir)
+            download.download(found[1], url)
+        form, path = found
+        if form == "folder":
+            return image_folder.load(path, anew)
+        return cifar10.load_archive(path, anew) if form == "archive" else forms.load(form, path, anew)
 
 
 def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Tell the training images' labels, in any order, and the classes, without reading an image. Raises DataError."""
     if config.dataset == "synthetic":
         return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
-    kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
-    if kind == "folder":
+    form, path = forms.find(Path(config.data_dir)) or ("", Path())
+    if form == "folder":
         return torch.tensor([label for _, label in image_folder.list_images(path, [])[0]]), cifar10.CLASSES
     return torch.arange(cifar10.TRAIN_IMAGES) % 10, cifar10.CLASSES
 
@@ -72,7 +76,7 @@ def reload(facts: dict, config: Config, run: str) -> Dataset:
     """Load the data that the files of ``run`` describe as ``facts``. Raises DataError if it is not what is there."""
     kind, name = dataset_kind(facts), facts["name"]
     # Only the official images can be downloaded.
-    if kind == "cifar10" and facts["slug"] != "cifar10" and not cifar10.find(Path(config.data_dir)):
+    if kind == "cifar10" and facts["slug"] != "cifar10" and not forms.find(Path(config.data_dir)):
         raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")
     dataset = load(replace(config, dataset=kind, data_seed=facts.get("seed") or 0))
     if dataset.digest != facts["sha256"]:

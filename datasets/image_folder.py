@@ -1,6 +1,7 @@
 """Image files: a folder train/<class>/* and test/<class>/* of CIFAR-10, or a single picture of any kind."""
 
 import contextlib
+import io
 import logging
 import os
 from collections import Counter
@@ -14,9 +15,9 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
-from data import Dataset, Images, digest
+from data import Dataset, Images
 from datasets.cache import Splits, cached, stat_regular
-from datasets.cifar10 import CLASSES, TEST_IMAGES, TRAIN_IMAGES
+from datasets.cifar10 import CLASSES, name_by_content
 from runner.errors import DataError, one_line, raise_all
 
 log = logging.getLogger("ex1")
@@ -33,11 +34,12 @@ ORIENTATION = 274  # the EXIF tag that says how a picture is to be rotated; 1: n
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
-    """Open an image file. Raises DataError that names it, whatever goes wrong with it."""
-    stat_regular(path)
+def _open(path: str | Path, formats: tuple[str, ...], content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Open an image file, or its ``content``. Raises DataError that names it, whatever goes wrong with it."""
+    if content is None:
+        stat_regular(path)
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width:,}×{image.height:,}"
                 raise DataError(f"{path}: has {size} pixels, more than {MAX_PIXELS:,}: scale it down first")
@@ -60,20 +62,14 @@ def load(folder: Path, anew: bool = False) -> Dataset:
         counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
         log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {passed_over[0]}")
 
-    def decode() -> Splits:
+    def decode_all() -> Splits:
         problems: list[str] = []
-        train, test = (_decode(folder / split, files, problems) for split, files in zip(("train", "test"), listed))
+        train, test = (decode(folder / split, files, problems) for split, files in zip(("train", "test"), listed))
         raise_all(folder, problems)
         return train, test
 
-    train, test = cached(folder, "folder", [path for files in listed for path, _ in files], decode, anew)
-    for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
-        if len(images) != official:
-            log.warning(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
-    # The images may be any part or any encoding of CIFAR-10, so their content is in the name.
-    content = digest(train, test)
-    name, slug = f"CIFAR-10 folder {content[:8]}", f"cifar10-folder-{content[:8]}"
-    return Dataset(name, slug, str(folder), CLASSES, train, test, content)
+    files = [path for some in listed for path, _ in some]
+    return name_by_content("folder", folder, *cached(folder, "folder", files, decode_all, anew))
 
 
 def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -135,11 +131,12 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
     return images
 
 
-def _decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> Images:
+def decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> Images:
+    """Decode files of one folder, each with its label; what can't be decoded is noted among ``problems``."""
     log.info(f"reading {folder}: {len(files):,} images")
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(_try_decode, [path for path, _ in files])
+        decoded = pool.map(try_decode, [path for path, _ in files])
         for index, image in enumerate(tqdm(decoded, total=len(files), unit="img", disable=None, leave=False)):
             if isinstance(image, DataError):
                 problems.append(str(image))
@@ -148,16 +145,17 @@ def _decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> 
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
 
-def _try_decode(path: str) -> np.ndarray | DataError:
+def try_decode(path: str, content: bytes | None = None) -> np.ndarray | DataError:
+    """Decode an image of CIFAR-10 into uint8 (3, 32, 32), or return what is wrong with it."""
     try:
-        return _decode_file(path)
+        return _decode_file(path, content)
     except DataError as error:
         return error
 
 
-def _decode_file(path: str) -> np.ndarray:
+def _decode_file(path: str, content: bytes | None = None) -> np.ndarray:
     """Decode an image of CIFAR-10 into uint8 (3, 32, 32). Raises DataError if it is no such image."""
-    with _open(path, ("PNG", "JPEG")) as image:
+    with _open(path, ("PNG", "JPEG"), content) as image:
         if image.size != (32, 32) or image.mode != "RGB":
             raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
         # What Pillow makes into such an image in silence.
