@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.cache import stat_regular
-from datasets.containers import MOST_BYTES, Files
+from datasets.containers import MOST_BYTES, BrokenArchive, Files
 from runner.errors import DataError, one_line
 
 MOST_IMAGES = 120_000  # in all: twice as many as CIFAR-10 has
@@ -142,7 +142,7 @@ def _read_array(opened: Callable[[], Any], name: str) -> np.ndarray:
         read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
-    if not shape or shape[0] > MOST_IMAGES or row_bytes > PIXELS:
+    if not shape or not 0 <= shape[0] <= MOST_IMAGES or row_bytes > PIXELS:
         raise DataError(f"{name}: is {dtype} {shape}, CIFAR-10 has images uint8 (N, 32, 32, 3) and labels (N,)")
     with opened() as file:
         return np.lib.format.read_array(file, allow_pickle=False)
@@ -164,6 +164,8 @@ def read_batches(files: Files, problems: list[str]) -> Iterator[Part]:
             seen.add(name)
             pixels, labels = (_unpack_records if kind == ".bin" else _unpack_matlab)(name, read())
             yield make_part(name, split, pixels, labels)
+        except BrokenArchive:
+            raise
         except DataError as error:
             problems.append(str(error))
 
