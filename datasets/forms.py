@@ -17,6 +17,7 @@ from datasets.arrays import MOST_IMAGES, Part
 from datasets.cache import Splits, cached
 from datasets.cifar10 import ARCHIVE, BATCH_FOLDER, CLASSES, TEST_BATCHES, TEST_IMAGES, TRAIN_BATCHES, TRAIN_IMAGES
 from datasets.containers import members, open_files
+from datasets.image_folder import LABELS
 from runner.errors import DataError, raise_all
 
 log = logging.getLogger("ex1")
@@ -61,11 +62,12 @@ def _find_in(folder: Path) -> tuple[str, Path] | None:
         return "batches", folder
     if (folder / ARCHIVE).is_file():
         return "archive", folder / ARCHIVE
-    is_sorted = _has_folders(folder / "train")
-    if is_sorted and (folder / "test").is_dir():
-        return "folder", folder
-    if not is_sorted and (folder / "train").is_dir() and (folder / encoded.KAGGLE_LABELS).is_file():
+    train = folder / "train"
+    has_classes = any((train / name).is_dir() for name in LABELS)
+    if (folder / encoded.KAGGLE_LABELS).is_file() and train.is_dir() and not has_classes:
         return "kaggle", folder
+    if _has_folders(train) and (folder / "test").is_dir():
+        return "folder", folder
     return next(filter(None, map(_form_of, _list(folder))), None)
 
 

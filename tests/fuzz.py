@@ -50,7 +50,7 @@ from runner.errors import RunnerError
 from runner.lock import FolderLock
 from runner.run import open_run
 from runner.step import TrainStep
-from tests.helpers import internals
+from tests.helpers import forms, internals
 from tests.helpers.fake_runs import fake_baselines, fake_run
 from tests.helpers.images import listening, load_images, make_images
 
@@ -221,6 +221,36 @@ def fuzz_folder(folder: Path):
                 load_images("cifar10", place, "http://127.0.0.1:9/x")
 
     return target
+
+
+def fuzz_form(write):
+    """Files of a form that ``write`` writes, one of which is damaged, in an archive also before it is packed."""
+
+    def make(folder: Path):
+        data_dir = write(folder / "data", make_images(12, 1), make_images(10, 2))
+        place = data_dir.parent if data_dir.is_file() else data_dir
+        contents = {path: path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+        if data_dir.is_file():
+            contents = {data_dir: contents[data_dir]}
+
+        @drawn(changes=mutations, which=st.sampled_from(sorted(contents)), inside=st.booleans())
+        def target(changes, which, inside):
+            if inside and which.suffix in (".tgz", ".gz"):
+                which.write_bytes(gzip.compress(mutate(gzip.decompress(contents[which]), changes), 1))
+            else:
+                which.write_bytes(mutate(contents[which], changes))
+            with refused_or_read():
+                dataset = load_images("cifar10", data_dir, "http://127.0.0.1:9/x")
+                for images in (dataset.train, dataset.test):
+                    assert images.pixels.shape == (len(images), 3, 32, 32)
+                    assert set(images.labels.tolist()) <= set(range(10))
+            which.write_bytes(contents[which])
+            for cache in place.rglob(".cache-*"):
+                cache.unlink()
+
+        return target
+
+    return make
 
 
 @functools.cache
@@ -579,6 +609,13 @@ TARGETS = {
     "batch": fuzz_batch,
     "image": fuzz_image,
     "folder": fuzz_folder,
+    "parquet": fuzz_form(forms.write_parquet),
+    "binary": fuzz_form(forms.write_binary_archive),
+    "matlab": fuzz_form(functools.partial(forms.write_matlab, compressed=False)),
+    "npz": fuzz_form(forms.write_npz),
+    "npy": fuzz_form(forms.write_npy),
+    "image archive": fuzz_form(forms.write_folder_archive),
+    "kaggle": fuzz_form(forms.write_kaggle),
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,

@@ -436,4 +436,4 @@ def test_all_that_is_wrong_with_kaggles_labels_is_told(tmp_path):
     ):  # fmt: skip
         assert any(text in line for line in told)
     (folder / "trainLabels.csv").write_text("no,labels\n", encoding="utf-8")
-    refused(folder, "does not begin with the line id,label")
+    refused(folder, "trainLabels.csv: is not the line id,label and those of 2 images or more, at most 120,000")
