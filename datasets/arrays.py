@@ -32,6 +32,9 @@ ROLES = {
 }
 
 
+Role = tuple[str, str]  # of an array: its split, and whether it holds images or labels
+
+
 class Part(NamedTuple):
     """Images of a split in a file: ``pixels`` uint8 (n, 3, 32, 32), ``labels`` of any integer type (n,)."""
 
@@ -80,43 +83,56 @@ def split_of(name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def is_batch(name: str) -> bool:
+    """Tell whether a file has a name as the batches of the binary and the Matlab version."""
+    return "batch" in _words(name) and split_of(name) is not None
+
+
 # ---- .npz and .npy ---------------------------------------------------------------------------------------------------
 
 
-def _role_of(name: str) -> tuple[str, str] | None:
-    """Tell from a name such as ``x_train`` the split and the role, ``images`` or ``labels``, of an array."""
+def _role_of(name: str) -> Role | None:
+    """Tell from a name such as ``x_train`` which array it is."""
     split, words = split_of(name), _words(name)
     role = next((role for role, some in ROLES.items() if words & some), None)
     return (split, role) if split and role and not words & {"names", "filenames"} else None
 
 
-def find_arrays(path: Path) -> list[tuple[tuple[str, str], str]]:
-    """Find the arrays in a .npz, or the one in a .npy: split and role, and member. Raises almost any Exception."""
-    if path.suffix.lower() == ".npy":
-        members = [""]
-    else:
-        with zipfile.ZipFile(path) as archive:  # NumPy compresses in no other way
-            sound = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            members = [member.filename for member in archive.infolist() if member.compress_type in sound]
-    names = [member.removesuffix(".npy") for member in members]
-    roles = [_role_of(name) or _role_of(f"{path.stem} {name}") for name in names]
-    return [(role, member) for role, member in zip(roles, members) if role]
+def _open_arrays(path: str) -> Iterator[tuple[Role, str, Callable[[], Any]]]:
+    """Go through the arrays in a .npz, or the one in a .npy, with their names and what opens them.
+
+    Raises almost any Exception if the file is damaged.
+    """
+    with zipfile.ZipFile(path) if path.lower().endswith(".npz") else nullcontext() as archive:
+        for member in archive.infolist() if archive else [None]:
+            if member and member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                continue  # NumPy compresses in no other way
+            name = member.filename.removesuffix(".npy") if member else ""
+            role = _role_of(name) or _role_of(f"{Path(path).stem} {name}")
+            if role and archive and member:
+                yield role, f"{path}/{member.filename}", partial(archive.open, member)
+            elif role:
+                yield role, path, partial(open, path, "rb")
+
+
+def find_roles(path: str) -> set[Role]:
+    """Tell which arrays a file holds, none if its images have other shapes. Raises almost any Exception."""
+    shapes = {role: _read_header(opened)[0][1:] for role, _, opened in _open_arrays(path)}
+    of_images = {shape for (_, role), shape in shapes.items() if role == "images"}
+    return set(shapes) if of_images & SHAPES or not of_images else set()
 
 
 def read_arrays(paths: list[str], problems: list[str]) -> Iterator[Part]:
     """Read the arrays of both splits from .npz or .npy files."""
-    # all of them, by split and role
-    arrays: dict[tuple[str, str], tuple[str, np.ndarray]] = {}
+    # all of them
+    arrays: dict[Role, tuple[str, np.ndarray]] = {}
     for path in paths:
         try:
             stat_regular(path)
-            with zipfile.ZipFile(path) if path.lower().endswith(".npz") else nullcontext() as archive:
-                for role, member in find_arrays(Path(path)):
-                    name = f"{path}/{member}" if archive else path
-                    if role in arrays:
-                        raise DataError(f"{name}: holds the {role[0]} {role[1]}, as {arrays[role][0]} does")
-                    opened = partial(archive.open, member) if archive else partial(open, path, "rb")
-                    arrays[role] = name, _read_array(opened, name)
+            for role, name, opened in _open_arrays(path):
+                if role in arrays:
+                    raise DataError(f"{name}: holds the {role[0]} {role[1]}, as {arrays[role][0]} does")
+                arrays[role] = name, _read_array(opened, name)
         except DataError as error:
             problems.append(str(error))
         except Exception as error:  # a damaged file makes NumPy and zipfile raise almost any
@@ -137,15 +153,20 @@ def read_arrays(paths: list[str], problems: list[str]) -> Iterator[Part]:
 
 def _read_array(opened: Callable[[], Any], name: str) -> np.ndarray:
     """Read an array, after a look at its header, which may claim any size."""
-    with opened() as file:
-        is_first = np.lib.format.read_magic(file) == (1, 0)
-        read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+    shape, dtype = _read_header(opened)
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
     if not shape or not 0 <= shape[0] <= MOST_IMAGES or row_bytes > PIXELS:
         raise DataError(f"{name}: is {dtype} {shape}, CIFAR-10 has images uint8 (N, 32, 32, 3) and labels (N,)")
     with opened() as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _read_header(opened: Callable[[], Any]) -> tuple[tuple[int, ...], np.dtype]:
+    with opened() as file:
+        is_first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
 
 
 # ---- the binary and the Matlab version -------------------------------------------------------------------------------
@@ -156,7 +177,7 @@ def read_batches(files: Files, problems: list[str]) -> Iterator[Part]:
     seen = set[str]()
     for name, read in files:
         kind, split = Path(name).suffix.lower(), split_of(Path(name).name)
-        if not split or kind not in (".bin", ".mat"):
+        if not split or not is_batch(Path(name).name) or kind not in (".bin", ".mat"):
             continue
         try:
             if name in seen:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,16 @@ ENDINGS = {"parquet": (".parquet",), "arrays": (".npz", ".npy"), "binary": (".bi
 # Endings of what holds images in another form, or in one of the above that is damaged or has names that say nothing.
 UNREAD = "tar tar.bz2 tar.xz zip 7z rar tfrecord* arrow h5 hdf5 lmdb mdb pkl pt".split()
 UNREAD += [*(ending[1:] for endings in ENDINGS.values() for ending in endings), "tgz", "tar.gz"]
-MISPLACED = ("train", "test", *CLASSES, "*/train", f"*/*/{BATCH_FOLDER}", f"*/*/{ARCHIVE}", "*/*/*.tfrecord*")
+MISPLACED = (
+    encoded.KAGGLE_LABELS,
+    "train",
+    "test",
+    *CLASSES,
+    "*/train",
+    f"*/*/{BATCH_FOLDER}",
+    f"*/*/{ARCHIVE}",
+    "*/*/*.tfrecord*",
+)
 INNER = ("cifar-10-batches-bin", "cifar-10-batches-mat", "plain_text")  # folders in folders that archives unpack to
 
 # ---- finding ---------------------------------------------------------------------------------------------------------
@@ -39,16 +48,19 @@ INNER = ("cifar-10-batches-bin", "cifar-10-batches-mat", "plain_text")  # folder
 def find(data_dir: Path) -> tuple[str, Path] | None:
     """Find CIFAR-10 at, in, or one folder below ``data_dir``: its form and path.
 
-    The form is ``batches`` or ``archive``, the official ones, ``folder``, of images, or one that ``load`` takes.
+    The form is ``batches`` or ``archive``, the official ones, ``folder``, of images, or one that ``load`` takes. A
+    folder below may be another data set's, so files that could be of any have to lie in one that is named as CIFAR-10.
     """
     if data_dir.is_file():
         return ("archive", data_dir) if data_dir.name == ARCHIVE else _form_of(data_dir)
-    return next(filter(None, map(_find_in, _places(data_dir))), None)
-
-
-def _places(data_dir: Path) -> Iterator[Path]:
     for folder in (data_dir, *(path for path in _list(data_dir) if path.is_dir())):
-        yield from (folder / BATCH_FOLDER, folder, *(folder / name for name in INNER))
+        for place in (folder / BATCH_FOLDER, folder, *(folder / name for name in INNER)):
+            is_meant = folder is data_dir or any(
+                "cifar" in path.name.lower() and "100" not in path.name for path in (folder, place)
+            )
+            if found := _find_in(place, is_meant):
+                return found
+    return None
 
 
 def _list(folder: Path) -> list[Path]:
@@ -57,18 +69,18 @@ def _list(folder: Path) -> list[Path]:
     return []
 
 
-def _find_in(folder: Path) -> tuple[str, Path] | None:
+def _find_in(folder: Path, is_meant: bool) -> tuple[str, Path] | None:
     if any((folder / name).exists() for name in (*TRAIN_BATCHES, *TEST_BATCHES)):
         return "batches", folder
     if (folder / ARCHIVE).is_file():
         return "archive", folder / ARCHIVE
     train = folder / "train"
-    has_classes = any((train / name).is_dir() for name in LABELS)
-    if (folder / encoded.KAGGLE_LABELS).is_file() and train.is_dir() and not has_classes:
+    classes = {label for name, label in LABELS.items() if (train / name).is_dir()}
+    if is_meant and not classes and train.is_dir() and (folder / encoded.KAGGLE_LABELS).is_file():
         return "kaggle", folder
-    if _has_folders(train) and (folder / "test").is_dir():
+    if (len(classes) == len(CLASSES) or is_meant and _has_folders(train)) and (folder / "test").is_dir():
         return "folder", folder
-    return next(filter(None, map(_form_of, _list(folder))), None)
+    return next(filter(None, map(_form_of, _list(folder))), None) if is_meant else None
 
 
 def _has_folders(folder: Path) -> bool:
@@ -88,7 +100,7 @@ def _form_of(path: Path) -> tuple[str, Path] | None:
             first = (_form_of_name(name) for name, _ in islice(members(path), 10))
             return next(((form, path) for form in first if form), None)
         if ending in (".npz", ".npy"):
-            roles = {role for role, _ in arrays.find_arrays(path)}
+            roles = arrays.find_roles(str(path))
             return ("arrays", path if len(roles) == 4 else path.parent) if roles else None
         with open(path, "rb") as file:
             start = file.read(10)
@@ -105,9 +117,9 @@ def _form_of_name(name: str) -> str | None:
     *folders, last = name.split("/")
     if BATCH_FOLDER in folders:
         return "archive"
-    if encoded.class_of(name):
+    if (encoded.class_of(name) or (None, None))[1] is not None:
         return "images"
-    return {".bin": "binary", ".mat": "matlab"}.get(Path(last).suffix.lower()) if arrays.split_of(last) else None
+    return {".bin": "binary", ".mat": "matlab"}.get(Path(last).suffix.lower()) if arrays.is_batch(last) else None
 
 
 def warn_of_unread(data_dir: Path) -> None:

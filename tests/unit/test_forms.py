@@ -65,7 +65,7 @@ def test_form_is_read_once_then_cached(form, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", sorted(writers.LOSSLESS.keys() - {"folder"}))  # which is below already
 def test_form_is_found_one_folder_below(form, tmp_path):
-    below = writers.LOSSLESS[form](tmp_path / "data" / "from an archive", TRAIN, TEST)
+    below = writers.LOSSLESS[form](tmp_path / "data" / "cifar10", TRAIN, TEST)
     assert load(tmp_path / "data").digest == load(below).digest
 
 
@@ -97,6 +97,28 @@ def test_image_folder_comes_before_other_forms(tmp_path):
     writers.write_binary(folder, TRAIN, TEST)
     writers.write_npz(folder, TRAIN, TEST)
     assert load(folder).digest == before.digest
+
+
+def test_other_data_sets_in_folders_beside_are_left_alone(tmp_path):
+    for name in ("mnist", "cifar100", "images"):
+        writers.write_npz(tmp_path / name, TRAIN, TEST)
+        (tmp_path / name / "train.parquet").write_bytes(b"PAR1")
+        write_image_folder(tmp_path / name, 1, 1, ("dog", "cat"))
+    assert forms.find(tmp_path) is None
+    write_image_folder(tmp_path / "other", 1, 1)
+    assert forms.find(tmp_path) == ("folder", tmp_path / "other")
+
+
+def test_images_of_other_sizes_are_another_data_set(tmp_path):
+    mnist = {
+        f"{name}_{split}": np.zeros((9, 28, 28)[: 1 + 2 * (name == "x")], np.uint8)
+        for name in "xy"
+        for split in arrays.SPLITS
+    }
+    np.savez(tmp_path / "mnist.npz", **mnist)
+    assert forms.find(tmp_path) is None
+    writers.write_npz(tmp_path, TRAIN, TEST)
+    assert forms.find(tmp_path) == ("arrays", tmp_path / "cifar10.npz")
 
 
 @pytest.mark.parametrize("name", ["train-0.tfrecord", "data.h5", "cifar10.zip", "train.7z", "weights.npz", "data.npy"])
