@@ -16,12 +16,13 @@ from datasets import image_folder
 from datasets.arrays import MOST_IMAGES, Part, make_part, split_of
 from datasets.cache import Splits, stat_regular
 from datasets.cifar10 import TEST_IMAGES, TRAIN_IMAGES
-from datasets.containers import MOST_UNPACKED, Files
+from datasets.containers import MOST_BYTES, MOST_UNPACKED, Files
 from runner.errors import DataError, one_line, raise_all
 
 log = logging.getLogger("ex1")
 
 BLOCK = 1024  # images that are in memory encoded
+ROWS = 64  # of a table that are unpacked at once: a value that is in a file once can be in any number of rows
 COLUMNS = (("img", "image"), ("label", "labels"))  # of Hugging Face, today and before
 KAGGLE_LABELS = "trainLabels.csv"
 
@@ -80,8 +81,10 @@ def _read_table(path: str, split: str, problems: list[str], pool: ThreadPoolExec
 
         # what it holds
         row = 0
-        for batch in file.iter_batches(BLOCK, columns=columns, use_threads=False):
+        for batch in file.iter_batches(ROWS, columns=columns, use_threads=False):
             images, labels = (batch.column(column) for column in columns)
+            if images.nbytes > MOST_BYTES:
+                raise DataError(f"{path}: unpacks to more than any file of CIFAR-10")
             if pyarrow.types.is_struct(images.type):
                 images = images.field("bytes")
             contents = images.to_pylist()

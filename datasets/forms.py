@@ -23,7 +23,7 @@ from runner.errors import DataError, raise_all
 log = logging.getLogger("ex1")
 
 FORMS = (
-    f"{BATCH_FOLDER}/, {ARCHIVE}, or image folders train/<class>/* and test/<class>/* (or a .tgz of them), Parquet, "
+    f"{BATCH_FOLDER}/, {ARCHIVE}, image folders train/<class>/* and test/<class>/* (or a .tgz of them), Parquet, "
     "the binary or Matlab version, .npz or .npy of images and labels, or Kaggle's train/ and trainLabels.csv"
 )
 ENDINGS = {"parquet": (".parquet",), "arrays": (".npz", ".npy"), "binary": (".bin",), "matlab": (".mat",)}
@@ -148,8 +148,8 @@ def load(form: str, path: Path, anew: bool = False) -> Dataset:
         listed = encoded.list_kaggle(path)
         files = [str(path / encoded.KAGGLE_LABELS), *(file for file, _ in listed)]
         decode = partial(encoded.read_kaggle, path, listed)
-        official = TRAIN_IMAGES - TEST_IMAGES, TEST_IMAGES
         tests = encoded.count_kaggle_tests(len(listed))
+        official = len(listed) - tests, tests  # the line below tells how many there are
         log.info(
             f"{path}: Kaggle's test images have no labels; {tests:,} of the {len(listed):,} training images take their "
             "place, the same ones in every run"

@@ -422,6 +422,15 @@ def test_parquet_files_of_anything_else_are_refused(tmp_path):
     assert "validation.parquet: passed over, as its name says neither train nor test" in told[0]
 
 
+def test_small_parquet_file_cannot_unpack_to_any_size(tmp_path):
+    large = writers.png(TRAIN.pixels[0]) + bytes(900_000)
+    for split in ("train", "test"):
+        write_table(tmp_path, split, [large] * 64, [1] * 64, "image")  # the file has it once
+    told = refused(tmp_path, "2 problems")
+    assert all("unpacks to more than any file of CIFAR-10" in text for text in told)
+    assert (tmp_path / "train-00000.parquet").stat().st_size < 100_000
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     for name in ("train", "test"):
         (tmp_path / f"{name}.parquet").write_bytes(b"PAR1")
