@@ -30,16 +30,8 @@ ENDINGS = {"parquet": (".parquet",), "arrays": (".npz", ".npy"), "binary": (".bi
 # Endings of what holds images in another form, or in one of the above that is damaged or has names that say nothing.
 UNREAD = "tar tar.bz2 tar.xz zip 7z rar tfrecord* arrow h5 hdf5 lmdb mdb pkl pt".split()
 UNREAD += [*(ending[1:] for endings in ENDINGS.values() for ending in endings), "tgz", "tar.gz"]
-MISPLACED = (
-    encoded.KAGGLE_LABELS,
-    "train",
-    "test",
-    *CLASSES,
-    "*/train",
-    f"*/*/{BATCH_FOLDER}",
-    f"*/*/{ARCHIVE}",
-    "*/*/*.tfrecord*",
-)
+MISPLACED = [encoded.KAGGLE_LABELS, "train", "test", *CLASSES, "*/train", "*/*/*.tfrecord*"]
+MISPLACED += [f"*/*/{BATCH_FOLDER}", f"*/*/{ARCHIVE}"]
 INNER = ("cifar-10-batches-bin", "cifar-10-batches-mat", "plain_text")  # folders in folders that archives unpack to
 
 # ---- finding ---------------------------------------------------------------------------------------------------------
@@ -55,12 +47,14 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
         return ("archive", data_dir) if data_dir.name == ARCHIVE else _form_of(data_dir)
     for folder in (data_dir, *(path for path in _list(data_dir) if path.is_dir())):
         for place in (folder / BATCH_FOLDER, folder, *(folder / name for name in INNER)):
-            is_meant = folder is data_dir or any(
-                "cifar" in path.name.lower() and "100" not in path.name for path in (folder, place)
-            )
+            is_meant = folder is data_dir or _is_named(folder) or _is_named(place)
             if found := _find_in(place, is_meant):
                 return found
     return None
+
+
+def _is_named(folder: Path) -> bool:
+    return "cifar" in folder.name.lower() and "100" not in folder.name
 
 
 def _list(folder: Path) -> list[Path]:
@@ -166,7 +160,7 @@ def load(form: str, path: Path, anew: bool = False) -> Dataset:
 
 def _read(form: str, path: Path, files: list[str]) -> Splits:
     log.info(f"reading {path}")
-    problems, parts = list[str](), list[Part]()
+    problems, parts, images = list[str](), list[Part](), 0
     reading: Iterable[Part]
     if form == "parquet":
         reading = encoded.read_parquet(files, problems)
@@ -179,7 +173,8 @@ def _read(form: str, path: Path, files: list[str]) -> Splits:
     try:
         for part in reading:
             parts.append(part)
-            if sum(len(part.labels) for part in parts) > MOST_IMAGES:
+            images += len(part.labels)
+            if images > MOST_IMAGES:
                 raise DataError(f"{path}: holds more than {MOST_IMAGES:,} images")
     except DataError as error:
         problems.append(str(error))

@@ -292,6 +292,12 @@ def test_matlab_file_of_anything_else_is_refused(content, reason, tmp_path):
     refused(tmp_path, f"data_batch_5.mat: is no batch of CIFAR-10 in Matlab's format 5: .*({reason})")
 
 
+def test_matlab_file_unpacks_to_no_more_than_a_batch(tmp_path, monkeypatch):
+    folder = writers.write_matlab(tmp_path, TRAIN, TEST)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 5000)
+    assert len(refused(folder, "6 problems")) == 6
+
+
 def test_more_images_than_cifar10_could_have_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(forms, "MOST_IMAGES", 42)
     for name in ("binary", "matlab archive", "npz", "parquet"):
@@ -422,13 +428,16 @@ def test_parquet_files_of_anything_else_are_refused(tmp_path):
     assert "validation.parquet: passed over, as its name says neither train nor test" in told[0]
 
 
-def test_small_parquet_file_cannot_unpack_to_any_size(tmp_path):
+def test_small_parquet_file_cannot_unpack_to_any_size(tmp_path, monkeypatch):
     large = writers.png(TRAIN.pixels[0]) + bytes(900_000)
     for split in ("train", "test"):
         write_table(tmp_path, split, [large] * 64, [1] * 64, "image")  # the file has it once
     told = refused(tmp_path, "2 problems")
     assert all("unpacks to more than any file of CIFAR-10" in text for text in told)
     assert (tmp_path / "train-00000.parquet").stat().st_size < 100_000
+    monkeypatch.setattr(encoded, "MOST_UNPACKED", 800_000)  # which the file says by itself
+    monkeypatch.setattr(encoded, "_decode", lambda *args: pytest.fail("it was unpacked"))
+    refused(tmp_path, "2 problems")
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
