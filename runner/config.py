@@ -138,7 +138,7 @@ class Config:
         "auto: CIFAR-10 if present or downloadable, else synthetic", choices=("auto", "cifar10", "synthetic"))
     data_dir: str = _option("data", "data",
         "where CIFAR-10 is, or is downloaded to: cifar-10-batches-py/, cifar-10-python.tar.gz, "
-        "or image folders train/<class>/* and test/<class>/*", metavar="DIR")
+        "image folders train/<class>/* and test/<class>/*, or another form that docs/usage.md lists", metavar="DIR")
     data_url: str = _option("", "data",
         f"another source for cifar-10-python.tar.gz, checked against the official MD5 (or set ${DATA_URL_VARIABLE})",
         metavar="URL")
