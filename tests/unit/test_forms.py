@@ -302,6 +302,7 @@ def test_more_images_than_cifar10_could_have_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(forms, "MOST_IMAGES", 42)
     for name in ("binary", "matlab archive", "npz", "parquet"):
         refused(writers.LOSSLESS[name](tmp_path / name, TRAIN, TEST), "holds more than 42 images")
+    monkeypatch.undo()
     monkeypatch.setattr(encoded, "MOST_IMAGES", 42)
     refused(writers.write_folder_archive(tmp_path / "tgz", TRAIN, TEST), "holds more than 42 images")
 
@@ -368,6 +369,17 @@ def test_damaged_archive_is_refused(write, tmp_path):
     for content in (whole[: len(whole) // 2], whole[:-6], whole[:-8] + b"1234" + whole[-4:]):
         path.write_bytes(content)
         refused(path, f"{path.name}( can't be read as an archive|: not a form this program reads, or damaged)")
+
+
+@pytest.mark.parametrize("write", [writers.write_folder_archive, writers.write_binary_archive])
+def test_archive_with_a_file_twice_is_refused(write, tmp_path):
+    path = write(tmp_path / "data", TRAIN, TEST)
+    with tarfile.open(path) as archive:
+        name, content = next(
+            (m.name, archive.extractfile(m).read()) for m in archive if m.name[-4:] in (".png", ".bin")
+        )
+    repack(path, member(name), content)
+    refused(path, "holds several images of one name|batch.*bin: is there twice")
 
 
 def test_archive_of_other_images_is_refused(tmp_path):
