@@ -447,7 +447,8 @@ def test_small_parquet_file_cannot_unpack_to_any_size(tmp_path, monkeypatch):
     told = refused(tmp_path, "2 problems")
     assert all("unpacks to more than any file of CIFAR-10" in text for text in told)
     assert (tmp_path / "train-00000.parquet").stat().st_size < 100_000
-    monkeypatch.setattr(encoded, "MOST_UNPACKED", 800_000)  # which the file says by itself
+    monkeypatch.setattr(encoded, "MOST_BYTES", 2**30)
+    monkeypatch.setattr(encoded, "MOST_UNPACKED", 800_000)  # the file itself says that it has more
     monkeypatch.setattr(encoded, "_decode", lambda *args: pytest.fail("it was unpacked"))
     refused(tmp_path, "2 problems")
 
