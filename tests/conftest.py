@@ -7,6 +7,7 @@ import tarfile
 from hashlib import md5
 
 os.environ.pop("CIFAR10_URL", None)
+os.environ["https_proxy"] = "http://127.0.0.1:9"  # nothing is downloaded from where CIFAR-10 is published
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 from runner import startup
@@ -144,6 +145,7 @@ def tiny_archive(tiny_official, tmp_path, monkeypatch):
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, cifar10.BATCH_FOLDER)
     monkeypatch.setattr(cifar10, "ARCHIVE_MD5", md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", path.stat().st_size)
     return path
 
 

@@ -212,7 +212,11 @@ def test_pickle_can_claim_no_memory_out_of_the_blue(raw, opcode):
 
 
 def test_known_archive_is_the_official_one():
-    assert (CIFAR10.url, CIFAR10.filename, CIFAR10.tgz_md5) == (cifar10.URL, cifar10.ARCHIVE, cifar10.ARCHIVE_MD5)
+    assert (CIFAR10.url, CIFAR10.filename, CIFAR10.tgz_md5) == (
+        cifar10.SOURCES[0],
+        cifar10.ARCHIVE,
+        cifar10.ARCHIVE_MD5,
+    )
     assert CIFAR10.base_folder == cifar10.BATCH_FOLDER
 
 
