@@ -397,6 +397,8 @@ def act(arguments: cli.Arguments) -> None:
         with models.find(run.config.model_name).beside:
             if arguments.action == "predict":
                 probes.predict(run, arguments.images)
+            elif arguments.on:
+                probes.evaluate_on(run, arguments.on)
             else:
                 probes.MEASURE[arguments.action](run)
 

@@ -354,6 +354,27 @@ def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
 
 
 @own_style()
+def plot_corruptions(path: Path, title: str, accuracies: Mapping[str, Sequence[float]]) -> None:
+    """Show accuracies in [0, 1] by corruption and severity, and the mean of each, as a map with its numbers."""
+    names = [*accuracies, "mean"]
+    percent = 100 * np.array([*accuracies.values()])  # (corruptions, severities)
+    percent = np.vstack([percent, percent.mean(0)])
+    percent = np.column_stack([percent, percent.mean(1)])
+    figure = new_figure(7, 0.34 * len(names) + 2, title)
+    axes = figure.subplots()
+    image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, col), value in np.ndenumerate(percent):
+        axes.text(
+            col, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color="black" if value > 55 else "white"
+        )
+    axes.set_xticks(range(percent.shape[1]), [*map(str, range(1, percent.shape[1])), "mean"])
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="severity")
+    figure.colorbar(image, label="accuracy (%)", shrink=0.8)
+    save_figure(figure, path)
+
+
+@own_style()
 def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequence[str]) -> None:
     """Show images as the model sees them: ``rows`` maps what a row shows to uint8 (len(labels), 3, 32, 32)."""
     figure = new_figure(1 + len(labels), 0.9 + 1.05 * len(rows), title)

@@ -44,19 +44,19 @@ class Part(NamedTuple):
     labels: np.ndarray
 
 
-def make_part(name: str, split: str, pixels: np.ndarray, labels: np.ndarray) -> Part:
+def make_part(name: str, split: str, pixels: np.ndarray, labels: np.ndarray, classes: int = 10) -> Part:
     """Bring arrays in any of the usual shapes into that of a part. Raises DataError if they are not CIFAR-10's."""
     if pixels.dtype != np.uint8 or pixels.shape[1:] not in SHAPES:
         raise DataError(f"{name}: has images {pixels.dtype} {pixels.shape}, CIFAR-10 has uint8 (N, 32, 32, 3)")
-    if labels.ndim == 2 and labels.shape[1] == 10:
+    if labels.ndim == 2 and labels.shape[1] == classes:
         raise DataError(f"{name}: has one-hot labels: save the number of each class, as of .argmax(1)")
     if labels.dtype.kind not in "iu" or labels.shape not in ((len(labels),), (len(labels), 1)):
         raise DataError(f"{name}: has labels {labels.dtype} {labels.shape}, CIFAR-10 has integers (N,)")
     labels = labels.reshape(-1)
     if not 0 < len(labels) == len(pixels):
         raise DataError(f"{name}: has {len(pixels):,} images and {len(labels):,} labels")
-    if not 0 <= labels.min() <= labels.max() <= 9:
-        raise DataError(f"{name}: has labels from {labels.min()} to {labels.max()}, CIFAR-10 has 0 to 9")
+    if not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(f"{name}: has labels from {labels.min()} to {labels.max()}, there are 0 to {classes - 1}")
     if pixels.shape[1:] == (PIXELS,) and _is_interleaved(pixels[:1000]):
         raise DataError(f"{name}: has the three colours of a pixel side by side: save the images as (N, 32, 32, 3)")
     if pixels.shape[1:] == (32, 32, 3):
@@ -91,15 +91,37 @@ def is_batch(name: str) -> bool:
 # ---- .npz and .npy ---------------------------------------------------------------------------------------------------
 
 
+def kind_of(name: str) -> str | None:
+    """Tell from a name such as ``x_train`` whether an array holds labels or images."""
+    words = _words(name)
+    return (
+        None if words & {"names", "filenames"} else next((kind for kind, some in ROLES.items() if words & some), None)
+    )
+
+
 def _role_of(name: str) -> Role | None:
     """Tell from a name such as ``x_train`` which array it is."""
-    split, words = split_of(name), _words(name)
-    role = next((role for role, some in ROLES.items() if words & some), None)
-    return (split, role) if split and role and not words & {"names", "filenames"} else None
+    split, kind = split_of(name), kind_of(name)
+    return (split, kind) if split and kind else None
 
 
 def _open_arrays(path: str) -> Iterator[tuple[Role, str, Callable[[], Any]]]:
-    """Go through the arrays in a .npz, or the one in a .npy, with their names and what opens them.
+    """Go through the arrays in a .npz, or the one in a .npy, with their names and what opens them."""
+    for name, shown, opened in _open_all(path):
+        if role := _role_of(name) or _role_of(f"{Path(path).stem} {name}"):
+            yield role, shown, opened
+
+
+def open_to_test(path: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """Go through those that are not meant for training, whether they hold labels or images in place of a role."""
+    for name, shown, opened in _open_all(path):
+        name = name or Path(path).stem
+        if (kind := kind_of(name)) and split_of(name) != "train":
+            yield kind, shown, opened
+
+
+def _open_all(path: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """Go through all arrays in a file: their names, empty in a .npy, with the file's, and what opens them.
 
     Raises almost any Exception if the file is damaged.
     """
@@ -107,17 +129,16 @@ def _open_arrays(path: str) -> Iterator[tuple[Role, str, Callable[[], Any]]]:
         for member in archive.infolist() if archive else [None]:
             if member and member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 continue  # NumPy compresses in no other way
-            name = member.filename.removesuffix(".npy") if member else ""
-            role = _role_of(name) or _role_of(f"{Path(path).stem} {name}")
-            if role and archive and member:
-                yield role, f"{path}/{member.filename}", partial(archive.open, member)
-            elif role:
-                yield role, path, partial(open, path, "rb")
+            if archive and member:
+                name = member.filename.removesuffix(".npy")
+                yield name, f"{path}/{member.filename}", partial(archive.open, member)
+            else:
+                yield "", path, partial(open, path, "rb")
 
 
 def find_roles(path: str) -> set[Role]:
     """Tell which arrays a file holds, none if its images have other shapes. Raises almost any Exception."""
-    shapes = {role: _read_header(opened)[0][1:] for role, _, opened in _open_arrays(path)}
+    shapes = {role: read_header(opened)[0][1:] for role, _, opened in _open_arrays(path)}
     of_images = {shape for (_, role), shape in shapes.items() if role == "images"}
     return set(shapes) if of_images & SHAPES or not of_images else set()
 
@@ -132,7 +153,7 @@ def read_arrays(paths: list[str], problems: list[str]) -> Iterator[Part]:
             for role, name, opened in _open_arrays(path):
                 if role in arrays:
                     raise DataError(f"{name}: holds the {role[0]} {role[1]}, as {arrays[role][0]} does")
-                arrays[role] = name, _read_array(opened, name)
+                arrays[role] = name, read_array(opened, name)
         except DataError as error:
             problems.append(str(error))
         except Exception as error:  # a damaged file makes NumPy and zipfile raise almost any
@@ -151,9 +172,9 @@ def read_arrays(paths: list[str], problems: list[str]) -> Iterator[Part]:
             problems.append(str(error))
 
 
-def _read_array(opened: Callable[[], Any], name: str) -> np.ndarray:
-    """Read an array, after a look at its header, which may claim any size."""
-    shape, dtype = _read_header(opened)
+def read_array(opened: Callable[[], Any], name: str) -> np.ndarray:
+    """Read an array, after a look at its header, which may claim any size. Raises almost any Exception if damaged."""
+    shape, dtype = read_header(opened)
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
     if not shape or not 0 <= shape[0] <= MOST_IMAGES or row_bytes > PIXELS:
         raise DataError(f"{name}: is {dtype} {shape}, CIFAR-10 has images uint8 (N, 32, 32, 3) and labels (N,)")
@@ -161,7 +182,8 @@ def _read_array(opened: Callable[[], Any], name: str) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _read_header(opened: Callable[[], Any]) -> tuple[tuple[int, ...], np.dtype]:
+def read_header(opened: Callable[[], Any]) -> tuple[tuple[int, ...], np.dtype]:
+    """Read the shape and type that an array claims to have. Raises almost any Exception if it is damaged."""
     with opened() as file:
         is_first = np.lib.format.read_magic(file) == (1, 0)
         read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0

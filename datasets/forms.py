@@ -45,7 +45,7 @@ def find(data_dir: Path) -> tuple[str, Path] | None:
     """
     if data_dir.is_file():
         return ("archive", data_dir) if data_dir.name == ARCHIVE else _form_of(data_dir)
-    for folder in (data_dir, *(path for path in _list(data_dir) if path.is_dir())):
+    for folder in (data_dir, *(path for path in list_visible(data_dir) if path.is_dir())):
         for place in (folder / BATCH_FOLDER, folder, *(folder / name for name in INNER)):
             is_meant = folder is data_dir or _is_named(folder) or _is_named(place)
             if found := _find_in(place, is_meant):
@@ -57,7 +57,7 @@ def _is_named(folder: Path) -> bool:
     return "cifar" in folder.name.lower() and "100" not in folder.name
 
 
-def _list(folder: Path) -> list[Path]:
+def list_visible(folder: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return [Path(entry.path) for entry in sorted(os.scandir(folder), key=lambda e: e.name) if entry.name[0] != "."]
     return []
@@ -74,7 +74,7 @@ def _find_in(folder: Path, is_meant: bool) -> tuple[str, Path] | None:
         return "kaggle", folder
     if (len(classes) == len(CLASSES) or is_meant and _has_folders(train)) and (folder / "test").is_dir():
         return "folder", folder
-    return next(filter(None, map(_form_of, _list(folder))), None) if is_meant else None
+    return next(filter(None, map(_form_of, list_visible(folder))), None) if is_meant else None
 
 
 def _has_folders(folder: Path) -> bool:
@@ -149,7 +149,7 @@ def load(form: str, path: Path, anew: bool = False) -> Dataset:
             "place, the same ones in every run"
         )
     else:
-        of_form = (file for file in _list(path) if file.suffix.lower() in ENDINGS[form])
+        of_form = (file for file in list_visible(path) if file.suffix.lower() in ENDINGS[form])
         files = [str(path)] if path.is_file() else [str(file) for file in of_form]
         decode = partial(_read, form, path, files)
 

@@ -5,7 +5,7 @@ import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,10 +57,7 @@ def load(folder: Path, anew: bool = False) -> Dataset:
     """Load a folder of images, whole or in part. Raises DataError if classes or files in it are not CIFAR-10's."""
     passed_over: list[str] = []
     listed = list_images(folder, passed_over)
-    if passed_over:
-        kinds = Counter("folders" if path[-1] == "/" else os.path.splitext(path)[1] or "others" for path in passed_over)
-        counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
-        log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {passed_over[0]}")
+    _tell_passed_over(folder, passed_over)
 
     def decode_all() -> Splits:
         problems: list[str] = []
@@ -81,13 +78,35 @@ def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, i
     or one of the files is no regular file.
     """
     problems: list[str] = []
-    train, test = (_list_split(folder / split, problems, passed_over) for split in ("train", "test"))
+    train, test = (_list_split(folder / split, CLASSES, problems, passed_over) for split in ("train", "test"))
     raise_all(folder, problems)
     return train, test
 
 
-def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> list[tuple[str, int]]:
-    # each class has one folder, under either of its names
+def read_split(folder: Path, classes: Sequence[str]) -> Images:
+    """Read a folder of images for each of ``classes``, of any size, as ``read_any_image`` does. Raises DataError."""
+    problems, passed_over = list[str](), list[str]()
+    listed = _list_split(folder, classes, problems, passed_over)
+    raise_all(folder, problems)
+    _tell_passed_over(folder, passed_over)
+    images = decode(folder, listed, problems, try_any_image)
+    raise_all(folder, problems)
+    return images
+
+
+def _tell_passed_over(folder: Path, paths: list[str]) -> None:
+    if paths:
+        kinds = Counter("folders" if path[-1] == "/" else os.path.splitext(path)[1] or "others" for path in paths)
+        counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
+        log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {paths[0]}")
+
+
+def _list_split(
+    folder: Path, classes: Sequence[str], problems: list[str], passed_over: list[str]
+) -> list[tuple[str, int]]:
+    # each class has one folder; those of CIFAR-10 have it under either of their names
+    is_cifar10 = tuple(classes) == CLASSES
+    labels = LABELS if is_cifar10 else {name.lower(): label for label, name in enumerate(classes)}
     folders: dict[int, str] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":
@@ -95,16 +114,17 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
         if not os.path.isdir(entry.path):  # which a loop of links is not
             passed_over.append(entry.path)
             continue
-        label = LABELS.get(entry.name.lower())
+        label = labels.get(entry.name.lower())
         if label is None:
-            problems.append(f"{entry.path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
+            of = "CIFAR-10" if is_cifar10 else "these images"
+            problems.append(f"{entry.path}: not a class of {of}; the classes are {_some(classes)}")
         elif label in folders:
             problems.append(f"{entry.path}: a class with two folders, the other is {folders[label]}")
         else:
             folders[label] = entry.path
-    missing = [name for label, name in enumerate(CLASSES) if label not in folders]
+    missing = [name for label, name in enumerate(classes) if label not in folders]
     if missing:
-        problems.append(f"{folder}: has no folder of images for {', '.join(missing)}")
+        problems.append(f"{folder}: has no folder of images for {_some(missing)}")
 
     # the images in each
     images: list[tuple[str, int]] = []
@@ -131,12 +151,19 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
     return images
 
 
-def decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> Images:
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + f" and {len(names) - 20} more" * (len(names) > 20)
+
+
+Decode = Callable[[str], np.ndarray | DataError]  # an image file into uint8 (3, 32, 32), or what is wrong with it
+
+
+def decode(folder: Path, files: list[tuple[str, int]], problems: list[str], decode_one: Decode | None = None) -> Images:
     """Decode files of one folder, each with its label; what can't be decoded is noted among ``problems``."""
     log.info(f"reading {folder}: {len(files):,} images")
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(try_decode, [path for path, _ in files])
+        decoded = pool.map(decode_one or try_decode, [path for path, _ in files])
         for index, image in enumerate(tqdm(decoded, total=len(files), unit="img", disable=None, leave=False)):
             if isinstance(image, DataError):
                 problems.append(str(image))
@@ -149,6 +176,14 @@ def try_decode(path: str, content: bytes | None = None) -> np.ndarray | DataErro
     """Decode an image of CIFAR-10 into uint8 (3, 32, 32), or return what is wrong with it."""
     try:
         return _decode_file(path, content)
+    except DataError as error:
+        return error
+
+
+def try_any_image(path: str) -> np.ndarray | DataError:
+    """Decode an image of any size as ``read_any_image`` does, or return what is wrong with it."""
+    try:
+        return read_any_image(path).numpy()
     except DataError as error:
         return error
 

@@ -1,5 +1,6 @@
 """Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
 
+import hashlib
 import itertools
 import logging
 import os
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ import data
 import datasets
 import models
 import utils
-from datasets import synthetic
+from datasets import others, synthetic
 from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
@@ -104,6 +106,51 @@ def evaluate(run: LoadedRun) -> EvalMetrics:
     lines = utils.result_lines(test.as_dict(dataset.classes))
     console.print_result(run.config, dataset.name, run.folder, test.accuracy, lines)
     return test
+
+
+def evaluate_on(run: LoadedRun, path: str) -> None:
+    """Measure a saved run on other images than its data set's, and write the result into the run's folder.
+
+    Raises UsageError if they are CIFAR-10's and the run is not on CIFAR-10, DataError if they can't be read.
+    """
+    require_writable(run.folder)
+    dataset = run.saved["dataset"]
+    found = others.find(Path(path), dataset["classes"])
+    if found.is_cifar10 and files.dataset_kind(dataset) != "cifar10":
+        raise UsageError(f"{path} is {found.name}, but {run.folder} was trained on {dataset['name']}: on other classes")
+
+    # One part after the other, so that no more than one is in memory.
+    tested = f"{dataset['name']}, tested on {found.name}"
+    say, total, measured = console.stdout_log(tested), hashlib.sha256(), dict[str, list[EvalMetrics]]()
+    for corruption, images in found.parts:
+        total.update(corruption.encode())
+        for tensor in (images.pixels, images.labels):
+            total.update(tensor.numpy().data)
+        results = measured.setdefault(corruption, [])
+        results.append(run.measure(images))
+        if corruption and len(results) == others.SEVERITIES:
+            say.info(f"{corruption}: " + ", ".join(f"{100 * result.accuracy:.1f} %" for result in results))
+
+    # The result, in a file that is named after what was measured.
+    digest = total.hexdigest()
+    accuracies = {name: [result.accuracy for result in results] for name, results in measured.items()}
+    accuracy = fmean(itertools.chain.from_iterable(accuracies.values()))
+    facts: dict[str, Any] = {"epoch": run.epoch, "weights": run.weights, "name": found.name, "source": path}
+    facts |= {"sha256": digest, "images": sum(each.images for results in measured.values() for each in results)}
+    facts["accuracy"] = accuracy
+    name, endings = f"{files.ON}{found.kind}-{digest[:8]}", [".json"]
+    if "" in measured:
+        facts["test"] = measured[""][0].as_dict(dataset["classes"])
+        lines = utils.result_lines(facts["test"])
+    else:
+        facts["corruptions"] = accuracies
+        count = f"{len(accuracies)} corruption{'s' * (len(accuracies) > 1)}"
+        lines = [f"Accuracy of the network, mean over {count} at severities 1 to 5: {100 * accuracy:.1f} %"]
+        utils.plot_corruptions(run.folder / f"{name}.png", run.config.title(tested), accuracies)
+        endings.append(".png")
+    files.write_json(run.folder / f"{name}.json", facts)
+    console.print_result(run.config, tested, run.folder, accuracy, lines)
+    say.info(f"in {run.folder}: {', '.join(name + ending for ending in endings)}")
 
 
 def transfer(run: LoadedRun) -> None:

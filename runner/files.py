@@ -30,6 +30,7 @@ LOCK, HOLDER = ".lock", ".holder"  # of a folder that one process at a time work
 SUMMARY = "summary.txt"
 SAMPLES, CURVES, PER_CLASS, CONFUSION = "samples.png", "curves.png", "per_class.png", "confusion.png"
 TRANSFER = "transfer.json"  # --transfer: the test accuracy with each shuffle
+ON = "on-"  # --evaluate --on: how the names of a result on other images (.json), and of its figure (.png), begin
 CONFLICT = "conflict.json"  # --conflict: which of two cues a network follows
 MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
 BASELINES = "baselines.json"  # beside the runs of a data set
@@ -298,6 +299,11 @@ def _check_test(test: dict) -> None:
     as_counted = all(share == other or abs(share - other) < 1e-9 for share, other in pairs)
     if not (sum(totals) == images and {len(row) for row in (*confusion, shares)} == {len(confusion)} and as_counted):
         raise ValueError("its accuracy is not that of its confusion")
+
+
+def find_on(run: Path) -> list[str]:
+    """List the names of a run's results on other images."""
+    return sorted(path.name for path in run.glob(f"{ON}*.json"))
 
 
 def read_result(run: Path, config: Config) -> dict:
