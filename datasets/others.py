@@ -64,8 +64,10 @@ def find(path: Path, classes: Sequence[str]) -> Others:
             return _find_pair(images[0], classes)
         if (path / LABELS).is_file():
             return _find_corruptions(path, [file for file in of_arrays if file.suffix.lower() == ".npy"])
+        if (path / "test").is_dir() and "test" not in classes:
+            raise UsageError(f"--on {path}: is a whole data set: name the images to test on, {path / 'test'}")
         if any(entry.is_dir() for entry in list_visible(path)):
-            return Others("folder", f"folder {path.name}", False, _read_folder(path, classes))
+            return Others("folder", f"folder {_shown(path)}", False, _read_folder(path, classes))
         raise DataError(f"{path}: holds no images to test on; --on takes {TAKEN}")
     stat_regular(path)
     if path.suffix.lower() == ".npz" or _holds_images(path):
@@ -73,6 +75,10 @@ def find(path: Path, classes: Sequence[str]) -> Others:
     if path.suffix.lower() == ".npy" and (path.parent / LABELS).is_file() and path.name != LABELS:
         return _find_corruptions(path.parent, [path])
     raise DataError(f"{path}: is not a set of images to test on; --on takes {TAKEN}")
+
+
+def _shown(path: Path) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in path.resolve().name)[:100]
 
 
 def _holds_images(path: Path) -> bool:
@@ -93,7 +99,7 @@ def _read_folder(path: Path, classes: Sequence[str]) -> Iterator[Part]:
 
 def _find_pair(path: Path, classes: Sequence[str]) -> Others:
     if path.stem not in CIFAR10_1 or path.suffix.lower() != ".npy":
-        return Others("arrays", f"arrays {path.name}", False, _read_pair(path, len(classes)))
+        return Others("arrays", f"arrays {_shown(path)}", False, _read_pair(path, len(classes)))
     version = path.stem.removeprefix("cifar10.1_").removesuffix("_data")
     return Others(f"cifar10.1-{version}", f"CIFAR-10.1 {version}", True, _read_pair(path, 10, CIFAR10_1[path.stem]))
 

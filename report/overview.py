@@ -10,6 +10,7 @@ from pathlib import Path
 import models
 from report import claims, gallery, plots, stats
 from report.calibration import climbing_text, is_climbing, overconfidence_text
+from report.others import other_blocks
 from report.page import Block, Code, Folded, Heading, Link, Row, Table, Text, prose, write_page
 from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
@@ -310,6 +311,7 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
         *curve_blocks(study, folder, compare),
         *calibration_blocks(study, folder),
         *shuffle_blocks(study, folder),
+        *other_blocks(study, folder),
         *rest_blocks(study),
     ]
     return Written(write_page(blocks, study.folder, "report"), study)

@@ -1,6 +1,7 @@
 """The figures of a report: many runs side by side."""
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -398,6 +399,20 @@ def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) ->
         axes.set(xlabel="pairs of neighbouring pixels that stay neighbours (%)", xlim=(-3, 103))
     alt = "Accuracy against the share of neighbouring pixels that stay neighbours, a panel for each model"
     return _save(figure, path, alt, 3, _all_handles(figure))
+
+
+@own_style()
+def plot_severities(path: Path, name: str, groups: Mapping[str, Sequence[Estimate]]) -> page.Figure:
+    """Plot accuracy against the severity of corruptions, 0 for the test images: a line for each network."""
+    figure = new_figure(7.5, 4.4, f"Accuracy on the test images (0), and on {name} by severity")
+    axes = figure.subplots()
+    for (label, estimates), colour, marker in zip(groups.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
+        bars = [_error_bar(each) or 0 for each in estimates]
+        means = [each.mean for each in estimates]
+        axes.errorbar(range(len(means)), means, yerr=bars, capsize=3, color=colour, marker=marker, label=label)
+    axes.set(xlabel="severity", ylabel="accuracy (%), mean over the corruptions", ylim=(0, 100))
+    _add_grid(axes)
+    return _save(figure, path, f"Accuracy on {name} by severity, a line for each network", 3)
 
 
 def _all_handles(figure: Figure) -> list[Artist]:

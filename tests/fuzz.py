@@ -41,7 +41,7 @@ import data
 import ex1
 import models
 import utils
-from datasets import cifar10, image_folder
+from datasets import cifar10, image_folder, others
 from experiments import probes
 from report import overview, page, plots
 from runner import checkpoint, cli, config, files, machine, resume, rng
@@ -53,6 +53,7 @@ from runner.step import TrainStep
 from tests.helpers import forms, internals
 from tests.helpers.fake_runs import fake_baselines, fake_run
 from tests.helpers.images import listening, load_images, make_images
+from tests.helpers.others import write_cifar10_1, write_cifar10_c
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -247,6 +248,27 @@ def fuzz_form(write):
             which.write_bytes(contents[which])
             for cache in place.rglob(".cache-*"):
                 cache.unlink()
+
+        return target
+
+    return make
+
+
+def fuzz_others(write):
+    """Images to test a trained network on as ``write`` writes them, one file of which is damaged."""
+
+    def make(folder: Path):
+        write(folder / "there", make_images(10))
+        contents = {path: path.read_bytes() for path in sorted((folder / "there").iterdir())}
+
+        @drawn(changes=mutations, which=st.sampled_from(sorted(contents)))
+        def target(changes, which):
+            which.write_bytes(mutate(contents[which], changes))
+            with refused_or_read(), listening():
+                for part in others.find(folder / "there", cifar10.CLASSES).parts:
+                    assert part.images.pixels.shape == (len(part.images), 3, 32, 32)
+                    assert set(part.images.labels.tolist()) <= set(range(10))
+            which.write_bytes(contents[which])
 
         return target
 
@@ -508,6 +530,8 @@ def fuzz_results(folder: Path):
     matrix = {"network_parameters": 9, "largest_difference": 0.1, "effective_rank": 2.0, "uniform_share": 0.5}
     matrix |= {"scores": scores, "untrained": scores | {"uniform_share": 0.1}, "epoch": 2, "weights": "last"}
     files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix)
+    on = {"epoch": 2, "weights": "last", "name": "CIFAR-10-C", "sha256": "a" * 64, "images": 9, "accuracy": 0.5}
+    files.write_json(run / f"{files.ON}cifar10-c-aaaaaaaa.json", on | {"corruptions": {"fog": [0.5] * 5}})
     names = [str(path.relative_to(template)) for path in sorted(template.rglob("*"))]
     names += [f"cifar10/{name}" for name in ("report.md", "report.html", "gallery.md", "report/parameters.png")]
     contents = {name: (template / name).read_bytes() for name in names if (template / name).is_file()}
@@ -616,6 +640,8 @@ TARGETS = {
     "npy": fuzz_form(forms.write_npy),
     "image archive": fuzz_form(forms.write_folder_archive),
     "kaggle": fuzz_form(forms.write_kaggle),
+    "cifar10.1": fuzz_others(write_cifar10_1),
+    "cifar10-c": fuzz_others(functools.partial(write_cifar10_c, corruptions=["fog"])),
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,

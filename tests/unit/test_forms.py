@@ -174,7 +174,7 @@ def with_arrays(tmp_path, **changes):
         ({"x_train": lambda a: a[:, :31]}, r"has images uint8 \(31, 31, 32, 3\)"),
         ({"x_train": lambda a: a[:30]}, "x_train.npy, y_train.npy: has 30 images and 31 labels"),
         ({"y_train": lambda a: np.eye(10)[a[:, 0]]}, "has one-hot labels: save the number of each class"),
-        ({"y_test": lambda a: a + np.uint8(1)}, "x_test.npy, y_test.npy: has labels from 1 to 10, CIFAR-10 has 0 to 9"),
+        ({"y_test": lambda a: a + np.uint8(1)}, "x_test.npy, y_test.npy: has labels from 1 to 10, there are 0 to 9"),
         ({"y_test": lambda a: a.astype(float)}, r"has labels float64 \(12, 1\)"),
         ({"y_test": lambda a: a - np.int64(1)}, "has labels from -1 to 8"),
         ({"y_test": lambda a: np.array([{}] * 12, dtype=object)}, "cifar10.npz: can't be read: .*allow_pickle=False"),
