@@ -68,7 +68,8 @@ class TrainState:
 
     def load_state_dict(self, saved: dict, loader: data.Loader) -> None:
         """Go back to a saved state, that of the random generators included. Raises an exception of any kind if odd."""
-        checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size)
+        classes = len(saved["dataset"]["classes"])
+        checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size, classes)
         checkpoint.load_weights(self.step.model, saved)
         checkpoint.load_momentum(self.step.optimizer, saved)
         rng.set_rng_state(saved["rng"], self.device)
@@ -179,7 +180,7 @@ def train(config: Config, resumed: str = "") -> Path:
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
-    spec, model = models.find(config.model_name), models.build(config.model_name)
+    spec, model = models.find(config.model_name), models.build(config.model_name, len(facts["classes"]))
     initialize(model, config)
 
     # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
@@ -232,7 +233,7 @@ def load_dataset(config: Config, resumed: str) -> data.Dataset:
     spec = models.find(config.model_name, saved["config"].get("model_file"))
     resume.refuse_changed_model(resumed, saved, spec.sha256)
     images = saved["dataset"].get("train_images")
-    trial.run(config, images if isinstance(images, int) else 0)
+    trial.run(config, images if isinstance(images, int) else 0, len(saved["dataset"]["classes"]))
     return datasets.reload(saved["dataset"], config, resumed)
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: CIFAR-10 in any of its forms, or a generated set in its place."""
+"""Where images come from: CIFAR-10 in any of its forms, a generated set in its place, or another data set."""
 
 import logging
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from data import Dataset, check_sizes
-from datasets import cifar10, download, forms, image_folder, synthetic
+from datasets import cifar10, download, forms, image_folder, published, synthetic
 from datasets.cache import lock
-from runner.config import FIELDS, Config, cue_strengths
+from runner.config import FIELDS, OTHER_DATASETS, Config, cue_strengths
 from runner.errors import DataError, UsageError
 from runner.files import dataset_kind
 
@@ -24,11 +24,14 @@ def load(config: Config) -> Dataset:
     """
     given = config.data_dir != FIELDS["data_dir"].default
     if config.dataset != "synthetic" and given and not Path(config.data_dir).exists():
-        raise UsageError(
-            f"--data-dir {config.data_dir} does not exist: make it (mkdir) to have CIFAR-10 downloaded into it, "
-            "or name the folder that holds it"
-        )
+        make = "" if config.dataset in OTHER_DATASETS else "make it (mkdir) to have CIFAR-10 downloaded into it, or "
+        raise UsageError(f"--data-dir {config.data_dir} does not exist: {make}name the folder that holds the images")
     check_sizes(config, *expected_labels(config))
+    if config.dataset in published.SETS:
+        return published.load(config.dataset, Path(config.data_dir))
+    if config.dataset == "folder":
+        with lock(Path(config.data_dir)):
+            return image_folder.load_any(Path(config.data_dir), config.data_check == "full")
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url, config.data_check == "full")
@@ -64,6 +67,11 @@ def _load_cifar10(data_dir: Path, url: str, anew: bool) -> Dataset:
 
 def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Tell the training images' labels, in any order, and the classes, without reading an image. Raises DataError."""
+    if config.dataset in published.SETS:
+        return published.expected_labels(config.dataset)
+    if config.dataset == "folder":
+        train, _, classes = image_folder.list_any(Path(config.data_dir), [])
+        return torch.tensor([label for _, label in train]), classes
     if config.dataset == "synthetic":
         return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
     form, path = forms.find(Path(config.data_dir)) or ("", Path())

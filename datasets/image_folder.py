@@ -1,4 +1,4 @@
-"""Image files: a folder train/<class>/* and test/<class>/* of CIFAR-10, or a single picture of any kind."""
+"""Image files: a folder train/<class>/* and test/<class>/*, of CIFAR-10 or any classes, or a single picture."""
 
 import contextlib
 import io
@@ -15,10 +15,11 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
-from data import Dataset, Images
-from datasets.cache import Splits, cached, stat_regular
+from data import Dataset, Images, balanced_subset, digest
+from datasets.cache import ANY, Splits, cached, stat_regular
 from datasets.cifar10 import CLASSES, name_by_content
-from runner.errors import DataError, one_line, raise_all
+from runner.errors import DataError, one_line, raise_all, some_of
+from runner.files import MAX_CLASSES, MAX_NAME, MIN_CLASSES
 
 log = logging.getLogger("ex1")
 
@@ -29,6 +30,8 @@ SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000  # of any image: more than most cameras have; decoding and scaling take about 16 bytes each
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns, in two lines, up to twice as many
+MAX_SHOWN = 100  # letters of a folder's name in that of a data set
+Listed = list[tuple[str, int]]  # files with their labels
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 ORIENTATION = 274  # the EXIF tag that says how a picture is to be rotated; 1: not
 
@@ -83,6 +86,64 @@ def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, i
     return train, test
 
 
+def load_any(folder: Path, anew: bool = False) -> Dataset:
+    """Load a folder of images of any classes and sizes. Raises DataError for what can't be read."""
+    passed_over: list[str] = []
+    train_files, test_files, classes = list_any(folder, passed_over)
+    _tell_passed_over(folder, passed_over)
+    if not (folder / "test").is_dir():
+        counts = f"{len(test_files):,} of {len(train_files) + len(test_files):,} images"
+        log.info(f"{folder}: has no test/; {counts} take its place, the same ones in every run")
+
+    def decode_all() -> Splits:
+        log.info(f"{folder}: of images of another size than 32×32 the middle square is scaled to that")
+        problems: list[str] = []
+        train, test = (decode(folder, files, problems, try_any_image) for files in (train_files, test_files))
+        raise_all(folder, problems)
+        return train, test
+
+    train, test = cached(folder, ANY, [path for path, _ in train_files + test_files], decode_all, anew)
+    if not max(int(train.labels.max()), int(test.labels.max())) < len(classes):
+        raise DataError(f"{folder}: its cache is of other images: remove the file .cache-{ANY}.npz there")
+    content = digest(train, test)
+    shown = "".join(letter if letter.isprintable() else "?" for letter in folder.resolve().name)[:MAX_SHOWN]
+    name = f"folder {shown} {content[:8]}"
+    return Dataset(name, f"folder-{content[:8]}", str(folder), classes, train, test, content)
+
+
+def list_any(folder: Path, passed_over: list[str]) -> tuple[Listed, Listed, tuple[str, ...]]:
+    """List the files as ``list_images`` does, and the classes, which are named as the folders in train/.
+
+    Without a folder test/ a sixth of the training images are to test on, the same ones in every run.
+    """
+    # the classes
+    if not (folder / "train").is_dir():
+        raise DataError(f"{folder}: has no folder train/, with a folder of images for each class in it")
+    entries = sorted(os.scandir(folder / "train"), key=lambda entry: entry.name)
+    classes = tuple(entry.name for entry in entries if entry.name[0] != "." and os.path.isdir(entry.path))
+    problems = [
+        f"{folder / 'train'}: {name!r:.40} can't name a class: use up to {MAX_NAME} letters that can be shown"
+        for name in classes
+        if not name.isprintable() or len(name) > MAX_NAME
+    ]
+    if not MIN_CLASSES <= len(classes) <= MAX_CLASSES:
+        counts = f"{len(classes):,} folders of classes, it takes {MIN_CLASSES} to {MAX_CLASSES:,}"
+        problems.append(f"{folder / 'train'}: has {counts}")
+    raise_all(folder, problems)
+
+    # the images of each, and those to test on
+    has_test = (folder / "test").is_dir()
+    splits = ("train", "test") if has_test else ("train",)
+    train, *tests = (_list_split(folder / split, classes, problems, passed_over) for split in splits)
+    raise_all(folder, problems)
+    if has_test:
+        return train, tests[0], classes
+    labels = torch.tensor([label for _, label in train])
+    for_test = {*balanced_subset(labels, max(1, len(train) // 6), "folder test").tolist()}
+    kept = [file for number, file in enumerate(train) if number not in for_test]
+    return kept, [train[number] for number in sorted(for_test)], classes
+
+
 def read_split(folder: Path, classes: Sequence[str]) -> Images:
     """Read a folder of images for each of ``classes``, of any size, as ``read_any_image`` does. Raises DataError."""
     problems, passed_over = list[str](), list[str]()
@@ -117,14 +178,14 @@ def _list_split(
         label = labels.get(entry.name.lower())
         if label is None:
             of = "CIFAR-10" if is_cifar10 else "these images"
-            problems.append(f"{entry.path}: not a class of {of}; the classes are {_some(classes)}")
+            problems.append(f"{entry.path}: not a class of {of}; the classes are {some_of(classes)}")
         elif label in folders:
             problems.append(f"{entry.path}: a class with two folders, the other is {folders[label]}")
         else:
             folders[label] = entry.path
     missing = [name for label, name in enumerate(classes) if label not in folders]
     if missing:
-        problems.append(f"{folder}: has no folder of images for {_some(missing)}")
+        problems.append(f"{folder}: has no folder of images for {some_of(missing)}")
 
     # the images in each
     images: list[tuple[str, int]] = []
@@ -149,10 +210,6 @@ def _list_split(
                 except DataError as error:
                     problems.append(str(error))
     return images
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + f" and {len(names) - 20} more" * (len(names) > 20)
 
 
 Decode = Callable[[str], np.ndarray | DataError]  # an image file into uint8 (3, 32, 32), or what is wrong with it

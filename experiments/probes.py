@@ -81,8 +81,9 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
         log.warning(f"{folder}: {changed}: what follows need not be what the run came to")
     device = machine.pick_device(config)
     with spec.beside:
-        model = models.build(spec.name)
-        trial.evaluate(spec.name, model)
+        classes = len(saved["dataset"]["classes"])
+        model = models.build(spec.name, classes)
+        trial.evaluate(spec.name, model, classes)
         here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
     try:
         checkpoint.load_weights(model, saved)
@@ -205,7 +206,7 @@ def collapse(run: LoadedRun) -> None:
     name, folder = run.config.model_name, run.folder
 
     # The matrix, checked on every test image; and that of the network before its training, for comparison.
-    matrix, untrained = affine.collapse(run.model), affine.collapse(build_untrained(run.config))
+    matrix, untrained = affine.collapse(run.model), affine.collapse(build_untrained(run.config, len(dataset.classes)))
     difference, logits, untrained_logits, labels = 0.0, [], [], []
     for pixels, targets in run.loader(images).epoch(run.epoch):
         difference = max(difference, affine.check(name, run.model, matrix, pixels))
@@ -227,11 +228,11 @@ def collapse(run: LoadedRun) -> None:
     say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
 
 
-def build_untrained(config: Config) -> nn.Module:
+def build_untrained(config: Config, classes: int = models.CLASSES) -> nn.Module:
     """Build a run's network with the weights that its training began with."""
     with rng.isolated_rng(config.seed, 0, torch.device("cpu")):
         rng.seed_everything(config.seed)
-        model = models.build(config.model_name)
+        model = models.build(config.model_name, classes)
         initialize(model, config)
     return model
 

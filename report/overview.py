@@ -204,7 +204,9 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
         groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
         if len(groups) > 1:
             figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
-            table = Folded(f"{model} by class and shuffle", [shuffle_table(study, groups)])
+            told = plots.pick_group_classes(groups[0])[1]
+            summary = f"{model} by class and shuffle" + f": {told}" * bool(told)
+            table = Folded(summary, [shuffle_table(study, groups)])
             blocks += [Heading(f"{model} by pixel shuffle", 3), figure, table]
     if not blocks:
         return []
@@ -218,7 +220,7 @@ def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
     columns = [f"{group.shuffle} (n = {len(group.runs)})" for group in groups]
     columns += [f"{group.shuffle} less none" for group in shuffled]
     rows: list[Row] = []
-    for name in ("all classes", *study.data["classes"]):
+    for name in ("all classes", *plots.pick_group_classes(groups[0])[0]):
         column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
         row: Row = [name, *(accuracy_cell(group.values(column)) for group in groups)]
         rows.append(row + [diff_cell(study.difference(group, plain, column)) for group in shuffled if plain])
