@@ -27,7 +27,7 @@ PIXELS = 32 * 32
 MID_GREY = 128
 CHUNK = 1024  # images prepared at once: so many that preparing costs next to nothing at batch 4
 PART = 256  # images of a chunk that one thread prepares at once: few enough to stay in its cache
-MOST_SAMPLES = 20  # classes that an image is shown of
+MOST_SAMPLES = 10  # classes that an image is shown of
 EVAL_BATCH = 256  # images in a batch that is not trained on
 
 TRAIN, TEST, HOLDOUT = 0, 1, 2  # numbers of the splits, for the draws that differ between them
@@ -440,7 +440,7 @@ def make_loader(
 
 
 def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:
-    """Pick the first image of each of up to 20 classes, before and after the shuffle, exactly as the model gets it.
+    """Pick the first image of each of up to 10 classes, before and after the shuffle, exactly as the model gets it.
 
     ``loader`` is that of ``original``, and keeps its order. Returns uint8 (classes, 3, 32, 32) by what a row shows, and
     the labels.

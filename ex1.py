@@ -66,9 +66,8 @@ class TrainState:
             "metrics": asdict(metrics),
         }
 
-    def load_state_dict(self, saved: dict, loader: data.Loader) -> None:
+    def load_state_dict(self, saved: dict, loader: data.Loader, classes: int = models.CLASSES) -> None:
         """Go back to a saved state, that of the random generators included. Raises an exception of any kind if odd."""
-        classes = len(saved["dataset"]["classes"])
         checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size, classes)
         checkpoint.load_weights(self.step.model, saved)
         checkpoint.load_momentum(self.step.optimizer, saved)
@@ -279,7 +278,7 @@ def restore(state: TrainState, saved: dict, run: Run, loader: data.Loader) -> No
     """Put ``state`` back to ``saved``, which ``run`` goes on from. Raises CheckpointError if it is of another model."""
     origin = run.continues or run.folder
     try:
-        state.load_state_dict(saved, loader)
+        state.load_state_dict(saved, loader, len(run.dataset["classes"]))
     except Exception as error:
         why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
         raise CheckpointError(f"{origin} can't be resumed: {why}") from error

@@ -330,13 +330,19 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
     save_figure(figure, path)
 
 
+def cut_name(name: str, most: int = 30) -> str:
+    """Cut the name of a class to what a figure has room for."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 @own_style()
 def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequence[str]) -> None:
     """Plot the accuracy of each class as bars, with the mean and chance."""
     shown, told = pick_classes(dict(zip(classes, metrics.per_class)))
     figure = new_figure(7, max(4, 0.18 * len(shown) + 1.4), title)
     axes = figure.subplots()
-    axes.barh([*shown], [100 * (value or 0) for value in shown.values()], color=BLUE)
+    names = [cut_name(name) for name in shown]
+    axes.barh(range(len(shown)), [100 * (value or 0) for value in shown.values()], color=BLUE, tick_label=names)
     for row, value in enumerate(shown.values()):
         # In a column of their own, where no bar and no line crosses them.
         text = "no images" if value is None else f"{100 * value:.0f} %"
@@ -368,8 +374,9 @@ def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
         axes.text(col, row, "–" if missing else f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
     named = range(0, len(classes), every)
     style: dict[str, Any] = {"fontsize": 6} if is_small else {}
-    axes.set_xticks(named, classes[::every], rotation=90 if is_small else 45, ha="right", **style)
-    axes.set_yticks(named, classes[::every], **style)
+    names = [cut_name(name) for name in classes[::every]]
+    axes.set_xticks(named, names, rotation=90 if is_small else 45, ha="right", **style)
+    axes.set_yticks(named, names, **style)
     axes.set(xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, label=f"% of the true class ({metrics.images:,} test images)", shrink=0.8)
     save_figure(figure, path)
@@ -407,5 +414,5 @@ def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequen
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     for axes, label in zip(grid[0], labels):
-        axes.set_title(label, fontsize=9)
+        axes.set_title(cut_name(label, 13), fontsize=9)
     save_figure(figure, path)

@@ -84,7 +84,8 @@ def reload(facts: dict, config: Config, run: str) -> Dataset:
     """Load the data that the files of ``run`` describe as ``facts``. Raises DataError if it is not what is there."""
     kind, name = dataset_kind(facts), facts["name"]
     # Only the official images can be downloaded.
-    if kind == "cifar10" and facts["slug"] != "cifar10" and not forms.find(Path(config.data_dir)):
+    is_there = (Path(config.data_dir) / "train").is_dir() if kind == "folder" else forms.find(Path(config.data_dir))
+    if (kind == "folder" or (kind == "cifar10" and facts["slug"] != "cifar10")) and not is_there:
         raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")
     dataset = load(replace(config, dataset=kind, data_seed=facts.get("seed") or 0))
     if dataset.digest != facts["sha256"]:

@@ -147,12 +147,21 @@ def list_any(folder: Path, passed_over: list[str]) -> tuple[Listed, Listed, tupl
 def read_split(folder: Path, classes: Sequence[str]) -> Images:
     """Read a folder of images for each of ``classes``, of any size, as ``read_any_image`` does. Raises DataError."""
     problems, passed_over = list[str](), list[str]()
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    if not {name.lower() for name in names} & _labels_of(classes).keys():
+        raise DataError(
+            f"{folder}: none of its folders ({some_of(names)}) is named as a class of the run ({some_of(classes)})"
+        )
     listed = _list_split(folder, classes, problems, passed_over)
     raise_all(folder, problems)
     _tell_passed_over(folder, passed_over)
     images = decode(folder, listed, problems, try_any_image)
     raise_all(folder, problems)
     return images
+
+
+def _labels_of(classes: Sequence[str]) -> dict[str, int]:
+    return LABELS if tuple(classes) == CLASSES else {name.lower(): label for label, name in enumerate(classes)}
 
 
 def _tell_passed_over(folder: Path, paths: list[str]) -> None:
@@ -166,8 +175,7 @@ def _list_split(
     folder: Path, classes: Sequence[str], problems: list[str], passed_over: list[str]
 ) -> list[tuple[str, int]]:
     # each class has one folder; those of CIFAR-10 have it under either of their names
-    is_cifar10 = tuple(classes) == CLASSES
-    labels = LABELS if is_cifar10 else {name.lower(): label for label, name in enumerate(classes)}
+    is_cifar10, labels = tuple(classes) == CLASSES, _labels_of(classes)
     folders: dict[int, str] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":

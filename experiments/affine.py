@@ -137,7 +137,7 @@ def save(path: Path, affine: Affine) -> None:
 
 @own_style()
 def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
-    """Plot the templates of up to 20 classes, centred, on one scale that has its zero at mid-grey."""
+    """Plot the templates of up to 10 classes, centred, on one scale that has its zero at mid-grey."""
     templates = affine.centred[:MOST_SAMPLES]
     largest = templates.abs().max().item()
     pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()  # (C, 32, 32, 3) in [0, 1]

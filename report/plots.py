@@ -21,7 +21,7 @@ from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, label_powers, new_figure, own_style, pick_classes, save_figure
+from utils import BLUE, GREY, VERMILION, cut_name, label_powers, new_figure, own_style, pick_classes, save_figure
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -226,7 +226,7 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page
     _number_epochs(over_epochs)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
     rotation = 90 if told else 45 if max(map(len, classes)) > 5 else 0
-    by_class.set_xticks(range(len(classes)), classes, rotation=rotation, fontsize=6 if told else 9)
+    by_class.set_xticks(range(len(classes)), map(cut_name, classes), rotation=rotation, fontsize=6 if told else 9)
     by_class.set_xlabel(told)
     alt = f"Accuracy of {groups[0].model} with each pixel shuffle: over the epochs, and of each class"
     return _save(figure, path, alt, 3)

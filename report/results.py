@@ -437,7 +437,7 @@ def read_baselines(folder: Path) -> dict | None:
 
 
 def _is_baseline(result: dict) -> bool:
-    of_classes = result["per_class_accuracy"].values()
+    of_classes = [*result["per_class_accuracy"].values()]
     shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
-    in_range = all(0 <= share <= 1 for share in shares) and 1 <= result["images"] <= MAX_MEASURED
+    in_range = all(0 <= share <= 1 for share in shares) and 1 <= len(of_classes) <= result["images"] <= MAX_MEASURED
     return in_range and isinstance(result["images"], int) and isinstance(result["about"], str)

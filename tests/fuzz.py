@@ -220,6 +220,10 @@ def fuzz_folder(folder: Path):
                     kinds[kind](path)
             with refused_or_read():
                 load_images("cifar10", place, "http://127.0.0.1:9/x")
+            with refused_or_read():
+                dataset = load_images("folder", place)
+                for images in (dataset.train, dataset.test):
+                    assert set(images.labels.tolist()) <= set(range(len(dataset.classes)))
 
     return target
 
