@@ -9,7 +9,7 @@ from torch import nn
 import models
 import utils
 from report import overview
-from runner import files
+from runner import checkpoint, files
 from tests.helpers.cli import accuracies, execute, run_folder
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.images import write_image_folder
@@ -77,8 +77,6 @@ def test_checkpoint_that_claims_other_classes_is_refused(trained, capsys):
     files.write_json(run / "config.json", content)
     saved = torch.load(run / "last.pt", weights_only=True)
     saved["dataset"]["classes"].append("four")
-    from runner import checkpoint
-
     checkpoint.save(run / "last.pt", saved)
     assert execute(["--evaluate", run, "--data-dir", images]) == 1
     assert "Q2_1 has changed since this run was trained" in capsys.readouterr().err
