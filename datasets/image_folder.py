@@ -82,7 +82,8 @@ def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, i
     """
     problems: list[str] = []
     train, test = (_list_split(folder / split, CLASSES, problems, passed_over) for split in ("train", "test"))
-    raise_all(folder, problems)
+    of_others = any("not a class of CIFAR-10" in problem for problem in problems)
+    raise_all(folder, problems, "; --dataset folder takes images of any classes" * of_others)
     return train, test
 
 

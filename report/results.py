@@ -171,7 +171,7 @@ class Study:
 
     @property
     def is_cifar10(self) -> bool:
-        return files.dataset_kind(self.data | {"seed": None}) == "cifar10" and self.data["slug"].startswith("cifar10")
+        return self.data["slug"].partition("-")[0] == "cifar10"
 
     @property
     def is_classic(self) -> bool:
