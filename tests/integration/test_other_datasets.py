@@ -1,11 +1,14 @@
 """Runs on images of other classes than CIFAR-10's: from training to the report."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
 from torch import nn
 
+import ex1
 import models
 import utils
 from report import overview
@@ -67,6 +70,26 @@ def test_longer_run_has_the_bits_of_one_in_one_go(trained, tmp_path):
         torch.load(folder / "last.pt", weights_only=True)["model"]
         for folder in (longer, run_folder(tmp_path / "straight"))
     )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_run_stopped_in_an_epoch_goes_on_to_the_same_bits(trained, tmp_path, monkeypatch):
+    run, images, _ = trained
+    train_epoch = ex1.train_epoch
+
+    def stopped(*args):
+        for number, done in enumerate(train_epoch(*args)):
+            if number == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield done
+
+    monkeypatch.setattr(ex1, "train_epoch", stopped)
+    assert train("Q2_1", images, tmp_path / "stopped") == 128 + signal.SIGTERM
+    monkeypatch.undo()
+    [folder] = (tmp_path / "stopped").glob("results/*/*/*")
+    assert torch.load(folder / "last.pt", weights_only=True)["metrics"]["logits"][0].shape == (4, 3)
+    assert execute(["--resume", folder, "--data-dir", images]) == 0
+    ours, theirs = (torch.load(place / "last.pt", weights_only=True)["model"] for place in (folder, run))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from hashlib import sha256
 
 import pytest
 
@@ -43,9 +44,10 @@ def test_run_on_its_own_test_images_comes_to_its_own_result(trained, few_images,
     assert (content["images"], content["accuracy"]) == (own["images"], own["accuracy"])
     assert name == f"on-folder-{content['sha256'][:8]}.json"
     assert "Accuracy of the network on 50 test images" in capsys.readouterr().out
+    images = load_images("cifar10", few_images).test
+    assert content["sha256"] == sha256(images.pixels.numpy().tobytes() + images.labels.numpy().tobytes()).hexdigest()
     # The same images in another form are told by the same SHA-256.
     (trained / name).unlink()
-    images = load_images("cifar10", few_images).test
     assert execute(["--evaluate", trained, "--on", write_cifar10_1(tmp_path / "there", images)]) == 0
     again, name = result_on(trained)
     assert (again["test"], again["sha256"]) == (own, content["sha256"])
