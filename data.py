@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from runner.config import Config, parts_of_shuffle
-from runner.errors import UsageError
+from runner.errors import UsageError, some_of
 from runner.rng import generator
 
 log = logging.getLogger("ex1")
@@ -27,6 +27,7 @@ PIXELS = 32 * 32
 MID_GREY = 128
 CHUNK = 1024  # images prepared at once: so many that preparing costs next to nothing at batch 4
 PART = 256  # images of a chunk that one thread prepares at once: few enough to stay in its cache
+MOST_SAMPLES = 10  # classes that an image is shown of
 EVAL_BATCH = 256  # images in a batch that is not trained on
 
 TRAIN, TEST, HOLDOUT = 0, 1, 2  # numbers of the splits, for the draws that differ between them
@@ -56,7 +57,7 @@ class Dataset:
     name: str  # what plots, logs and files call it, e.g. ``CIFAR-10``
     slug: str  # the folder its results go to; data with other content has another slug
     source: str  # where it came from, for people
-    classes: tuple[str, ...]  # the ten names, in the order of the labels
+    classes: tuple[str, ...]  # their names, in the order of the labels
     train: Images
     test: Images
     digest: str  # SHA-256 of pixels and labels, hexadecimal
@@ -64,7 +65,7 @@ class Dataset:
 
     @property
     def is_cifar10(self) -> bool:
-        return self.seed is None
+        return self.slug.partition("-")[0] == "cifar10"
 
     @property
     def facts(self) -> dict:
@@ -142,14 +143,14 @@ def _check_holdout(n: int, labels: Tensor, classes: Sequence[str]) -> None:
     if taken:
         most = (int(counts[counts > 0].min()) - 1) * int((counts > 0).sum())  # each class keeps one at least
         fewer = f"hold out at most {most}, " if most else "validate on the test images (--val test), "
-        raise UsageError(f"--holdout {n} takes all training images of {', '.join(taken)}: {fewer}or add images of it")
+        raise UsageError(f"--holdout {n} takes all training images of {some_of(taken)}: {fewer}or add images of it")
 
 
 def _warn_if_uneven(part: str, images: Images, classes: Sequence[str]) -> None:
     """Warn of a drawn ``part`` that has not as many images of each class, to within one, or none of a class."""
     counts = images.labels.bincount(minlength=len(classes)).tolist()
     if min(counts) == 0 or max(counts) - min(counts) > 1:
-        by_class = ", ".join(f"{name} {count}" for name, count in zip(classes, counts))
+        by_class = some_of([f"{name} {count}" for name, count in zip(classes, counts)])
         log.warning(f"{part} are not the same number of each class: {by_class}")
 
 
@@ -439,13 +440,13 @@ def make_loader(
 
 
 def sample_rows(original: Images, loader: Loader, shuffle: str) -> tuple[dict[str, Tensor], list[int]]:
-    """Pick the first image of each class, before and after the shuffle, exactly as the model gets it.
+    """Pick the first image of each of up to 10 classes, before and after the shuffle, exactly as the model gets it.
 
     ``loader`` is that of ``original``, and keeps its order. Returns uint8 (classes, 3, 32, 32) by what a row shows, and
     the labels.
     """
     labels = original.labels.tolist()
-    chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))])
+    chosen = torch.tensor([labels.index(label) for label in sorted(set(labels))[:MOST_SAMPLES]])
 
     def seen(epoch: int) -> Tensor:
         inputs, start = torch.empty(len(chosen), 3, 32, 32), 0

@@ -68,9 +68,9 @@ class TrainState:
             "metrics": asdict(metrics),
         }
 
-    def load_state_dict(self, saved: dict, loader: data.Loader) -> None:
+    def load_state_dict(self, saved: dict, loader: data.Loader, classes: int = models.CLASSES) -> None:
         """Go back to a saved state, that of the random generators included. Raises an exception of any kind if odd."""
-        checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size)
+        checkpoint.check_metrics(saved["metrics"], len(loader), loader.batch_size, loader.chunk_size, classes)
         checkpoint.load_weights(self.step.model, saved)
         checkpoint.load_momentum(self.step.optimizer, saved)
         rng.set_rng_state(saved["rng"], self.device)
@@ -181,7 +181,7 @@ def train(config: Config, resumed: str = "") -> Path:
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
     rng.seed_everything(config.seed)
-    spec, model = models.find(config.model_name), models.build(config.model_name)
+    spec, model = models.find(config.model_name), models.build(config.model_name, len(facts["classes"]))
     initialize(model, config)
 
     # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
@@ -238,7 +238,7 @@ def load_dataset(config: Config, resumed: str) -> data.Dataset:
     spec = models.find(config.model_name, saved["config"].get("model_file"))
     resume.refuse_changed_model(resumed, saved, spec.sha256)
     images = saved["dataset"].get("train_images")
-    trial.run(config, images if isinstance(images, int) else 0)
+    trial.run(config, images if isinstance(images, int) else 0, len(saved["dataset"]["classes"]))
     return datasets.reload(saved["dataset"], config, resumed)
 
 
@@ -285,7 +285,7 @@ def restore(state: TrainState, saved: dict, run: Run, loader: data.Loader) -> No
     """Put ``state`` back to ``saved``, which ``run`` goes on from. Raises CheckpointError if it is of another model."""
     origin = run.continues or run.folder
     try:
-        state.load_state_dict(saved, loader)
+        state.load_state_dict(saved, loader, len(run.dataset["classes"]))
     except Exception as error:
         why = f"{run.config.model_name} has changed since, or the checkpoint is not one of it"
         raise CheckpointError(f"{origin} can't be resumed: {why}") from error
@@ -404,6 +404,8 @@ def act(arguments: cli.Arguments) -> None:
         with models.find(run.config.model_name).beside:
             if arguments.action == "predict":
                 probes.predict(run, arguments.images)
+            elif arguments.on:
+                probes.evaluate_on(run, arguments.on)
             else:
                 probes.MEASURE[arguments.action](run)
 

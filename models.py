@@ -1,6 +1,6 @@
 """The registry: every network that can be trained, as a table of data, and the module that is built from a row.
 
-One row is one network, written in this notation (all take a 3×32×32 image and give 10 logits):
+One row is one network, written in this notation (all take a 3×32×32 image and give a logit for each class):
 
     6k5    convolution with 6 output channels and a 5×5 kernel, no padding
     6k3p   the same with the padding that keeps height and width
@@ -9,7 +9,7 @@ One row is one network, written in this notation (all take a 3×32×32 image and
     D      dropout with probability 0.5 (in the head)
 
 ReLU follows every convolution and every hidden fully connected layer, except in question 2. The layer that gives the
-10 logits ends every head and is not written out.
+logits ends every head and is not written out. Parameters are counted for the ten classes of CIFAR-10.
 """
 
 import ast
@@ -18,6 +18,7 @@ import copy
 import difflib
 import fnmatch
 import hashlib
+import inspect
 import re
 import shutil
 import sys
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from runner.errors import UsageError, one_line
 
 IMAGE_SHAPE = (3, 32, 32)
-CLASSES = 10
+CLASSES = 10  # of CIFAR-10, which the published counts are for
 DROPOUT = 0.5
 
 MODULE_SUFFIXES = {".py", *(Path(f"x{suffix}").suffix for suffix in EXTENSION_SUFFIXES)}  # of modules' files
@@ -103,7 +104,7 @@ class ModelSpec:
     known_from: str = OWN  # ``STATED``, ``REBUILT`` or ``OWN``
     change: str = ""  # what it changes, and why
     # The class of an own ``nn.Module``, in place of ``features`` and ``head``.
-    module: Callable[[], nn.Module] | None = None
+    module: Callable[..., nn.Module] | None = None
     # What it has to be built and used in: where its file finds what it imports.
     beside: contextlib.AbstractContextManager = contextlib.nullcontext()
     source: str | None = None  # the SHA-256 of that file and what it imports beside it, hexadecimal
@@ -126,7 +127,7 @@ class ModelSpec:
         """Whether ReLU follows the convolutions and hidden layers (question 2 removes it)."""
         return self.question != "Q2"
 
-    def layers(self) -> list[Layer]:
+    def layers(self, classes: int = CLASSES) -> list[Layer]:
         """List the layers from the image to the logits. Raises ValueError for a word that is not in the notation."""
         # Features: channels and size follow from layer to layer.
         channels, size, _ = IMAGE_SHAPE
@@ -151,7 +152,7 @@ class ModelSpec:
 
         # Head: the flattened features, then neurons from layer to layer, and the logits.
         neurons = channels * size**2
-        for word in [*self.head.split(), str(CLASSES)]:
+        for word in [*self.head.split(), str(classes)]:
             if word == "D":
                 layers.append(Layer("dropout"))
             elif word.isdecimal():
@@ -235,8 +236,9 @@ for _spec in TABLE:
 def register(name: str, change: str = "", parameters: int | None = None):
     """Decorate an own ``nn.Module`` class so that it is in the registry under ``name``.
 
-    The class is called without arguments and must map a float32 batch (N, 3, 32, 32) to logits (N, 10). Raises
-    ValueError if the name is missing, taken, or not made of letters, digits, ``_``, ``-`` and ``.``.
+    The class is called without arguments, or with ``classes`` where it takes that, and must map a float32 batch
+    (N, 3, 32, 32) to logits (N, classes), of which CIFAR-10 has 10. Raises ValueError if the name is missing, taken, or
+    not made of letters, digits, ``_``, ``-`` and ``.``.
     """
     if not isinstance(name, str):
         raise ValueError('give the model a name: @register("Name")')
@@ -460,7 +462,8 @@ def listing(width: int | None = None) -> str:
 LEGEND = """\
 6k5: convolution with 6 channels and a 5×5 kernel (p: padded, keeps the size).
 P: 2×2 max pool. After the bar: hidden fully connected layers, D: dropout 0.5;
-10 logits follow. ReLU after each layer but the last, none in Q2.
+A logit for each class follows; parameters are those for ten classes.
+ReLU after each layer but the last, none in Q2.
 stated: the published study states the structure. rebuilt: it states only the
 idea and the count, and this is the simplest structure that meets both, not
 necessarily the original."""
@@ -477,10 +480,10 @@ class Net(nn.Module):
 
     memory_format = torch.channels_last  # of its weights and images, for speed; it computes the same in any
 
-    def __init__(self, spec: ModelSpec):
+    def __init__(self, spec: ModelSpec, classes: int = CLASSES):
         super().__init__()
         self.relu = spec.relu
-        layers = spec.layers()
+        layers = spec.layers(classes)
         self.layers = nn.ModuleList(layer.build() for layer in layers)
         # ReLU and a maximum can change places, and after a pool ReLU has a quarter to do.
         kinds = [layer.kind for layer in layers]
@@ -491,7 +494,7 @@ class Net(nn.Module):
         self.to(memory_format=self.memory_format)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits (N, 10) of images ``x`` (N, 3, 32, 32), float32."""
+        """Compute logits (N, classes) of images ``x`` (N, 3, 32, 32), float32."""
         *hidden, last = self.layers
         for layer, rectified in zip(hidden, self.rectified):
             if isinstance(layer, (nn.Linear, nn.Dropout)):
@@ -502,24 +505,33 @@ class Net(nn.Module):
         return last(x.flatten(1))
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, classes: int = CLASSES) -> nn.Module:
     """Build a new model, with PyTorch's default initialisation drawn from torch's global generator.
 
-    Raises UsageError if there is no such row, it can't be built, has another count than it promises, or no 10 logits.
+    Raises UsageError if there is no such row, it can't be built, has not a logit for each of ``classes``, or for those
+    of CIFAR-10 another count than it promises.
     """
     spec = find(name)
     try:
         with spec.beside:
-            model = spec.module() if spec.module else Net(spec)
+            model = _build_own(spec.module, classes) if spec.module else Net(spec, classes)
             outputs = try_evaluation(model, 2) if spec.module else None
         count = count_parameters(model)
     except Exception as error:
         raise UsageError(f"{spec.name} does not work: {type(error).__name__}: {error}") from error
     if spec.module:
-        check_logits(spec.name, outputs, 2)
-    if spec.parameters not in (None, count):
+        check_logits(spec.name, outputs, 2, classes)
+    if classes == CLASSES and spec.parameters not in (None, count):
         raise UsageError(f"{spec.name} has {count:,} parameters, its row says {spec.parameters:,}")
     return model
+
+
+def _build_own(module: Callable[..., nn.Module], classes: int) -> nn.Module:
+    try:
+        takes_classes = "classes" in inspect.signature(module).parameters
+    except (TypeError, ValueError):  # what has no signature, such as a class of an extension
+        takes_classes = False
+    return module(classes=classes) if takes_classes else module()
 
 
 def memory_format_of(model: nn.Module) -> torch.memory_format:
@@ -534,16 +546,18 @@ def try_evaluation(model: nn.Module, images: int) -> object:
         return copy.deepcopy(model).eval()(torch.zeros(images, *IMAGE_SHAPE))
 
 
-def check_logits(name: str, outputs: object, images: int) -> None:
-    """Check that ``outputs`` of so many images are logits (images, 10). Raises UsageError if not."""
+def check_logits(name: str, outputs: object, images: int, classes: int = CLASSES) -> None:
+    """Check that ``outputs`` of so many images are logits (images, classes). Raises UsageError if not."""
     many = f"{images} image{'s' * (images > 1)}"
     if not isinstance(outputs, Tensor):
         why = "return the logits alone, without auxiliary outputs (of torchvision's networks: aux_logits=False)"
         raise UsageError(f"{name} makes a {type(outputs).__name__} of {many}, not a tensor: {why}")
-    if outputs.shape != (images, CLASSES):
+    if outputs.shape != (images, classes):
         shape = tuple(outputs.shape)
-        how = "; squeeze() takes the first dimension of one image too: flatten(1) keeps it" * (shape == (CLASSES,))
-        raise UsageError(f"{name} makes {shape} of {many}, not logits of shape ({images}, {CLASSES}){how}")
+        how = "; squeeze() takes the first dimension of one image too: flatten(1) keeps it" * (shape == (classes,))
+        if shape == (images, CLASSES):
+            how = f"; these images have {classes} classes: let its class take their number, as __init__(self, classes)"
+        raise UsageError(f"{name} makes {shape} of {many}, not logits of shape ({images}, {classes}){how}")
 
 
 def count_parameters(model: nn.Module) -> int:

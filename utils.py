@@ -6,6 +6,7 @@ Accuracy in files is a fraction in [0, 1], on screen and in plots a percentage. 
 import contextlib
 import copy
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -163,15 +164,30 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(-(low + high) / 2)
 
 
+MOST_CLASSES = 20  # at either end of those that are shown one by one, by accuracy
+
+
+def pick_classes(per_class: Mapping[str, float | None]) -> tuple[dict[str, float | None], str]:
+    """Pick the classes that are shown one by one, the best and the worst of very many, and say so; else all."""
+    if len(per_class) <= 2 * MOST_CLASSES:
+        return dict(per_class), ""
+    known = {name: value for name, value in per_class.items() if value is not None}
+    ordered = sorted(known, key=lambda name: -known[name])
+    names = dict.fromkeys([*ordered[:MOST_CLASSES], *ordered[-MOST_CLASSES:]])
+    shown: dict[str, float | None] = {name: known[name] for name in names}
+    return shown, f"the best and the worst {MOST_CLASSES} of {len(per_class):,} classes"
+
+
 def result_lines(test: Mapping[str, Any]) -> list[str]:
     """Format a run's result, the entry ``test`` of ``metrics.json``: the accuracy on all images, then by class."""
     percent, loss = 100 * test["accuracy"], test["loss"]
     overall = f"Accuracy of the network on {test['images']:,} test images: {percent:.1f} % (loss {loss:.3f})"
     # As the published tables print it, e.g. "Accuracy of plane : 48 %".
-    width = max(map(len, test["per_class_accuracy"]))
-    return [overall] + [
+    shown, told = pick_classes(test["per_class_accuracy"])
+    width = max(map(len, shown))
+    return [overall, *filter(None, [told])] + [
         f"Accuracy of {name:>{width}} : " + ("no images" if value is None else f"{100 * value:2.0f} %")
-        for name, value in test["per_class_accuracy"].items()
+        for name, value in shown.items()
     ]
 
 
@@ -314,20 +330,27 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
     save_figure(figure, path)
 
 
+def cut_name(name: str, most: int = 30) -> str:
+    """Cut the name of a class to what a figure has room for."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 @own_style()
 def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequence[str]) -> None:
     """Plot the accuracy of each class as bars, with the mean and chance."""
-    figure = new_figure(7, 4, title)
+    shown, told = pick_classes(dict(zip(classes, metrics.per_class)))
+    figure = new_figure(7, max(4, 0.18 * len(shown) + 1.4), title)
     axes = figure.subplots()
-    axes.barh(classes, [100 * (value or 0) for value in metrics.per_class], color=BLUE)
-    for row, value in enumerate(metrics.per_class):
+    names = [cut_name(name) for name in shown]
+    axes.barh(range(len(shown)), [100 * (value or 0) for value in shown.values()], color=BLUE, tick_label=names)
+    for row, value in enumerate(shown.values()):
         # In a column of their own, where no bar and no line crosses them.
         text = "no images" if value is None else f"{100 * value:.0f} %"
         axes.text(1.08, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     overall = 100 * metrics.accuracy
     axes.axvline(overall, color=VERMILION, ls="--", label=f"all classes: {overall:.1f} %")
-    axes.axvline(100 / len(classes), color=GREY, ls=":", label=f"chance: {100 / len(classes):.0f} %")
-    axes.set(xlabel=f"accuracy (%) on {metrics.images:,} test images, last epoch", xlim=(0, 100))
+    axes.axvline(100 / len(classes), color=GREY, ls=":", label=f"chance: {100 / len(classes):.2g} %")
+    axes.set(ylabel=told, xlabel=f"accuracy (%) on {metrics.images:,} test images, last epoch", xlim=(0, 100))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
@@ -337,19 +360,46 @@ def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
 @own_style()
 def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequence[str]) -> None:
     """Plot the confusion matrix, each row in percent of its true class."""
+    # Of very many classes some are named, and no number could be read.
+    every, is_small = math.ceil(len(classes) / (2 * MOST_CLASSES)), len(classes) > MOST_CLASSES
+    places = () if is_small else range(len(classes))
     figure = new_figure(7, 6.5, title)
     axes = figure.subplots()
     counts = metrics.confusion.double()
     percent = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for row, col in ((row, col) for row in range(len(classes)) for col in range(len(classes))):
+    for row, col in itertools.product(places, places):
         value, missing = percent[row, col], counts[row].sum() == 0
         color = "white" if value > 55 else "black"
         axes.text(col, row, "–" if missing else f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    named = range(0, len(classes), every)
+    style: dict[str, Any] = {"fontsize": 6} if is_small else {}
+    names = [cut_name(name) for name in classes[::every]]
+    axes.set_xticks(named, names, rotation=90 if is_small else 45, ha="right", **style)
+    axes.set_yticks(named, names, **style)
     axes.set(xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, label=f"% of the true class ({metrics.images:,} test images)", shrink=0.8)
+    save_figure(figure, path)
+
+
+@own_style()
+def plot_corruptions(path: Path, title: str, accuracies: Mapping[str, Sequence[float]]) -> None:
+    """Show accuracies in [0, 1] by corruption and severity, and the mean of each, as a map with its numbers."""
+    names = [*accuracies, "mean"]
+    percent = 100 * np.array([*accuracies.values()])  # (corruptions, severities)
+    percent = np.vstack([percent, percent.mean(0)])
+    percent = np.column_stack([percent, percent.mean(1)])
+    figure = new_figure(7, 0.34 * len(names) + 2, title)
+    axes = figure.subplots()
+    image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, col), value in np.ndenumerate(percent):
+        axes.text(
+            col, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color="black" if value > 55 else "white"
+        )
+    axes.set_xticks(range(percent.shape[1]), [*map(str, range(1, percent.shape[1])), "mean"])
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="severity")
+    figure.colorbar(image, label="accuracy (%)", shrink=0.8)
     save_figure(figure, path)
 
 
@@ -364,5 +414,5 @@ def plot_samples(path: Path, title: str, rows: dict[str, Tensor], labels: Sequen
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     for axes, label in zip(grid[0], labels):
-        axes.set_title(label, fontsize=9)
+        axes.set_title(cut_name(label, 13), fontsize=9)
     save_figure(figure, path)

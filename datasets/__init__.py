@@ -1,4 +1,4 @@
-"""Where images come from: CIFAR-10 in any of its forms, or a generated set in its place."""
+"""Where images come from: CIFAR-10 in any of its forms, a generated set in its place, or another data set."""
 
 import logging
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from data import Dataset, check_sizes
-from datasets import cifar10, download, image_folder, synthetic
+from datasets import cifar10, download, forms, image_folder, published, synthetic
 from datasets.cache import lock
-from runner.config import FIELDS, Config, cue_strengths
+from runner.config import FIELDS, OTHER_DATASETS, Config, cue_strengths
 from runner.errors import DataError, UsageError
 from runner.files import dataset_kind
 
@@ -24,11 +24,14 @@ def load(config: Config) -> Dataset:
     """
     given = config.data_dir != FIELDS["data_dir"].default
     if config.dataset != "synthetic" and given and not Path(config.data_dir).exists():
-        raise UsageError(
-            f"--data-dir {config.data_dir} does not exist: make it (mkdir) to have CIFAR-10 downloaded into it, "
-            "or name the folder that holds it"
-        )
+        make = "" if config.dataset in OTHER_DATASETS else "make it (mkdir) to have CIFAR-10 downloaded into it, or "
+        raise UsageError(f"--data-dir {config.data_dir} does not exist: {make}name the folder that holds the images")
     check_sizes(config, *expected_labels(config))
+    if config.dataset in published.SETS:
+        return published.load(config.dataset, Path(config.data_dir))
+    if config.dataset == "folder":
+        with lock(Path(config.data_dir)):
+            return image_folder.load_any(Path(config.data_dir), config.data_check == "full")
     if config.dataset != "synthetic":
         try:
             return _load_cifar10(Path(config.data_dir), config.data_url, config.data_check == "full")
@@ -43,27 +46,36 @@ def load(config: Config) -> Dataset:
 
 
 def _load_cifar10(data_dir: Path, url: str, anew: bool) -> Dataset:
-    if data_dir.is_file() and not data_dir.name.endswith(".tar.gz"):
-        raise DataError(f"{data_dir} is neither a folder nor {cifar10.ARCHIVE}; --data-dir can hold {cifar10.FORMS}")
-    kind, path = cifar10.find(data_dir) or ("", data_dir)
-    if kind == "batches":
+    found = forms.find(data_dir)
+    if data_dir.is_file() and not found:
+        raise DataError(forms.tell_unread(data_dir))
+    if found and found[0] == "batches":
         if anew:
-            log.info(f"{path} is not cached: its files are read each time, and have the official MD5s")
-        return cifar10.load_batches(path)
+            log.info(f"{found[1]} is not cached: its files are read each time, and have the official MD5s")
+        return cifar10.load_batches(found[1])
     with lock(data_dir.parent if data_dir.is_file() else data_dir):
-        kind, path = cifar10.find(data_dir) or ("", data_dir / cifar10.ARCHIVE)  # again: another run may have got it
-        if not kind:
-            cifar10.warn_of_unread(data_dir)
-            download.download(path, url)
-        return image_folder.load(path, anew) if kind == "folder" else cifar10.load_archive(path, anew)
+        found = forms.find(data_dir)  # again: another run may have got it
+        if not found:
+            found = "archive", data_dir / cifar10.ARCHIVE
+            forms.warn_of_unread(data_dir)
+            download.download(found[1], url)
+        form, path = found
+        if form == "folder":
+            return image_folder.load(path, anew)
+        return cifar10.load_archive(path, anew) if form == "archive" else forms.load(form, path, anew)
 
 
 def expected_labels(config: Config) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Tell the training images' labels, in any order, and the classes, without reading an image. Raises DataError."""
+    if config.dataset in published.SETS:
+        return published.expected_labels(config.dataset)
+    if config.dataset == "folder":
+        train, _, classes = image_folder.list_any(Path(config.data_dir), [])
+        return torch.tensor([label for _, label in train]), classes
     if config.dataset == "synthetic":
         return torch.arange(synthetic.TRAIN_IMAGES) % 10, synthetic.CLASSES
-    kind, path = cifar10.find(Path(config.data_dir)) or ("", Path())
-    if kind == "folder":
+    form, path = forms.find(Path(config.data_dir)) or ("", Path())
+    if form == "folder":
         return torch.tensor([label for _, label in image_folder.list_images(path, [])[0]]), cifar10.CLASSES
     return torch.arange(cifar10.TRAIN_IMAGES) % 10, cifar10.CLASSES
 
@@ -72,7 +84,8 @@ def reload(facts: dict, config: Config, run: str) -> Dataset:
     """Load the data that the files of ``run`` describe as ``facts``. Raises DataError if it is not what is there."""
     kind, name = dataset_kind(facts), facts["name"]
     # Only the official images can be downloaded.
-    if kind == "cifar10" and facts["slug"] != "cifar10" and not cifar10.find(Path(config.data_dir)):
+    is_there = (Path(config.data_dir) / "train").is_dir() if kind == "folder" else forms.find(Path(config.data_dir))
+    if (kind == "folder" or (kind == "cifar10" and facts["slug"] != "cifar10")) and not is_there:
         raise DataError(f"the images of {name} are not in {config.data_dir}: say with --data-dir where")
     dataset = load(replace(config, dataset=kind, data_seed=facts.get("seed") or 0))
     if dataset.digest != facts["sha256"]:

@@ -16,13 +16,14 @@ import torch
 
 from data import Images
 from runner.errors import DataError
-from runner.files import check_regular
+from runner.files import MAX_CLASSES, check_regular
 from runner.lock import FolderLock
 
 log = logging.getLogger("ex1")
 
-MAX_CACHE = 1 << 30  # bytes; that of CIFAR-10 has 184 million
+MAX_CACHE = 1 << 33  # bytes; that of CIFAR-10 has 184 million, of 1.3 million images 4 billion
 POLL_SECONDS = 0.2
+ANY = "any"  # the kind of images that are of any classes; those of all other kinds are CIFAR-10's
 
 Splits = tuple[Images, Images]  # training and test images
 
@@ -56,7 +57,8 @@ def cached(folder: Path, kind: str, files: list[str], decode: Callable[[], Split
         with np.load(path, allow_pickle=False) as cache:
             if cache["fingerprint"].item() == fingerprint:
                 train, test = (
-                    as_images(cache[f"{part}_pixels"], cache[f"{part}_labels"]) for part in ("train", "test")
+                    as_images(cache[f"{part}_pixels"], cache[f"{part}_labels"], MAX_CLASSES if kind == ANY else 10)
+                    for part in ("train", "test")
                 )
                 kept = train, test
     if kept and not anew:
@@ -138,10 +140,10 @@ def stat_regular(path: str | Path) -> os.stat_result:
     return status
 
 
-def as_images(pixels: np.ndarray, labels: np.ndarray) -> Images:
-    """Make tensors that share the arrays' memory. Raises ValueError if they are no pixels and labels of CIFAR-10."""
+def as_images(pixels: np.ndarray, labels: np.ndarray, classes: int = 10) -> Images:
+    """Make tensors that share the arrays' memory. Raises ValueError if they are no pixels and labels of so many."""
     if (pixels.dtype, labels.dtype) != (np.uint8, np.int64) or pixels.shape != (*labels.shape, 3, 32, 32):
         raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, labels {labels.dtype} {labels.shape}")
-    if not len(labels) or not 0 <= labels.min() <= labels.max() <= 9:
-        raise ValueError("there are no labels, or other ones than 0 to 9")
+    if not len(labels) or not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"there are no labels, or other ones than 0 to {classes - 1}")
     return Images(torch.from_numpy(pixels), torch.from_numpy(labels))

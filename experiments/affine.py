@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data import MOST_SAMPLES
 from models import IMAGE_SHAPE, count_parameters
 from runner.errors import RunnerError
 from runner.files import write_file
@@ -32,11 +33,11 @@ class NotAffine(RunnerError):
 class Affine:
     """logits = ``weight`` · image + ``bias``, for images in [-1, 1] as :func:`data.normalize` makes them."""
 
-    weight: Tensor  # the ten templates, float64 (10, 3, 32, 32)
-    bias: Tensor  # the logits of the image that is mid-grey all over, float64 (10,)
+    weight: Tensor  # the template of each class, float64 (C, 3, 32, 32)
+    bias: Tensor  # the logits of the image that is mid-grey all over, float64 (C,)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Compute the logits, float64 (N, 10), of ``images`` (N, 3, 32, 32) of any floating-point type."""
+        """Compute the logits, float64 (N, C), of ``images`` (N, 3, 32, 32) of any floating-point type."""
         return images.double().flatten(1) @ self.weight.flatten(1).T + self.bias
 
     @property
@@ -45,17 +46,17 @@ class Affine:
 
     @property
     def centred(self) -> Tensor:
-        """The templates (10, 3, 32, 32) without their mean, which moves all logits alike and changes no probability."""
+        """The templates (C, 3, 32, 32) without their mean, which moves all logits alike and changes no probability."""
         return self.weight - self.weight.mean(0)
 
     @property
     def singular_values(self) -> Tensor:
-        """Those of the matrix (10, 3072), float64 (10,), the largest first."""
+        """Those of the matrix (C, 3072), float64 (C,), the largest first."""
         return torch.linalg.svdvals(self.weight.flatten(1))
 
     @property
     def effective_rank(self) -> float:
-        """How many directions in the space of images the logits depend on, from 1 to 10; 0 where they are constant.
+        """How many directions in the space of images the logits depend on, from 1 to C; 0 where they are constant.
 
         See Roy and Vetterli, 2007, "The effective rank: a measure of effective dimensionality".
         """
@@ -78,7 +79,7 @@ def collapse(model: nn.Module) -> Affine:
     exact = copy.deepcopy(model).to("cpu", torch.float64).eval()
     bias = exact(torch.zeros(1, *IMAGE_SHAPE, dtype=torch.float64))[0]
     units = torch.eye(math.prod(IMAGE_SHAPE)).view(-1, *IMAGE_SHAPE)  # (3072, 3, 32, 32)
-    columns = torch.cat([exact(batch.double()) - bias for batch in units.split(BATCH)])  # (3072, 10)
+    columns = torch.cat([exact(batch.double()) - bias for batch in units.split(BATCH)])  # (3072, C)
     return Affine(columns.T.reshape(-1, *IMAGE_SHAPE), bias)
 
 
@@ -136,12 +137,16 @@ def save(path: Path, affine: Affine) -> None:
 
 @own_style()
 def plot_templates(path: Path, title: str, affine: Affine, classes: Sequence[str]) -> None:
-    """Plot the ten templates, centred, on one scale that has its zero at mid-grey."""
-    templates = affine.centred
+    """Plot the templates of up to 10 classes, centred, on one scale that has its zero at mid-grey."""
+    templates = affine.centred[:MOST_SAMPLES]
     largest = templates.abs().max().item()
-    pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()  # (10, 32, 32, 3) in [0, 1]
-    figure = new_figure(9, 4.9, title)
-    for axes, picture, name in zip(figure.subplots(2, 5).flat, pictures, classes):
+    pictures = (templates / (2 * largest or 1) + 0.5).permute(0, 2, 3, 1).numpy()  # (C, 32, 32, 3) in [0, 1]
+    rows = math.ceil(len(pictures) / 5)
+    figure = new_figure(9, 0.7 + 2.1 * rows, title)
+    all_axes = figure.subplots(rows, 5, squeeze=False).flat
+    for axes in all_axes[len(pictures) :]:
+        axes.axis("off")
+    for axes, picture, name in zip(all_axes, pictures, classes):
         axes.imshow(picture, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)

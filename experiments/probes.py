@@ -1,5 +1,6 @@
 """Questions to a saved run: measured again, on other shuffles, on single images, or collapsed into one matrix."""
 
+import hashlib
 import itertools
 import logging
 import os
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ import data
 import datasets
 import models
 import utils
-from datasets import synthetic
+from datasets import others, synthetic
 from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
@@ -79,8 +81,9 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
         log.warning(f"{folder}: {changed}: what follows need not be what the run came to")
     device = machine.pick_device(config)
     with spec.beside:
-        model = models.build(spec.name)
-        trial.evaluate(spec.name, model)
+        classes = len(saved["dataset"]["classes"])
+        model = models.build(spec.name, classes)
+        trial.evaluate(spec.name, model, classes)
         here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
     try:
         checkpoint.load_weights(model, saved)
@@ -104,6 +107,51 @@ def evaluate(run: LoadedRun) -> EvalMetrics:
     lines = utils.result_lines(test.as_dict(dataset.classes))
     console.print_result(run.config, dataset.name, run.folder, test.accuracy, lines)
     return test
+
+
+def evaluate_on(run: LoadedRun, path: str) -> None:
+    """Measure a saved run on other images than its data set's, and write the result into the run's folder.
+
+    Raises UsageError if they are CIFAR-10's and the run is not on CIFAR-10, DataError if they can't be read.
+    """
+    require_writable(run.folder)
+    dataset = run.saved["dataset"]
+    found = others.find(Path(path), dataset["classes"])
+    if found.is_cifar10 and files.dataset_kind(dataset) != "cifar10":
+        raise UsageError(f"{path} is {found.name}, but {run.folder} was trained on {dataset['name']}: on other classes")
+
+    # One part after the other, so that no more than one is in memory.
+    tested = f"{dataset['name']}, tested on {found.name}"
+    say, total, measured = console.stdout_log(tested), hashlib.sha256(), dict[str, list[EvalMetrics]]()
+    for corruption, images in found.parts:
+        total.update(corruption.encode())
+        for tensor in (images.pixels, images.labels):
+            total.update(tensor.numpy().data)
+        results = measured.setdefault(corruption, [])
+        results.append(run.measure(images))
+        if corruption and len(results) == others.SEVERITIES:
+            say.info(f"{corruption}: " + ", ".join(f"{100 * result.accuracy:.1f} %" for result in results))
+
+    # The result, in a file that is named after what was measured.
+    digest = total.hexdigest()
+    accuracies = {name: [result.accuracy for result in results] for name, results in measured.items()}
+    accuracy = fmean(itertools.chain.from_iterable(accuracies.values()))
+    facts: dict[str, Any] = {"epoch": run.epoch, "weights": run.weights, "name": found.name, "source": path}
+    facts |= {"sha256": digest, "images": sum(each.images for results in measured.values() for each in results)}
+    facts["accuracy"] = accuracy
+    name, endings = f"{files.ON}{found.kind}-{digest[:8]}", [".json"]
+    if "" in measured:
+        facts["test"] = measured[""][0].as_dict(dataset["classes"])
+        lines = utils.result_lines(facts["test"])
+    else:
+        facts["corruptions"] = accuracies
+        count = f"{len(accuracies)} corruption{'s' * (len(accuracies) > 1)}"
+        lines = [f"Accuracy of the network, mean over {count} at severities 1 to 5: {100 * accuracy:.1f} %"]
+        utils.plot_corruptions(run.folder / f"{name}.png", run.config.title(tested), accuracies)
+        endings.append(".png")
+    files.write_json(run.folder / f"{name}.json", facts)
+    console.print_result(run.config, tested, run.folder, accuracy, lines)
+    say.info(f"in {run.folder}: {', '.join(name + ending for ending in endings)}")
 
 
 def transfer(run: LoadedRun) -> None:
@@ -158,7 +206,7 @@ def collapse(run: LoadedRun) -> None:
     name, folder = run.config.model_name, run.folder
 
     # The matrix, checked on every test image; and that of the network before its training, for comparison.
-    matrix, untrained = affine.collapse(run.model), affine.collapse(build_untrained(run.config))
+    matrix, untrained = affine.collapse(run.model), affine.collapse(build_untrained(run.config, len(dataset.classes)))
     difference, logits, untrained_logits, labels = 0.0, [], [], []
     for pixels, targets in run.loader(images).epoch(run.epoch):
         difference = max(difference, affine.check(name, run.model, matrix, pixels))
@@ -180,11 +228,11 @@ def collapse(run: LoadedRun) -> None:
     say.info(f"in {folder}: {files.MATRIX}, {files.TEMPLATES}, {files.MATRIX_FACTS}")
 
 
-def build_untrained(config: Config) -> nn.Module:
+def build_untrained(config: Config, classes: int = models.CLASSES) -> nn.Module:
     """Build a run's network with the weights that its training began with."""
     with rng.isolated_rng(config.seed, 0, torch.device("cpu")):
         rng.seed_everything(config.seed)
-        model = models.build(config.model_name)
+        model = models.build(config.model_name, classes)
         initialize(model, config)
     return model
 

@@ -21,15 +21,15 @@ def load(configs: Sequence[Config]) -> data.Dataset:
     own = list({other.model_name: other for other in configs if models.find(other.model_name).module}.values())
     labels, classes = datasets.expected_labels(config)
     for other in own:
-        run(other, data.check_sizes(other, labels, classes))
+        run(other, data.check_sizes(other, labels, classes), len(classes))
     dataset = datasets.load(config)
     for other in own if len(dataset.train) != len(labels) else ():  # the generated set in place of CIFAR-10
-        run(other, data.check_sizes(other, dataset.train.labels, dataset.classes))
+        run(other, data.check_sizes(other, dataset.train.labels, dataset.classes), len(dataset.classes))
     return dataset
 
 
-def run(config: Config, images: int) -> None:
-    """Try an own network as a run on so many images uses it: evaluation, training steps, what a checkpoint holds of it.
+def run(config: Config, images: int, classes: int = models.CLASSES) -> None:
+    """Try an own network as a run on so many images and classes uses it: evaluation, training, what a checkpoint holds.
 
     No random number of the run changes. Raises UsageError if it can't be used so, RunnerError if memory is short.
     """
@@ -39,8 +39,8 @@ def run(config: Config, images: int) -> None:
         return
     device = machine.pick_device(config)
     with rng.isolated_rng(config.seed, 0, device), spec.beside:
-        model = models.build(name)
-        evaluate(name, model)
+        model = models.build(name, classes)
+        evaluate(name, model, classes)
 
         # Steps of each size, with an evaluation between them: what a network keeps from one must not spoil another.
         model.to(device).train()
@@ -50,37 +50,37 @@ def run(config: Config, images: int) -> None:
         for number, size in enumerate((config.batch_size, config.batch_size, images % config.batch_size)):
             if number == 2:
                 with _explained(f"{name} does not work on 1 image after training"), torch.no_grad():
-                    models.check_logits(name, model.eval()(_noise(model, 1, device)), 1)
+                    models.check_logits(name, model.eval()(_noise(model, 1, device)), 1, classes)
                 model.train()
             if size:
                 larger = _larger_batch(images, config.batch_size, size)
                 how = f"; --batch-size {larger} leaves no batch of that size" if larger else ""
                 with _explained(f"{name} can't be trained on {_batches(config.batch_size, images, size)}", how):
-                    _take_step(step, name, size, device)
+                    _take_step(step, name, _noise(model, size, device), classes)
 
         with _explained(name):
             checkpoint.serialize({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
 
-def evaluate(name: str, model: nn.Module) -> None:
+def evaluate(name: str, model: nn.Module, classes: int = models.CLASSES) -> None:
     """Try ``model``, on the CPU, on one image. Raises UsageError if that does not give its logits."""
     spec = models.find(name)
     if spec.module:
         how = "; it does on 2: squeeze() takes the first dimension of one image too, flatten(1) keeps it"
         with spec.beside, _explained(f"{name} does not work on 1 image", how):
-            models.check_logits(name, models.try_evaluation(model, 1), 1)
+            models.check_logits(name, models.try_evaluation(model, 1), 1, classes)
 
 
-def _take_step(step: TrainStep, name: str, size: int, device: torch.device) -> None:
+def _take_step(step: TrainStep, name: str, noise: torch.Tensor, classes: int) -> None:
     """Take a training step on noise. Raises UsageError if the outputs are not logits, and what the network raises."""
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         outputs = step.model(images)
-        models.check_logits(f"{name} in training", outputs, size)
+        models.check_logits(f"{name} in training", outputs, len(noise), classes)
         return outputs
 
     step.forward = forward
-    step.forward_backward(_noise(step.model, size, device), torch.arange(size, device=device) % models.CLASSES)
+    step.forward_backward(noise, torch.arange(len(noise), device=noise.device) % classes)
 
 
 def _noise(model: nn.Module, images: int, device: torch.device) -> torch.Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import models
 from report import claims, gallery, plots, stats
 from report.calibration import climbing_text, is_climbing, overconfidence_text
+from report.others import other_blocks
 from report.page import Block, Code, Folded, Heading, Link, Row, Table, Text, prose, write_page
 from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
@@ -205,7 +206,9 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
         groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
         if len(groups) > 1:
             figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
-            table = Folded(f"{model} by class and shuffle", [shuffle_table(study, groups)])
+            told = plots.pick_group_classes(groups[0])[1]
+            summary = f"{model} by class and shuffle" + f": {told}" * bool(told)
+            table = Folded(summary, [shuffle_table(study, groups)])
             blocks += [Heading(f"{model} by pixel shuffle", 3), figure, table]
     if not blocks:
         return []
@@ -219,7 +222,7 @@ def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
     columns = [f"{group.shuffle} (n = {len(group.runs)})" for group in groups]
     columns += [f"{group.shuffle} less none" for group in shuffled]
     rows: list[Row] = []
-    for name in ("all classes", *study.data["classes"]):
+    for name in ("all classes", *plots.pick_group_classes(groups[0])[0]):
         column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
         row: Row = [name, *(accuracy_cell(group.values(column)) for group in groups)]
         rows.append(row + [diff_cell(study.difference(group, plain, column)) for group in shuffled if plain])
@@ -312,6 +315,7 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
         *curve_blocks(study, folder, compare),
         *calibration_blocks(study, folder),
         *shuffle_blocks(study, folder),
+        *other_blocks(study, folder),
         *rest_blocks(study),
     ]
     return Written(write_page(blocks, study.folder, "report"), study)

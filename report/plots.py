@@ -1,6 +1,7 @@
 """The figures of a report: many runs side by side."""
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, label_powers, new_figure, own_style, save_figure
+from utils import BLUE, GREY, VERMILION, cut_name, label_powers, new_figure, own_style, pick_classes, save_figure
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -196,12 +197,19 @@ def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
     return _save(figure, path, "Validation accuracy of each model against its parameters")
 
 
+def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:
+    """Pick the classes that are shown one by one, of very many by how often the first of some networks is right."""
+    means = {name: group.mean(f"val_accuracy_of_{name}").mean for name in group.example.data["classes"]}
+    shown, told = pick_classes({name: None if math.isnan(mean) else mean for name, mean in means.items()})
+    return [*shown], told
+
+
 @own_style()
 def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot one model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
     figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
     over_epochs, by_class = figure.subplots(1, 2, width_ratios=(1, 1.7))
-    classes = study.data["classes"]
+    classes, told = pick_group_classes(groups[0])
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):
         colour, marker = SHUFFLE_STYLE[group.shuffle]
@@ -211,13 +219,15 @@ def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page
         places = [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))]
         _plot_bars(by_class, places, accuracies, width, color=colour)
     for axes in (over_epochs, by_class):
-        axes.axhline(100 / len(classes), color=GREY, ls=":", lw=1)
+        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1)
         axes.set_ylim(0, None)
         _add_grid(axes)
     over_epochs.set_ylabel("validation accuracy (%)")
     _number_epochs(over_epochs)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
-    by_class.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 5 else 0, fontsize=9)
+    rotation = 90 if told else 45 if max(map(len, classes)) > 5 else 0
+    by_class.set_xticks(range(len(classes)), map(cut_name, classes), rotation=rotation, fontsize=6 if told else 9)
+    by_class.set_xlabel(told)
     alt = f"Accuracy of {groups[0].model} with each pixel shuffle: over the epochs, and of each class"
     return _save(figure, path, alt, 3)
 
@@ -400,6 +410,20 @@ def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) ->
         axes.set(xlabel="pairs of neighbouring pixels that stay neighbours (%)", xlim=(-3, 103))
     alt = "Accuracy against the share of neighbouring pixels that stay neighbours, a panel for each model"
     return _save(figure, path, alt, 3, _all_handles(figure))
+
+
+@own_style()
+def plot_severities(path: Path, name: str, groups: Mapping[str, Sequence[Estimate]]) -> page.Figure:
+    """Plot accuracy against the severity of corruptions, 0 for the test images: a line for each network."""
+    figure = new_figure(7.5, 4.4, f"Accuracy on the test images (0), and on {name} by severity")
+    axes = figure.subplots()
+    for (label, estimates), colour, marker in zip(groups.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
+        bars = [_error_bar(each) or 0 for each in estimates]
+        means = [each.mean for each in estimates]
+        axes.errorbar(range(len(means)), means, yerr=bars, capsize=3, color=colour, marker=marker, label=label)
+    axes.set(xlabel="severity", ylabel="accuracy (%), mean over the corruptions", ylim=(0, 100))
+    _add_grid(axes)
+    return _save(figure, path, f"Accuracy on {name} by severity, a line for each network", 3)
 
 
 def _all_handles(figure: Figure) -> list[Artist]:

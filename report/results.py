@@ -177,7 +177,7 @@ class Study:
 
     @property
     def is_cifar10(self) -> bool:
-        return self.data["slug"].startswith("cifar10")
+        return self.data["slug"].partition("-")[0] == "cifar10"
 
     @property
     def is_classic(self) -> bool:
@@ -253,8 +253,8 @@ def read_run(folder: Path) -> RunResult:
     if outdated := files.outdated_shuffle(description["settings"], description["data"]):
         raise ValueError(outdated)
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
-    if len(set(data["classes"])) != models.CLASSES:
-        raise ValueError(f"{files.CONFIG} does not name {models.CLASSES} classes")
+    if not files.is_class_list(data["classes"]):
+        raise ValueError(f"{files.CONFIG} does not name {files.MIN_CLASSES} to {files.MAX_CLASSES} different classes")
     machine = {key: str(description["machine"].get(key)) for key in ("device_name", "threads", "git_commit")}
     machine["torch"] = str(description["machine"]["versions"]["torch"])
     machine["started"] = str(description["machine"].get("started"))
@@ -445,7 +445,7 @@ def read_baselines(folder: Path) -> dict | None:
 
 
 def _is_baseline(result: dict) -> bool:
-    of_classes = result["per_class_accuracy"].values()
+    of_classes = [*result["per_class_accuracy"].values()]
     shares = [result["accuracy"], *(share for share in of_classes if share is not None)]
-    in_range = all(0 <= share <= 1 for share in shares) and models.CLASSES <= result["images"] <= MAX_MEASURED
+    in_range = all(0 <= share <= 1 for share in shares) and 1 <= len(of_classes) <= result["images"] <= MAX_MEASURED
     return in_range and isinstance(result["images"], int) and isinstance(result["about"], str)

@@ -17,7 +17,18 @@ import torch
 from torch import nn
 
 from runner.errors import CheckpointError, one_line
-from runner.files import BEST, LAST, PREVIOUS, check_row, checked_number, has_fields, is_dataset, read_file, write_file
+from runner.files import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    check_row,
+    checked_number,
+    has_fields,
+    is_class_list,
+    is_dataset,
+    read_file,
+    write_file,
+)
 
 log = logging.getLogger("ex1")
 
@@ -33,7 +44,6 @@ ROW = {"epoch": int, "train_loss": float, "train_accuracy": float, "val_loss": f
 ROW |= {"seconds": float, "images_per_second": float}
 
 MAX_BYTES = 4 * 2**30  # of a file: 500 million weights, with their momentum
-CLASSES = 10
 MAX_TEXT = 10_000  # characters of a setting or of what is said of the machine
 
 COMMENT_BYTES = len(b"sha256:") + 64
@@ -149,7 +159,7 @@ def _check_content(saved: dict) -> None:
         and has_fields(saved["machine"], MACHINE)
         and all(map(_is_scalar, _facts(saved)))
         and is_dataset(saved["dataset"])
-        and len(set(saved["dataset"]["classes"])) == CLASSES
+        and is_class_list(saved["dataset"]["classes"])
         and has_fields(saved["metrics"], METRICS)
         and all(isinstance(logits, torch.Tensor) for logits in saved["metrics"]["logits"])
         and all(has_fields(row, ROW) for row in saved["history"])
@@ -215,7 +225,7 @@ def load_momentum(optimizer: torch.optim.Optimizer, saved: dict) -> None:
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def check_metrics(metrics: dict, images: int, batch_size: int, chunk_size: int) -> None:
+def check_metrics(metrics: dict, images: int, batch_size: int, chunk_size: int, classes: int) -> None:
     """Raise CheckpointError if ``metrics`` are not of an epoch of so many images, in chunks of whole batches."""
     done, logits = metrics["images"], metrics["logits"]
     left = [min(batch_size, images - first) for first in range(done, images, batch_size)]
@@ -223,7 +233,7 @@ def check_metrics(metrics: dict, images: int, batch_size: int, chunk_size: int) 
         (done == images or (done < images and done % chunk_size == 0))
         and metrics["correct"] <= done
         and metrics["steps"] == math.ceil(done / batch_size) + len(logits)
-        and [step.shape for step in logits] == [(size, CLASSES) for size in left[: len(logits)]]
+        and [step.shape for step in logits] == [(size, classes) for size in left[: len(logits)]]
         and all(step.is_floating_point() and step.layout == torch.strided for step in logits)
     ):
         raise CheckpointError(f"it can't have come so far in an epoch of {images:,} images")

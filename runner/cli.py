@@ -35,6 +35,7 @@ class Arguments:
     several: dict[str, tuple] = dataclasses.field(default_factory=dict)  # the values of those, by name
     run: str = ""  # the saved run of a probe
     images: tuple[str, ...] = ()  # the files of --predict
+    on: str = ""  # the other images of --evaluate; empty: those of its own data set
     weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
     resume: str = ""  # empty, ``auto`` or the folder of a run
     engine: EngineConfig | None = None  # where a sweep trains its runs; None: nothing was said of it
@@ -89,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ex1.py",
         usage="ex1.py --model-name NAME [options]\n       ex1.py --model-name all [--seeds 0-4] [options]\n"
         "       ex1.py --resume RUN [--epochs N]\n"
-        "       ex1.py --list-models\n       ex1.py --evaluate RUN\n"
+        "       ex1.py --list-models\n       ex1.py --evaluate RUN [--on PATH]\n"
         "       ex1.py --predict IMAGE... --from RUN\n"
         "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py --conflict RUN\n       ex1.py -h",
         description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
@@ -146,6 +147,13 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
     )
 
     # What goes with it.
+    group.add_argument(
+        "--on",
+        metavar="PATH",
+        type=_path,
+        help="the images to evaluate on, in place of the run's own: CIFAR-10.1, a folder of CIFAR-10-C, a folder of "
+        "images for each class, or arrays (.npz, .npy); the result goes into the run's folder",
+    )
     group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
     group.add_argument(
         "--weights",
@@ -286,8 +294,13 @@ def _arguments(options: dict) -> Arguments:
         action = "list"
     if (action == "predict") != (options["from_run"] is not None):
         raise UsageError("--predict IMAGE... and --from RUN go together")
+    if options["on"] == "":
+        raise UsageError("--on: names no images")
+    if options["on"] is not None and action != "evaluate":
+        raise UsageError("--on PATH goes with --evaluate RUN")
     if action in PROBES:
-        allowed = PLACE_SETTINGS | ({"val_shuffle"} if action in ("evaluate", "predict") else set())
+        is_free = action == "predict" or (action == "evaluate" and options["on"] is None)
+        allowed = PLACE_SETTINGS | ({"val_shuffle"} if is_free else set())
         extra = [name for name in given if name not in allowed]
         extra += [name for name, value in {"shuffle": shuffles, **engine_options}.items() if value]
         extra += [name for name in ("seeds", "shuffle_seeds") if options[name]]
@@ -308,6 +321,7 @@ def _arguments(options: dict) -> Arguments:
         several=several,
         run=options["from_run"] or (options[action] if action in PROBES else ""),
         images=tuple(options["predict"] or ()),
+        on=options["on"] or "",
         weights=options["weights"] or "last",
         resume=options["resume"] or "",
         engine=engine,

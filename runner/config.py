@@ -56,6 +56,7 @@ SHUFFLES = (*PUBLISHED_SHUFFLES, *PARTIAL_SHUFFLES)  # and filters before a perm
 OLD_NAMES = {"colour": "grey"}  # of shuffles, in the files of earlier versions
 SAME = "same"  # --val-shuffle: as --shuffle
 
+OTHER_DATASETS = ("folder", "cifar100", "mnist", "fashion-mnist", "svhn")  # than CIFAR-10 and the generated set
 CUES = ("colour", "position", "texture")  # what carries the class in the synthetic images
 
 
@@ -135,10 +136,12 @@ class Config:
 
     dataset: str = _option("auto", "data",
         "cifar10: fail where it can't be had; synthetic: a generated 10-class set; "
-        "auto: CIFAR-10 if present or downloadable, else synthetic", choices=("auto", "cifar10", "synthetic"))
+        "auto: CIFAR-10 if present or downloadable, else synthetic; folder: a folder train/<class>/* of any 2 to 1000 "
+        "classes; the others: from the files that torchvision leaves",
+        choices=("auto", "cifar10", "synthetic", *OTHER_DATASETS))
     data_dir: str = _option("data", "data",
         "where CIFAR-10 is, or is downloaded to: cifar-10-batches-py/, cifar-10-python.tar.gz, "
-        "or image folders train/<class>/* and test/<class>/*", metavar="DIR")
+        "image folders train/<class>/* and test/<class>/*, or another form that docs/usage.md lists", metavar="DIR")
     data_url: str = _option("", "data",
         f"another source for cifar-10-python.tar.gz, checked against the official MD5 (or set ${DATA_URL_VARIABLE})",
         metavar="URL")
@@ -193,7 +196,7 @@ class Config:
             raise UsageError("--warmup is a share of --schedule one-cycle: give that too")
         if self.nesterov and not self.momentum:
             raise UsageError("--nesterov needs a --momentum above 0")
-        if self.data_seed and self.dataset == "cifar10":
+        if self.data_seed and self.dataset not in ("auto", "synthetic"):
             raise UsageError("--data-seed is for generated images: leave it out, or give --dataset synthetic")
         if self.cues and self.dataset != "synthetic":
             raise UsageError("--cues is for generated images: leave it out, or give --dataset synthetic")

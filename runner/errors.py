@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 log = logging.getLogger("ex1")
 
-MOST_TOLD = 20  # problems with a data folder that are told one by one
+MOST_TOLD = 20  # problems with a data folder that are told one by one, and names in a line
 
 
 class RunnerError(Exception):
@@ -56,6 +56,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-
 def printable(text: str) -> str:
     """Make text of any origin one line that a screen or a page only shows: control characters become ``?``."""
     return _CONTROL.sub("?", text)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """List names in a line, the first of very many alone."""
+    more = len(names) - MOST_TOLD
+    return ", ".join(names[:MOST_TOLD]) + f" and {more} more" * (more > 0)
 
 
 def is_of_environment(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runner.config import IN_BLOCKS, SHUFFLE_SETTINGS, Config
+from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS, Config
 from runner.errors import RunnerError, one_line
 
 CONFIG = "config.json"  # settings, data and machine; written first
@@ -30,6 +30,7 @@ LOCK, HOLDER = ".lock", ".holder"  # of a folder that one process at a time work
 SUMMARY = "summary.txt"
 SAMPLES, CURVES, PER_CLASS, CONFUSION = "samples.png", "curves.png", "per_class.png", "confusion.png"
 TRANSFER = "transfer.json"  # --transfer: the test accuracy with each shuffle
+ON = "on-"  # --evaluate --on: how the names of a result on other images (.json), and of its figure (.png), begin
 CONFLICT = "conflict.json"  # --conflict: which of two cues a network follows
 MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
 BASELINES = "baselines.json"  # beside the runs of a data set
@@ -45,6 +46,7 @@ MAX_MEASURED = 1e15  # of anything: seconds, images, nats, multiply-accumulates
 SHARES = ("accuracy", "confidence", "calibration_error")  # parts of the names of columns that are fractions
 OF_CLASS = "val_accuracy_of_"  # the beginning of the names of columns
 MEASURES = ("loss", "accuracy")
+MIN_CLASSES, MAX_CLASSES = 2, 1000  # of a data set
 MAX_NAME = 140  # letters of the name of a data set or a class, bytes of that of a model
 
 
@@ -216,6 +218,11 @@ def is_dataset(content: Any) -> bool:
     )
 
 
+def is_class_list(classes: Sequence[str]) -> bool:
+    """Tell whether these are so many different classes as a data set may have."""
+    return MIN_CLASSES <= len(set(classes)) == len(classes) <= MAX_CLASSES
+
+
 def outdated_shuffle(settings: Mapping[str, Any], dataset: Mapping[str, Any]) -> str:
     """Say that the pixels of a run were moved as an earlier version did; empty if they were not."""
     shuffles = (str(settings.get(name)) for name in SHUFFLE_SETTINGS)
@@ -226,7 +233,10 @@ def outdated_shuffle(settings: Mapping[str, Any], dataset: Mapping[str, Any]) ->
 
 def dataset_kind(facts: dict) -> str:
     """Name the ``--dataset`` that gives the data that a file of a run describes."""
-    return "cifar10" if facts.get("seed") is None else "synthetic"
+    if facts.get("seed") is not None:
+        return "synthetic"
+    kinds = (kind for kind in OTHER_DATASETS if f"{facts['slug']}-".startswith(f"{kind}-"))
+    return next(kinds, "cifar10")
 
 
 def _finite(text: str) -> float:
@@ -298,6 +308,11 @@ def _check_test(test: dict) -> None:
     as_counted = all(share == other or abs(share - other) < 1e-9 for share, other in pairs)
     if not (sum(totals) == images and {len(row) for row in (*confusion, shares)} == {len(confusion)} and as_counted):
         raise ValueError("its accuracy is not that of its confusion")
+
+
+def find_on(run: Path) -> list[str]:
+    """List the names of a run's results on other images."""
+    return sorted(path.name for path in run.glob(f"{ON}*.json"))
 
 
 def read_result(run: Path, config: Config) -> dict:

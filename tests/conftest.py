@@ -7,6 +7,7 @@ import tarfile
 from hashlib import md5
 
 os.environ.pop("CIFAR10_URL", None)
+os.environ["https_proxy"] = "http://127.0.0.1:9"  # nothing is downloaded from where CIFAR-10 is published
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 
 from runner import startup
@@ -18,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import cifar10
+from datasets import cifar10, forms
 from report import overview
 from tests.helpers import internals, processes
 from tests.helpers.cli import execute
@@ -75,7 +76,7 @@ def no_figures(request, monkeypatch):
 @pytest.fixture(scope="session")
 def real():
     """CIFAR-10 from the project's data folder."""
-    if cifar10.find(PROJECT / "data") is None:
+    if forms.find(PROJECT / "data") is None:
         pytest.skip("needs the real images: put CIFAR-10 into data/")
     return load_images("cifar10", PROJECT / "data")
 
@@ -112,7 +113,7 @@ def tiny_official(tmp_path, monkeypatch):
 
     Returns the folder, and the training and test pixels and labels in it.
     """
-    folder = tmp_path / "official" / cifar10.BATCH_FOLDER
+    folder = tmp_path / "made" / "official" / cifar10.BATCH_FOLDER  # two below what tests take as a data folder
     folder.mkdir(parents=True)
     draws = np.random.default_rng(0)
     batches = {}
@@ -139,11 +140,12 @@ def tiny_official(tmp_path, monkeypatch):
 def tiny_archive(tiny_official, tmp_path, monkeypatch):
     """The tiny batches as an archive whose MD5 is known to be right; returns its path."""
     folder = tiny_official[0]
-    path = tmp_path / "archive" / cifar10.ARCHIVE
-    path.parent.mkdir()
+    path = tmp_path / "made" / "archive" / cifar10.ARCHIVE
+    path.parent.mkdir(parents=True)
     with tarfile.open(path, "w:gz") as archive:
         archive.add(folder, cifar10.BATCH_FOLDER)
     monkeypatch.setattr(cifar10, "ARCHIVE_MD5", md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", path.stat().st_size)
     return path
 
 

@@ -41,7 +41,7 @@ import data
 import ex1
 import models
 import utils
-from datasets import cifar10, image_folder
+from datasets import cifar10, image_folder, others
 from experiments import probes
 from report import overview, page, plots
 from runner import checkpoint, cli, config, files, machine, resume, rng
@@ -50,9 +50,10 @@ from runner.errors import RunnerError
 from runner.lock import FolderLock
 from runner.run import open_run
 from runner.step import TrainStep
-from tests.helpers import internals
+from tests.helpers import forms, internals
 from tests.helpers.fake_runs import fake_baselines, fake_run
 from tests.helpers.images import listening, load_images, make_images
+from tests.helpers.others import write_cifar10_1, write_cifar10_c
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -219,8 +220,63 @@ def fuzz_folder(folder: Path):
                     kinds[kind](path)
             with refused_or_read():
                 load_images("cifar10", place, "http://127.0.0.1:9/x")
+            with refused_or_read():
+                dataset = load_images("folder", place)
+                for images in (dataset.train, dataset.test):
+                    assert set(images.labels.tolist()) <= set(range(len(dataset.classes)))
 
     return target
+
+
+def fuzz_form(write):
+    """Files of a form that ``write`` writes, one of which is damaged, in an archive also before it is packed."""
+
+    def make(folder: Path):
+        data_dir = write(folder / "data", make_images(12, 1), make_images(10, 2))
+        place = data_dir.parent if data_dir.is_file() else data_dir
+        contents = {path: path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
+        if data_dir.is_file():
+            contents = {data_dir: contents[data_dir]}
+
+        @drawn(changes=mutations, which=st.sampled_from(sorted(contents)), inside=st.booleans())
+        def target(changes, which, inside):
+            if inside and which.suffix in (".tgz", ".gz"):
+                which.write_bytes(gzip.compress(mutate(gzip.decompress(contents[which]), changes), 1))
+            else:
+                which.write_bytes(mutate(contents[which], changes))
+            with refused_or_read():
+                dataset = load_images("cifar10", data_dir, "http://127.0.0.1:9/x")
+                for images in (dataset.train, dataset.test):
+                    assert images.pixels.shape == (len(images), 3, 32, 32)
+                    assert set(images.labels.tolist()) <= set(range(10))
+            which.write_bytes(contents[which])
+            for cache in place.rglob(".cache-*"):
+                cache.unlink()
+
+        return target
+
+    return make
+
+
+def fuzz_others(write):
+    """Images to test a trained network on as ``write`` writes them, one file of which is damaged."""
+
+    def make(folder: Path):
+        write(folder / "there", make_images(10))
+        contents = {path: path.read_bytes() for path in sorted((folder / "there").iterdir())}
+
+        @drawn(changes=mutations, which=st.sampled_from(sorted(contents)))
+        def target(changes, which):
+            which.write_bytes(mutate(contents[which], changes))
+            with refused_or_read(), listening():
+                for part in others.find(folder / "there", cifar10.CLASSES).parts:
+                    assert part.images.pixels.shape == (len(part.images), 3, 32, 32)
+                    assert set(part.images.labels.tolist()) <= set(range(10))
+            which.write_bytes(contents[which])
+
+        return target
+
+    return make
 
 
 @functools.cache
@@ -478,6 +534,8 @@ def fuzz_results(folder: Path):
     matrix = {"network_parameters": 9, "largest_difference": 0.1, "effective_rank": 2.0, "uniform_share": 0.5}
     matrix |= {"scores": scores, "untrained": scores | {"uniform_share": 0.1}, "epoch": 2, "weights": "last"}
     files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix)
+    on = {"epoch": 2, "weights": "last", "name": "CIFAR-10-C", "sha256": "a" * 64, "images": 9, "accuracy": 0.5}
+    files.write_json(run / f"{files.ON}cifar10-c-aaaaaaaa.json", on | {"corruptions": {"fog": [0.5] * 5}})
     names = [str(path.relative_to(template)) for path in sorted(template.rglob("*"))]
     names += [f"cifar10/{name}" for name in ("report.md", "report.html", "gallery.md", "report/parameters.png")]
     contents = {name: (template / name).read_bytes() for name in names if (template / name).is_file()}
@@ -579,6 +637,15 @@ TARGETS = {
     "batch": fuzz_batch,
     "image": fuzz_image,
     "folder": fuzz_folder,
+    "parquet": fuzz_form(forms.write_parquet),
+    "binary": fuzz_form(forms.write_binary_archive),
+    "matlab": fuzz_form(functools.partial(forms.write_matlab, compressed=False)),
+    "npz": fuzz_form(forms.write_npz),
+    "npy": fuzz_form(forms.write_npy),
+    "image archive": fuzz_form(forms.write_folder_archive),
+    "kaggle": fuzz_form(forms.write_kaggle),
+    "cifar10.1": fuzz_others(write_cifar10_1),
+    "cifar10-c": fuzz_others(functools.partial(write_cifar10_c, corruptions=["fog"])),
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,

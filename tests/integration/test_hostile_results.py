@@ -170,7 +170,7 @@ def test_picture_that_is_a_link_or_none_is_not_shown(tmp_path, outside, place, p
     assert "samples.png can&#39;t be shown" in page
 
 
-@pytest.mark.parametrize("name", ["templates.png", "matrix.json", "transfer.json", "baselines.json"])
+@pytest.mark.parametrize("name", ["templates.png", "matrix.json", "transfer.json", "on-x.json", "baselines.json"])
 @pytest.mark.parametrize("how", ["link", "pipe", "endless", "folder"])
 def test_extra_file_that_is_no_regular_one_is_left_out(tmp_path, outside, name, how):
     folder = fake_run(tmp_path, "Q2_1")

@@ -33,6 +33,7 @@ CASES = [
     ),
     ("--evaluate {run} --weights best --data-dir {images}", "best checkpoint, after epoch"),
     ("--evaluate {run} --data-check full --data-dir {images}", "images were decoded anew"),
+    ("--evaluate {run} --on {images}/test", "tested on folder test] Accuracy of the network on 50 test images"),
     ("--transfer {run} --data-dir {images}", "tested with per-image"),
     ("--predict {image} --from {run}", "Q1_1 sees in"),
     ("--resume {run} --quiet --data-dir {images}", "Q1_1: test accuracy "),

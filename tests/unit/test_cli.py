@@ -201,6 +201,10 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--evaluate run --lr 3 --model-name Q1_1", "leave out --model-name, --lr"),
         ("--evaluate run --results-dir there", "leave out --results-dir"),
         ("--transfer run --val-shuffle fixed", "leave out --val-shuffle"),
+        ("--transfer run --on images", "--on PATH goes with --evaluate RUN"),
+        ("--model-name Q1_1 --on images", "--on PATH goes with --evaluate RUN"),
+        ("--evaluate run --on=", "--on: names no images"),
+        ("--evaluate run --on images --val-shuffle fixed", "leave out --val-shuffle"),
         ("--collapse run --transfer run", "--transfer: not allowed with argument --collapse"),
         ("--list-models --resume run", "--resume: not allowed with argument --list-models"),
         ("--collapse= --model-name Q1_1", "--collapse: names no run"),
@@ -267,10 +271,15 @@ def test_home_is_expanded_in_predict(monkeypatch):
     assert (parsed.images, parsed.run) == (("/somebody/a.png", "b.png"), "/somebody/run")
 
 
+def test_home_is_expanded_in_on(monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    assert cli.parse(["--evaluate", "run", "--on=~/there"]).on == "/somebody/there"
+
+
 def test_every_path_option_is_tried_above():
     actions = {flag for action in cli.build_parser()._actions if action.type in (cli._path, cli._run)
                for flag in action.option_strings}  # fmt: skip
-    assert actions == {*PATH_OPTIONS, "--from"}
+    assert actions == {*PATH_OPTIONS, "--from", "--on"}
 
 
 def test_command_line_imports_nothing_slow():

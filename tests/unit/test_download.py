@@ -1,7 +1,9 @@
-"""The download of the official archive, from a server here."""
+"""The download of the official archive, from servers here."""
 
 import contextlib
 import http.server
+import io
+import re
 import sys
 import threading
 import time
@@ -9,7 +11,7 @@ import time
 import pytest
 
 import datasets
-from datasets import cifar10, download, synthetic
+from datasets import cifar10, download, forms, synthetic
 from datasets.download import DownloadError
 from runner.config import Config
 from runner.errors import UsageError
@@ -18,9 +20,14 @@ from tests.helpers.images import listening, load_images
 
 
 class Source(http.server.BaseHTTPRequestHandler):
-    """Serves ``content``; breaks off after ``most`` bytes, and answers ranges unless ``ranges`` is off."""
+    """Serves ``content``, or goes to ``moved``; breaks off after ``most`` bytes, and answers ranges if ``ranges``.
+
+    After ``burst`` bytes it sends only ``rate`` bytes a second, ``later_rate`` when it is asked again.
+    """
 
     content, most, ranges, errors = b"", None, True, 0
+    kind, tells_length, moved = "application/gzip", True, ""
+    rate, later_rate, burst = 0, 0, 0
     asked: list = []
 
     def do_GET(self):
@@ -34,26 +41,57 @@ class Source(http.server.BaseHTTPRequestHandler):
         start = int(asked[6:-1]) if asked and self.ranges else 0
         if asked and start >= len(self.content):
             return self.send_error(416)
-        body = self.content[start:]
-        self.send_response(206 if asked and self.ranges else 200)
-        self.send_header("Content-Length", str(len(body)))
+        body = b"" if self.moved else self.content[start:]
+        self.send_response(302 if self.moved else 206 if asked and self.ranges else 200)
+        self.send_header("Content-Type", self.kind)
+        if self.moved:
+            self.send_header("Location", self.moved)
+        if self.tells_length:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: self.most])
+        with contextlib.suppress(OSError):
+            self.send(body[: self.most])
+
+    def send(self, body):
+        quick = self.burst if self.rate else len(body)
+        self.wfile.write(body[:quick])
+        step = self.rate // 50
+        type(self).rate = self.later_rate or self.rate
+        for at in range(quick, len(body), step or 1):
+            self.wfile.write(body[at : at + step])
+            threading.Event().wait(0.02)
 
     def log_message(self, *args):
         pass
 
 
-@pytest.fixture
-def source(tiny_archive, monkeypatch):
-    """A web server that has the tiny archive, and its handler class."""
-    handler = type("Handler", (Source,), {"content": tiny_archive.read_bytes(), "asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+@pytest.fixture(autouse=True)
+def no_known_sources(monkeypatch):
+    """Those that a test names are all, and a retry does not wait."""
+    monkeypatch.setattr(cifar10, "SOURCES", ())
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    yield f"http://127.0.0.1:{server.server_port}/cifar.tar.gz", handler
-    server.shutdown()
-    server.server_close()
+
+
+@pytest.fixture
+def serve(tiny_archive):
+    """Starts a web server that has the tiny archive; returns its address and its handler class."""
+    with contextlib.ExitStack() as servers:
+
+        def start(**options):
+            options = {"content": tiny_archive.read_bytes(), "asked": []} | options
+            handler = type("Handler", (Source,), options)
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            servers.callback(server.server_close)
+            servers.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}/cifar.tar.gz", handler
+
+        yield start
+
+
+@pytest.fixture
+def source(serve):
+    return serve()
 
 
 @pytest.fixture
@@ -94,7 +132,7 @@ def test_default_folder_is_made_and_synthetic_needs_none(source, tmp_path, monke
         ("cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/data_batch_1.bin"),
         ("CIFAR-10-C/fog.npy", "CIFAR-10-C/fog.npy"),
         ("cifar10.npz", "cifar10.npz"),
-        ("cifar-10-python/cifar-10-batches-py/data_batch_1", "cifar-10-python/cifar-10-batches-py"),
+        ("old/cifar-10-python/cifar-10-batches-py/data_batch_1", "old/cifar-10-python/cifar-10-batches-py"),
         ("cifar/train/cat/1.png", "cifar/train"),
         ("train/cat/1.png", "train"),
         ("cat/1.png", "cat"),
@@ -107,7 +145,7 @@ def test_form_that_is_not_read_is_told_before_the_download(source, empty, found,
     (empty / ".cache-folder.npz").write_bytes(b"x")
     warnings = []
     load_images("cifar10", empty, url, notice=lambda text: warnings.append(len(handler.asked)), warn=warnings.append)
-    assert warnings[0] == f"{empty} holds {told}: not read in this form or place; --data-dir can hold {cifar10.FORMS}"
+    assert warnings[0] == forms.tell_unread(empty / told)
     assert handler.asked == [None]
 
 
@@ -141,7 +179,7 @@ def test_download_by_two_runs_together_is_done_once(source, tmp_path, monkeypatc
 
 
 def test_download_asks_official_source_by_default(source, empty, monkeypatch):
-    monkeypatch.setattr(cifar10, "URL", source[0])
+    monkeypatch.setattr(cifar10, "SOURCES", source[:1])
     assert len(load_images("cifar10", empty).train) == 50
 
 
@@ -187,11 +225,12 @@ def test_download_asks_busy_source_again(source, tmp_path):
 
 
 def test_download_to_full_disk_is_not_tried_again(source, tmp_path, monkeypatch):
-    def full(url, part):
-        tries.append(part)
+    def full(*args):
+        tries.append(args)
         raise OSError(28, "No space left on device")
 
     tries = []
+    monkeypatch.setattr(cifar10, "SOURCES", ("http://127.0.0.1:9/other",))
     monkeypatch.setattr(download, "_fetch", full)
     with pytest.raises(DownloadError, match="No space left on device"):
         load_images("cifar10", tmp_path, source[0])
@@ -251,8 +290,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 @pytest.mark.parametrize(
     ("start", "said"),
     [
-        (OK + b"\r\n", "it sends .* bytes or more, the official archive has 1,000,000"),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n", "it sends"),
+        (OK + b"\r\n", "what came has MD5"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", "what came has MD5"),
         (OK + b"Content-Length: 10737418240\r\n\r\n", "it would send 10,737,418,240 bytes, the official archive has 1"),
     ],
 )
@@ -267,7 +306,6 @@ def test_download_of_more_than_the_archive_is_refused_and_not_kept(empty, monkey
 def test_part_that_is_too_long_is_thrown_away(source, empty, monkeypatch):
     url, handler = source
     handler.ranges = False
-    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", len(handler.content))
     (empty / f"{cifar10.ARCHIVE}.part").write_bytes(b"x" * 2 * len(handler.content))
     assert len(load_images("cifar10", empty, url).train) == 50
     assert not list(empty.glob("*.part"))
@@ -285,24 +323,24 @@ def test_part_that_is_too_long_is_thrown_away(source, empty, monkeypatch):
 )
 def test_source_that_trickles_is_left(empty, monkeypatch, start, block):
     monkeypatch.setattr(download, "WINDOW", 0.3)
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", 1_000_000)
     said = []
     with (
         serving(start=start, block=block, seconds=0.05) as url,
-        pytest.raises(DownloadError, match="less than 10,000 bytes a second"),
+        pytest.raises(DownloadError, match="kB/s came for 0.3 s, less than 10;"),
     ):
         load_images("cifar10", empty, url, notice=said.append)
-    assert sum("follows" in text for text in said) == download.ATTEMPTS - 1
+    assert sum("next is asked" in text for text in said) == download.RETRIES
 
 
 def test_no_thread_goes_on_with_an_answer_that_has_no_end(empty, monkeypatch):
     """It would take a core from the training on generated images that follows."""
     monkeypatch.setattr(download, "WINDOW", 0.3)
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "RETRIES", 0)
     more = b"HTTP/1.1 100 Continue\r\n\r\n"
     before = set(threading.enumerate())
     with serving(start=more, block=more, seconds=0.01) as url:
-        with pytest.raises(DownloadError, match="less than 10,000 bytes a second"):
+        with pytest.raises(DownloadError, match="0 kB/s came for 0.3 s"):
             load_images("cifar10", empty, url)
         left = [thread for thread in set(threading.enumerate()) - before if "(read)" in thread.name]
         for thread in left:
@@ -316,3 +354,210 @@ def test_link_in_the_place_of_the_part_is_not_written_through(source, tmp_path):
     (tmp_path / "data" / f"{cifar10.ARCHIVE}.part").symlink_to(tmp_path / "victim")
     assert len(load_images("cifar10", tmp_path / "data", source[0]).train) == 50
     assert (tmp_path / "victim").read_text(encoding="utf-8") == "notes"
+
+
+def test_part_that_is_all_of_something_else_is_thrown_away(source, empty):
+    url, handler = source
+    (empty / f"{cifar10.ARCHIVE}.part").write_bytes(b"x" * len(handler.content))
+    assert len(load_images("cifar10", empty, url).train) == 50
+    assert handler.asked == [None]
+
+
+# ---- several sources ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def load(empty, monkeypatch):
+    """Loads the images, from sources in this order; returns them and what was said of the download."""
+    monkeypatch.setattr(download, "TRIAL", 0.3)
+    monkeypatch.setattr(download, "ENOUGH", 300_000)
+
+    def load_from(*sources, own=""):
+        monkeypatch.setattr(cifar10, "SOURCES", tuple(url for url, _ in sources))
+        said = []
+        images = load_images("cifar10", empty, own, notice=said.append)
+        assert not list(empty.glob("*.part"))
+        return images, [text for text in said if not text.startswith("reading")]
+
+    return load_from
+
+
+def test_download_begins_with_one_line_that_says_how_to_do_without(serve, load, empty):
+    own, known = serve(), serve()
+    _, said = load(known, own=own[0])
+    (line,) = said
+    assert f"--dataset synthetic begins at once, or put {cifar10.ARCHIVE}" in line
+    assert f"into {empty} yourself; asking {own[0]}" in line
+    assert (own[1].asked, known[1].asked) == ([None], [])
+
+
+def test_bar_tells_rate_and_time_left(serve, load, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    load(serve(rate=400_000))
+    assert re.search(r"[1-9]\d*%\|.*\[\d\d:\d\d<\d\d:\d\d, *[\d.]+[kM]B/s\]", terminal.getvalue())
+
+
+def test_slow_source_is_left_for_the_next_which_goes_on(serve, load, tiny_official):
+    slow, fast = serve(rate=50_000), serve()
+    images, said = load(slow, fast)
+    assert_holds(images, *tiny_official[1:])
+    assert re.fullmatch(rf"{slow[0]}: \d+ kB/s came for 0.3 s, less than 300; next is asked {fast[0]}", said[1])
+    assert len(said) == 2
+    assert slow[1].asked == [None]
+    (asked,) = fast[1].asked
+    assert int(asked[len("bytes=") : -1]) > 0
+
+
+def test_source_that_slows_down_later_is_left(serve, load):
+    throttling, fast = serve(rate=20_000, burst=120_000), serve()
+    _, said = load(throttling, fast)
+    assert "less than 300; next is asked" in said[1]
+    assert int(fast[1].asked[0][len("bytes=") : -1]) >= 120_000
+
+
+def test_where_all_are_slow_the_fastest_is_used_to_the_end(serve, load):
+    slow = serve(rate=40_000), serve(rate=160_000), serve(rate=40_000)
+    _, said = load(*slow)
+    assert [len(handler.asked) for _, handler in slow] == [1, 2, 1]
+    begins = [int(asked[len("bytes=") : -1]) for _, handler in slow for asked in handler.asked[-1:] if asked]
+    assert 0 < begins[1] < begins[0]
+    assert [text.rpartition(" ")[2] for text in said] == [slow[i][0] for i in (0, 1, 2, 1)]
+
+
+def test_fastest_source_is_used_to_the_end_though_it_slows_down(serve, load):
+    fastest, other = serve(rate=200_000, later_rate=90_000), serve(rate=150_000)
+    load(fastest, other)
+    assert [len(handler.asked) for _, handler in (fastest, other)] == [2, 1]
+
+
+def test_slow_source_that_is_alone_is_used_to_the_end(serve, load):
+    slow = serve(rate=200_000)
+    load(slow, own=slow[0])
+    assert slow[1].asked == [None]
+
+
+def test_source_that_does_not_answer_is_left(serve, load):
+    fast = serve()
+    with serving(block=b"H", seconds=0.05) as silent:
+        _, said = load((silent, None), fast)
+    assert said[1].startswith(f"{silent}: 0 kB/s came for 0.3 s")
+    assert fast[1].asked == [None]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"errors": 1},
+        {"content": b"x" * 100},
+        {"content": b"<html></html>", "kind": "text/html; charset=utf-8", "ranges": False},
+        {"content": b"<html></html>", "kind": "text/html", "ranges": False, "tells_length": False},
+        {"most": 500, "ranges": False},
+        {"most": 0},
+    ],
+    ids=["busy", "other length", "page", "page of any length", "no ranges, and breaks off", "nothing"],
+)
+def test_what_is_there_is_kept_where_the_next_source_fails(serve, load, tiny_official, trouble):
+    breaking, failing, good = serve(most=70_000), serve(**trouble), serve()
+    images, said = load(breaking, failing, good)
+    assert_holds(images, *tiny_official[1:])
+    assert good[1].asked == ["bytes=70000-"]
+    assert f"{breaking[0]}: the connection broke off after 70,000 of " in said[1]
+    assert said[2].startswith(f"{failing[0]}: ")
+    assert len(said) == 3
+
+
+def test_source_that_knows_no_ranges_sends_all(serve, load, tiny_official):
+    breaking, other = serve(most=70_000), serve(ranges=False)
+    images, _ = load(breaking, other)
+    assert_holds(images, *tiny_official[1:])
+    assert other[1].asked == ["bytes=70000-"]
+
+
+def test_redirection_is_followed_with_the_range(serve, load):
+    goal = serve()
+    load(serve(most=70_000), serve(moved=goal[0]))
+    assert goal[1].asked == ["bytes=70000-"]
+
+
+def flipped(source, at):
+    content = bytearray(source[1].content)
+    content[at] ^= 1
+    return bytes(content)
+
+
+def test_source_with_a_wrong_byte_is_named_and_the_next_sends_all(serve, load, tiny_official):
+    good = serve()
+    wrong = serve(content=flipped(good, 1000))
+    images, said = load(wrong, good)
+    assert_holds(images, *tiny_official[1:])
+    assert said[1].startswith(f"{wrong[0]}: what came has MD5 ")
+    assert (wrong[1].asked, good[1].asked) == ([None], [None])
+
+
+def test_first_of_two_senders_may_be_the_wrong_one(serve, load, tiny_official):
+    good = serve()
+    slow = serve(rate=50_000, content=flipped(good, 0))
+    images, said = load(slow, good)
+    assert_holds(images, *tiny_official[1:])
+    assert re.search(rf"{good[0]}: what came has MD5 .*, and came in part from {slow[0]}; next is asked", said[2])
+    assert slow[1].asked == [None]
+    assert [bool(asked) for asked in good[1].asked] == [True, False]
+
+
+def test_after_a_wrong_byte_of_several_each_sends_all(serve, load, tiny_official):
+    """Of the three the second is wrong; the third is slow, and what it sent may not hide who is."""
+    first, third = serve(rate=200_000), serve(rate=160_000)
+    wrong = serve(content=flipped(first, -1))
+    images, said = load(first, wrong, third)
+    assert_holds(images, *tiny_official[1:])
+    assert [bool(asked) for asked in wrong[1].asked] == [True, False]
+    assert (first[1].asked, third[1].asked) == ([None, None], [None])
+    assert f"came in part from {first[0]}; next is asked {third[0]}" in said[2]
+    assert "in part" not in said[4]
+
+
+def test_source_that_sent_all_over_again_is_the_wrong_one(serve, load, tiny_official):
+    breaking, good = serve(most=70_000), serve()
+    wrong = serve(content=flipped(good, -1), ranges=False)
+    images, said = load(breaking, wrong, good)
+    assert_holds(images, *tiny_official[1:])
+    assert re.match(rf"{wrong[0]}: what came has MD5 \w+, not \w+; next is asked {good[0]}", said[2])
+    assert [len(handler.asked) for _, handler in (breaking, wrong, good)] == [1, 1, 1]
+
+
+def test_wrong_part_of_an_earlier_run_is_not_blamed_on_a_source(serve, load, empty):
+    (empty / f"{cifar10.ARCHIVE}.part").write_bytes(b"x" * 1000)
+    source = serve()
+    _, said = load(source)
+    assert "came in part from an earlier run" in said[1]
+    assert source[1].asked == ["bytes=1000-", None]
+
+
+def test_failure_names_every_source_and_an_equal_reason_once(serve, load, empty):
+    good, moved = serve(), "http://127.0.0.1:9/a"
+    wrong, page = serve(content=flipped(good, 5)), serve(content=b"<p>", kind="text/html")
+    with pytest.raises(DownloadError) as error:
+        load(wrong, (moved, None), page, ("http://127.0.0.1:9/b", None))
+    said = str(error.value)
+    assert f"{wrong[0]}: what came has MD5 " in said
+    assert re.search(r"http://127.0.0.1:9/a, http://127.0.0.1:9/b: [^;]*refused; ", said)
+    assert f"{page[0]}: it sends a page, not the archive; put {cifar10.ARCHIVE}, " in said
+    assert said.endswith("--dataset synthetic needs no download")
+    assert not list(empty.glob("cifar*"))
+
+
+def test_sources_that_fail_are_not_asked_without_end(serve, load):
+    busy = [serve(errors=99) for _ in range(3)]
+    with pytest.raises(DownloadError, match="Service Unavailable"):
+        load(*busy)
+    assert sum(len(handler.asked) for _, handler in busy) == len(busy) + download.RETRIES
+
+
+def test_fast_source_that_breaks_off_is_preferred_to_slow_ones(serve, load):
+    breaking, slow = serve(most=70_000), serve(rate=20_000)
+    load(breaking, slow)
+    assert breaking[1].asked[0] is None
+    assert len(breaking[1].asked) > 1
+    assert len(slow[1].asked) == 1

@@ -41,7 +41,7 @@ def test_image_folder_has_a_name_of_its_own(folder):
 
 def test_cache_is_used_until_the_folder_changes(folder, monkeypatch):
     first = load_images("cifar10", folder)
-    monkeypatch.setattr(image_folder, "_decode", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folder, "decode", lambda *args: pytest.fail("decoded again"))
     assert load_images("cifar10", folder).digest == first.digest
     monkeypatch.undo()
     changes = [

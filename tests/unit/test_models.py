@@ -183,6 +183,15 @@ def test_row_that_cannot_be_built_says_why(features, head):
         models.ModelSpec("Mine", features, head, None).layers()
 
 
+@pytest.mark.parametrize("classes", [2, 100, 1000])
+@pytest.mark.parametrize("name", ["Q1_1", "Q1_24", "Q2_1"])
+def test_last_layer_gives_a_logit_for_each_class(name, classes):
+    *_, last = models.find(name).layers()
+    network = models.build(name, classes).eval()
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+    assert count_parameters(network) == models.find(name).parameters + (classes - 10) * (last.inputs + 1)
+
+
 def test_registry_row_makes_a_model(registry):
     registry["tiny"] = models.ModelSpec("Tiny", "4k3 P", "", None)
     assert count_parameters(models.build("tiny")) == 4 * 28 + 10 * (4 * 15 * 15 + 1)
