@@ -12,6 +12,7 @@ if __name__ == "__main__":
     ARGUMENTS = cli.parse()
     startup.tell_errors_in_a_line("ex1.py", ARGUMENTS.debug)
 
+import contextlib
 import math
 import sys
 import time
@@ -24,19 +25,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import data
-import datasets
 import models
 import native
 import utils
 from experiments import trial
-from native.step import NativeStep
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import AUTO, Config, EngineConfig
-from runner.errors import CheckpointError, Diverged
+from runner.errors import CheckpointError, Diverged, counted
 from runner.run import Run, open_run
 from runner.signals import Stopped, StopSignal
-from runner.step import TrainStep, initialize, learning_rate, make_optimizer
+from runner.step import TrainStep, initialize, learning_rate
 from utils import EvalMetrics, RunningMetrics
+
+EVAL_IMAGES = 3  # images that are measured in the time in which one is trained on; for the time left alone
 
 # ---- the state of training -------------------------------------------------------------------------------------------
 
@@ -172,7 +173,7 @@ def train(config: Config, resumed: str = "") -> Path:
     """
     # Data; without a hold-out the validation images are the test images, as published.
     device = machine.pick_device(config)
-    dataset = load_dataset(config, resumed)
+    dataset = trial.load_run(config, resumed)
     train_images, val_images, test_images = data.split(dataset, config)
     has_holdout = val_images is not test_images
     facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
@@ -205,20 +206,19 @@ def train(config: Config, resumed: str = "") -> Path:
         del train_images, val_images, test_images
 
         # The state that training changes: new, or that of the checkpoint.
-        optimizer = make_optimizer(model.to(device), config)
-        step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
-        if library:
-            step = NativeStep(model, optimizer, here.precision, config.label_smoothing, library=library)
-        state = TrainState(step, device)
+        state = TrainState(native.make_step(model, config, here, library), device)
         if run.saved:
             restore(state, run.saved, run, train_loader)
 
-        with StopSignal() as stop:
+        events = state.history if config.tensorboard else None
+        watch = utils.Watch(run.folder, config.title(facts["name"]), header["validated_on"], events)
+        with StopSignal() as stop, contextlib.closing(watch), run_bar(state, config, train_loader, val_loader) as bar:
             val = None
-            for epoch in range(len(state.history) + 1, config.epochs + 1):
-                run.stage = f"epoch {epoch}"
-                train_and_save(state, train_loader, run, stop)
-                val = validate_and_save(state, val_loader, run, stop)
+            while not config.is_over([row["val_accuracy"] for row in state.history]):
+                run.stage = f"epoch {len(state.history) + 1}"
+                train_and_save(state, train_loader, run, stop, bar)
+                val = validate_and_save(state, val_loader, run, stop, bar)
+                watch.show(state.history)
 
             # The result is the last epoch's. Where images were held out, this is the one look at the test set.
             run.stage = "at its end"
@@ -228,18 +228,6 @@ def train(config: Config, resumed: str = "") -> Path:
             if stop.requested:
                 raise Stopped(stop.requested, f"stopped, but {run.folder} was finished already")
     return run.folder
-
-
-def load_dataset(config: Config, resumed: str) -> data.Dataset:
-    """Load the images of a new run, or of the one in the folder ``resumed``; before, an own network is tried."""
-    if resumed in ("", AUTO):
-        return trial.load([config])
-    saved = resume.describe(resumed)
-    spec = models.find(config.model_name, saved["config"].get("model_file"))
-    resume.refuse_changed_model(resumed, saved, spec.sha256)
-    images = saved["dataset"].get("train_images")
-    trial.run(config, images if isinstance(images, int) else 0, len(saved["dataset"]["classes"]))
-    return datasets.reload(saved["dataset"], config, resumed)
 
 
 def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
@@ -259,18 +247,7 @@ def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
     summary = f"{config.title(dataset['name'])}\n\n{utils.parameter_summary(model)}"
     files.write_file(run.folder / files.SUMMARY, summary)
 
-    say, change = console.stdout_log(dataset["name"]), models.find(config.model_name).change
-    say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
-    source, validated_on = dataset["source"], header["validated_on"]
-    say.info(f"{dataset['train_images']:,} training images ({source}); validation on {validated_on}")
-    if not held_out:
-        say.info(
-            "validating on the test set, as published: choose nothing by these figures (--val holdout keeps it unseen)"
-        )
-    threads, precision = run.machine["threads"], run.machine["precision"]
-    here = f"{run.machine['device']}, {threads} thread{'s' * (threads > 1)}" + f", {precision}" * (precision != "fp32")
-    here += ", native step" * (run.machine["step"] == "native")
-    say.info(f"{here}; results go to {run.folder}")
+    console.say_start(run, header, models.find(config.model_name).change)
     return header
 
 
@@ -294,24 +271,31 @@ def restore(state: TrainState, saved: dict, run: Run, loader: data.Loader) -> No
     resume.warn_of_other_machine(saved["machine"], run.machine)
 
 
-def train_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> None:
-    """Train the epoch after those of the history, or what is left of it, with a progress bar and checkpoints."""
+def run_bar(state: TrainState, config: Config, train: data.Loader, val: data.Loader) -> console.Bar:
+    """Make the bar of a whole run, which counts images: one of training like ``EVAL_IMAGES`` of validation."""
+    epoch = len(train) + len(val) / EVAL_IMAGES
+    done = min(state.metrics.steps * config.batch_size, len(train))
+    return console.progress_bar("", config.epochs * epoch, len(state.history) * epoch + done)
+
+
+def train_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal, bar: console.Bar) -> None:
+    """Train the epoch after those of the history, or what is left of it, with checkpoints."""
     config, metrics, epoch = run.config, state.metrics, len(state.history) + 1
-    what = f"[{run.dataset['name']}] {config.model_name} {epoch}/{config.epochs}"
-    done = min(metrics.steps * config.batch_size, len(loader))
-    with console.progress_bar(what, len(loader), done) as bar:
-        for images in train_epoch(state, loader, epoch, config):
-            if bar.update(images) and metrics.images:
-                figures = f"loss {metrics.loss:.3f}, {100 * metrics.accuracy:.1f} %"
-                bar.set_description_str(f"{what}  {figures}", refresh=False)
-            # After any step a checkpoint may be due, or a stop asked for.
-            if stop.requested or (config.checkpoint_every and metrics.steps % config.checkpoint_every == 0):
-                run.save(state.state_dict())
-                run.raise_if_stopped(stop, epoch - 1, metrics.steps)
+    for images in train_epoch(state, loader, epoch, config):
+        if bar.update(images) and metrics.images:
+            rate = metrics.steps * config.batch_size / metrics.seconds
+            figures = f"loss {metrics.loss:.3f}, {100 * metrics.accuracy:.1f} %, {rate:,.0f} images/s"
+            bar.set_description_str(f"  {config.model_name} {epoch}/{config.epochs} {figures}", refresh=False)
+        # After any step a checkpoint may be due, or a stop asked for.
+        if stop.requested or (config.checkpoint_every and metrics.steps % config.checkpoint_every == 0):
+            run.save(state.state_dict())
+            run.raise_if_stopped(stop, epoch - 1, metrics.steps)
     run.save(state.state_dict())
 
 
-def validate_and_save(state: TrainState, loader: data.Loader, run: Run, stop: StopSignal) -> EvalMetrics:
+def validate_and_save(
+    state: TrainState, loader: data.Loader, run: Run, stop: StopSignal, bar: console.Bar
+) -> EvalMetrics:
     """Validate after an epoch, add it to the history, and save; the best of a hold-out so far on its own, too."""
     began, seconds = time.perf_counter(), state.metrics.seconds
     val = validate_run(state, loader, run, stop)
@@ -321,8 +305,14 @@ def validate_and_save(state: TrainState, loader: data.Loader, run: Run, stop: St
     state.end_epoch(val, run.dataset["classes"])
     run.save(state.state_dict(), best)
     files.write_history(run.folder, run.dataset["name"], state.history)
-    left = seconds * (run.config.epochs - len(state.history))
-    console.stdout_log(run.dataset["name"]).info(console.epoch_line(run.config, state.history[-1], left))
+    bar.update(len(loader) / EVAL_IMAGES)
+
+    say, epochs = console.stdout_log(run.dataset["name"]), len(state.history)
+    is_over = run.config.is_over([row["val_accuracy"] for row in state.history])
+    left = 0 if is_over else seconds * (run.config.epochs - epochs)
+    say.info(console.epoch_line(run.config, state.history[-1], left))
+    if is_over and epochs < run.config.epochs:
+        say.info(f"no better validation accuracy in {counted(run.config.patience, 'epoch')}: the run ends here")
     return val
 
 
@@ -372,7 +362,8 @@ def say_finished(run: Run) -> None:
     """Say the result in the files of a run that is finished. Raises RunnerError if they can't be read."""
     folder, name = run.folder, run.dataset["name"]
     test = files.read_result(folder, run.config)["test"]
-    console.stdout_log(name).info(f"{folder} is finished; more --epochs would go on with it")
+    how = "--new trains it again, --resume with more --epochs goes on with it"
+    console.stdout_log(name).info(f"{folder} is finished; {how}")
     console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
 
 
@@ -389,25 +380,20 @@ def act(arguments: cli.Arguments) -> None:
     elif arguments.action == "train":
         names = [spec.name for spec in models.select(arguments.models)] if arguments.models else []
         runs = arguments.runs(names)
-        if arguments.is_sweep(runs):
+        if arguments.is_sweep(runs) or arguments.dry_run:
             from experiments import sweep  # and its report, which take a second to import
 
-            sweep.run([Config.from_given(run) for run in runs], arguments.engine or EngineConfig(), train)
+            do = sweep.show if arguments.dry_run else sweep.run
+            do([Config.from_given(run) for run in runs], arguments.engine or EngineConfig(), train)
         elif arguments.resume in ("", AUTO):
             train(Config.from_given(runs[0]), arguments.resume)
         else:
-            train(resume.resumed_config(arguments.resume, runs[0]), arguments.resume)
+            folder = str(files.find_run(arguments.resume, arguments.results_dir))
+            train(resume.resumed_config(folder, runs[0]), folder)
     else:
         from experiments import probes
 
-        run = probes.load_run(arguments.run, arguments.weights, given, validate)
-        with models.find(run.config.model_name).beside:
-            if arguments.action == "predict":
-                probes.predict(run, arguments.images)
-            elif arguments.on:
-                probes.evaluate_on(run, arguments.on)
-            else:
-                probes.MEASURE[arguments.action](run)
+        probes.act(arguments, validate)
 
 
 def main(arguments: cli.Arguments) -> int:

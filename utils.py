@@ -9,7 +9,9 @@ import io
 import itertools
 import math
 import re
+import shutil
 import textwrap
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from models import IMAGE_SHAPE, count_parameters
 from runner import files
+from runner.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -328,6 +331,55 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     save_figure(figure, path)
+
+
+CURVES_SHARE = 0.01  # of the time of training that drawing the curves again and again may take
+
+
+class Watch:
+    """What shows a run while it trains: ``curves.png`` drawn anew after epochs, and event files for TensorBoard."""
+
+    def __init__(self, folder: Path, title: str, validated_on: str, events: Sequence[dict] | None = None):
+        """Watch a run in ``folder``; ``events`` is the history so far of one that writes event files."""
+        self.folder, self.title, self.validated_on = folder, title, validated_on
+        self.drawn, self.cost = time.monotonic(), 0.1  # when curves were drawn, and how long that took, in seconds
+        self.events: Any = None
+        if events is not None:
+            # Those of a run that was stopped may be ahead of its checkpoint.
+            shutil.rmtree(folder / files.EVENTS, ignore_errors=True)
+            self.events = import_event_writer()(folder / files.EVENTS)
+            for row in events:
+                self._add_events(row)
+
+    def show(self, history: Sequence[dict]) -> None:
+        """Show an epoch more, in curves where the time since they were drawn is long against what that costs."""
+        if self.events:
+            self._add_events(history[-1])
+            self.events.flush()
+        began = time.monotonic()
+        if self.cost <= CURVES_SHARE * (began - self.drawn):
+            plot_curves(self.folder / files.CURVES, self.title, history, self.validated_on)
+            self.drawn = time.monotonic()
+            self.cost = self.drawn - began
+
+    def close(self) -> None:
+        if self.events:
+            self.events.close()
+
+    def _add_events(self, row: Mapping[str, Any]) -> None:
+        for column, value in row.items():
+            split, _, name = column.partition("_")
+            if split in ("train", "val") and value is not None:
+                self.events.add_scalar(f"{name}/{split}", value, row["epoch"])
+
+
+def import_event_writer() -> Any:
+    """Import what writes event files. Raises UsageError where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
+    return SummaryWriter
 
 
 def cut_name(name: str, most: int = 30) -> str:

@@ -41,6 +41,8 @@ class Job:
     attempts: int = 0  # how often it was started
     log_start: int = 0  # where in the log what was said since the last start begins, in bytes
     started: float = 0.0  # when it was, in seconds of ``time.monotonic``
+    start_up: float = 0.0  # seconds from then to the first step of training; 0: not there yet
+    last_epoch: tuple[float, int] = (0.0, 0)  # seconds from then to the end of the last epoch, and its number
 
     @property
     def name(self) -> str:
@@ -48,7 +50,7 @@ class Job:
 
     @property
     def cost(self) -> float:
-        """How long it takes in a unit of its own: multiply-accumulates an image, with what a step costs besides.
+        """How long it takes in a unit of its own: multiply-accumulates, with what a step costs besides.
 
         The two constants fit the steps of these networks at batch sizes around 4 on one thread. Nothing but the order
         of the runs and the time that is left rests on them.
@@ -56,7 +58,8 @@ class Job:
         spec = models.find(self.config.model_name)
         macs = 0 if spec.module else sum(layer.macs for layer in spec.layers())
         step = 16e6 + 52 * (spec.parameters or 0)
-        return self.config.epochs * (macs + step / self.config.batch_size)
+        images = min(50_000 * self.config.train_fraction, self.config.limit or 50_000)
+        return self.config.epochs * images * (macs + step / self.config.batch_size)
 
     def begin(self, dataset: dict) -> None:
         """Have the log ready for another attempt, on the data described."""
@@ -67,7 +70,7 @@ class Job:
             with open_log(self.log) as file:
                 self.log_start = file.tell()
         self.attempts += 1
-        self.started = time.monotonic()
+        self.started, self.start_up, self.last_epoch = time.monotonic(), 0.0, (0.0, 0)
 
     def read_log(self) -> str:
         """Read what the log says since the last start."""
@@ -78,8 +81,17 @@ class Job:
 
     def epochs(self) -> tuple[int, int]:
         """Count the epochs that were done before the last start, and that are done now, as far as the log says."""
-        seen = [int(number) for number in re.findall(r"^\[.*\] \S+ epoch +(\d+)/", self.read_log(), re.MULTILINE)]
+        said = re.findall(r"^(?:\[.*\] )?\S+ epoch +(\d+)/", self.read_log(), re.MULTILINE)
+        seen = [int(number) for number in said]
         return (seen[0] - 1, seen[-1]) if seen else (0, 0)
+
+    def watch(self) -> None:
+        """Note when training has begun, and when an epoch more is done."""
+        now, done = time.monotonic() - self.started, self.epochs()[1]
+        if not self.start_up and "results go to" in self.read_log():
+            self.start_up = now
+        if done > self.last_epoch[1]:
+            self.last_epoch = now, done
 
 
 class Engine(Protocol):

@@ -21,6 +21,7 @@ from datasets import others, synthetic
 from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
 from runner import checkpoint, console, files, machine, resume, rng
+from runner.cli import Arguments
 from runner.config import SHUFFLES, Config, cue_strengths, parts_of_shuffle
 from runner.errors import DataError, RunnerError, UsageError, raise_all
 from runner.step import initialize
@@ -267,6 +268,19 @@ def _classify(run: LoadedRun, paths: Sequence[str], pixels: torch.Tensor) -> Non
         likeliest = ", ".join(f"{dataset['classes'][i]} {100 * p:.1f} %" for p, i in zip(top.values, top.indices))
         text = f"{run.config.model_name} sees in {path}{shuffled}: {likeliest}"
         console.stdout_log(dataset["name"]).log(console.RESULT, text)
+
+
+def act(arguments: Arguments, validate: Validate) -> None:
+    """Do what a command line asks for with a saved run."""
+    folder = files.find_run(arguments.run, arguments.results_dir)
+    run = load_run(str(folder), arguments.weights, arguments.given, validate)
+    with models.find(run.config.model_name).beside:
+        if arguments.action == "predict":
+            predict(run, arguments.images)
+        elif arguments.on:
+            evaluate_on(run, arguments.on)
+        else:
+            MEASURE[arguments.action](run)
 
 
 MEASURE: dict[str, Callable[[LoadedRun], object]] = {

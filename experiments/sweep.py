@@ -1,11 +1,12 @@
 """A sweep: many runs, each in a process of its own, and a report on them.
 
-Each is the run that ``ex1.py --resume auto`` trains, and what it says goes to a file ``RUN.log`` beside its folder. So
-a sweep that is begun again skips the finished runs and goes on with the others.
+Each is the run that ``ex1.py`` trains by itself, and what it says goes to a file ``RUN.log`` beside its folder. So a
+sweep that is begun again skips the finished runs and goes on with the others.
 """
 
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -18,17 +19,20 @@ import data
 import models
 from experiments import trial
 from experiments.engines import Engine, Job, LocalProcesses, Train
+from experiments.forecast import Forecast, makespan
 from report import overview
-from runner import console, files, machine
+from runner import checkpoint, console, files, machine
 from runner.config import Config, EngineConfig
-from runner.errors import BusyError, RunnerError, one_line
+from runner.errors import BusyError, Diverged, RunnerError, counted, one_line
 from runner.run import find_runs, warn_of_changed_runs
 from runner.signals import Stopped, StopSignal
 
 log = logging.getLogger("ex1")
 
 POLL_SECONDS = 0.5
-ATTEMPTS = 2  # of a run that fails
+ATTEMPTS = 2  # of a run that fails, but for one that diverges: the same again would, too
+MOST_SHOWN = 40  # runs that are shown one by one
+FINISHED = "finished"
 
 
 def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
@@ -41,7 +45,8 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     config = jobs[0].config  # what is asked of it here, they have in common
     on_ray = engine_config.engine == "ray"  # whose nodes may have a device that is not here
     dataset = trial.load([replace(job.config, device="cpu") if on_ray else job.config for job in jobs])
-    data.split(dataset, config)  # raises now what every run would
+    for each in trial.unlike([job.config for job in jobs], trial.SIZES):
+        data.split(dataset, each)  # raises now what every such run would
     facts = dataset.facts
     del dataset
     for job in () if on_ray else jobs:
@@ -49,21 +54,73 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     say = console.stdout_log(facts["name"])
 
     with contextlib.closing(make_engine(engine_config, config, facts, train)) as engine:
-        todo = [job for job in jobs if accuracy_of(job, facts) is None]
+        todo = [job for job in jobs if result_of(job, facts) is None]
         warn_of_changed_runs(changed_runs(todo, facts))
-        say.info(f"{len(jobs)} runs on {engine.name}, {len(jobs) - len(todo)} of them finished already")
+        finished = f"{len(jobs) - len(todo):,} finished already" if len(todo) < len(jobs) else "none finished yet"
+        say.info(f"{counted(len(jobs), 'run')} on {facts['name']}, {finished}; on {engine.name}")
         failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
 
     report_on(Path(config.results_dir) / facts["slug"], say)
-    say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {len(jobs)} runs are finished")
+    say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {counted(len(jobs), 'run')} finished")
     for job in busy:
         log.warning(f"{job.name}: another process trains it")
     for job in failed:
         log.warning(f"{job.name}: failed, see {job.log}")
     if failed:
-        raise RunnerError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again")
+        raise RunnerError(f"{len(failed)} of {counted(len(jobs), 'run')} failed; the same command tries them again")
     if busy:
-        raise BusyError(f"{len(busy)} of {len(jobs)} runs are left to other processes")
+        raise BusyError(f"{len(busy)} of {counted(len(jobs), 'run')} left to other processes")
+
+
+def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
+    """Show which runs ``configs`` are, how far each is, and about how long they take; train none."""
+    jobs = plan(configs)
+    dataset = trial.load([job.config for job in jobs])
+    forecast, slots = Forecast(dataset), slots_of(engine_config, jobs[0].config)
+    rows, left = list[str](), list[float]()
+    for job in jobs:
+        state, done = state_of(job, dataset.facts)
+        if state != FINISHED:
+            left.append(forecast.seconds(job.config, job.config.epochs - done))
+            state += f", about {in_time(left[-1])}"
+        rows.append(f"{job.name}: {state}")
+
+    say = console.stdout_log(dataset.name)
+    for row in rows[:MOST_SHOWN]:
+        say.log(console.RESULT, row)
+    if len(rows) > MOST_SHOWN:
+        say.log(console.RESULT, f"… and {len(rows) - MOST_SHOWN:,} more")
+    finished = f"{len(jobs) - len(left):,}" if len(left) < len(jobs) else "none"
+    count = f"{counted(len(jobs), 'run')} on {dataset.name}, {finished} finished"
+    if left:
+        count += f": about {in_time(makespan([], left, slots))} on this machine, {slots} at a time"
+    say.log(console.RESULT, count)
+    say.info("(from a few steps of each network, timed just now; other work on the machine makes it longer)")
+
+
+def state_of(job: Job, facts: dict) -> tuple[str, int]:
+    """Tell how far a run on the data described is: in words, and how many epochs are done."""
+    if result_of(job, facts):
+        return FINISHED, job.config.epochs
+    found, _ = find_runs(job.config, facts, models.find(job.config.model_name).sha256)
+    for folder in found:
+        with contextlib.suppress(RunnerError):
+            saved = checkpoint.load_last(folder)[0]
+            return f"stopped {checkpoint.position(saved)}", len(saved["history"])
+    return "new", 0
+
+
+def slots_of(engine_config: EngineConfig, config: Config) -> int:
+    """Count the runs at a time on this machine."""
+    return engine_config.jobs or max(1, machine.cores() // (config.threads or 1))
+
+
+def in_time(seconds: float) -> str:
+    """Show a time that is estimated, e.g. ``40 s``, ``12 min`` or ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
 
 
 def plan(configs: Iterable[Config]) -> list[Job]:
@@ -91,15 +148,15 @@ def make_engine(engine_config: EngineConfig, config: Config, facts: dict, train:
         return RayTasks(engine_config, config, facts, train)
     machine.pick_device(config)  # raises now what every run would
     machine.git_commit()  # and says now if it is not known
-    return LocalProcesses(engine_config.jobs or max(1, machine.cores() // config.threads), config.threads, train)
+    return LocalProcesses(slots_of(engine_config, config), config.threads, train)
 
 
-def accuracy_of(job: Job, facts: dict) -> float | None:
-    """Read the test accuracy of a finished run on the data described, in [0, 1]; None if there is none."""
+def result_of(job: Job, facts: dict) -> dict | None:
+    """Read ``metrics.json`` of a finished run on the data described; None if there is none."""
     with contextlib.suppress(RunnerError):
         for folder in find_runs(job.config, facts, models.find(job.config.model_name).sha256)[0]:
             if files.is_finished(folder):
-                return float(files.read_result(folder, job.config)["test"]["accuracy"])
+                return files.read_result(folder, job.config)
     return None
 
 
@@ -118,46 +175,66 @@ class Display:
 
     def __init__(self, todo: list[Job], dataset: str):
         self.todo, self._log, self.done = todo, console.stdout_log(dataset), 0
-        self._began, self._spent = time.monotonic(), 0.0
-        cost = sum(job.cost for job in todo)
-        self._bar = console.progress_bar("", cost, bar_format="{desc} {percentage:3.0f}% {bar}")
-        self._left = ""
+        self._bar = console.progress_bar("", sum(job.cost for job in todo), left="")
+        self._left, self._slots = "", 1
+        self._ended: list[tuple[Job, float]] = []  # runs that are done, and the seconds that each took
 
     def close(self) -> None:
         self._bar.close()
 
     def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
-        """Show how many runs are done, running, failed and waiting, and the time that is left."""
-        spent, left = self._spent, sum(job.cost for job in waiting)
+        """Show how many runs are done, running, failed and waiting, and the time that is left of all."""
         begun = 0
         for job in running:
             if job.read_log():
                 begun += 1
+                job.watch()
             else:
                 job.started = time.monotonic()  # a cluster lets it wait
-            before, done = job.epochs()
-            spent += job.cost * (done - before) / job.config.epochs
-            left += job.cost * (job.config.epochs - done) / job.config.epochs
+        self._slots = max(self._slots, begun)
         counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
         counts.append(f"{len(running) - begun + len(waiting)} waiting")
-        if spent:
-            self._left = f", {tqdm.format_interval((time.monotonic() - self._began) * left / spent)} left"
-        self._bar.n = self._bar.total - left
-        self._bar.set_description_str(", ".join(counts) + self._left)
+        seconds = self.reckon(running, waiting)
+        self._left = "" if seconds is None else f"{tqdm.format_interval(seconds)} left"
+        undone = [job.cost * (1 - job.epochs()[1] / job.config.epochs) for job in running]
+        self._bar.n = self._bar.total - sum(undone) - sum(job.cost for job in waiting)
+        self._bar.set_description_str("  ".join(filter(None, [self._left, ", ".join(counts)])))
+
+    def reckon(self, running: Iterable[Job], waiting: Iterable[Job]) -> float | None:
+        """Reckon the seconds that are left, from what epochs took, and what runs took besides; None at the start."""
+        # The speed of training, and what a run takes besides: its start-up, and figures at its end.
+        seen = [job for job in (*running, *(job for job, _ in self._ended)) if job.last_epoch[1]]
+        if not seen:
+            return None
+        speed = sum(job.last_epoch[0] - job.start_up for job in seen) / sum(map(self._done_of, seen))
+        besides = [seconds - speed * self._done_of(job) for job, seconds in self._ended]
+        besides = besides or [job.start_up for job in seen]
+        overhead = max(0.0, sum(besides) / len(besides))
+
+        # Each run as a whole, less what has passed of it.
+        now = time.monotonic()
+        left = []
+        for job in running:
+            before = job.cost * job.epochs()[0] / job.config.epochs
+            left.append(max(0.0, overhead + speed * (job.cost - before) - (now - job.started)))
+        return makespan(left, [overhead + speed * job.cost for job in waiting], self._slots)
+
+    def _done_of(self, job: Job) -> float:
+        """Count what was done of a run since its last start, in its unit of cost."""
+        before, done = job.epochs()
+        return job.cost * (done - before) / job.config.epochs
 
     def say(self, text: str) -> None:
-        self._bar.clear()
         self._log.info(text)
-        self._bar.refresh()
 
-    def say_done(self, job: Job, accuracy: float) -> None:
-        before, done = job.epochs()
-        self._spent += job.cost * (done - before) / job.config.epochs
+    def say_done(self, job: Job, result: dict) -> None:
+        job.watch()
+        seconds = time.monotonic() - job.started
+        self._ended.append((job, seconds))
         self.done += 1
-        took = tqdm.format_interval(time.monotonic() - job.started)
-        left = self._left if self._bar.disable and self.done < len(self.todo) else ""
-        result = f"test accuracy {100 * accuracy:.1f} % after epoch {job.config.epochs}"
-        self.say(f"{self.done}/{len(self.todo)} {job.name}: {result}, {took}{left}")
+        left = f", {self._left}" if self._left and self._bar.disable and self.done < len(self.todo) else ""
+        accuracy = f"test accuracy {100 * result['test']['accuracy']:.1f} % after epoch {result['epochs']}"
+        self.say(f"{self.done}/{len(self.todo)} {job.name}: {accuracy}, {tqdm.format_interval(seconds)}{left}")
 
 
 def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
@@ -182,20 +259,21 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
             # What has ended is done if it left a result, whatever its exit code; else it may be tried again.
             for job, code in engine.wait(POLL_SECONDS):
                 running.remove(job)
-                accuracy = accuracy_of(job, facts)
-                if accuracy is not None:
-                    display.say_done(job, accuracy)
+                result = result_of(job, facts)
+                if result:
+                    display.say_done(job, result)
                 elif stop.requested:
                     continue
                 elif code == BusyError.exit_code:
                     busy.append(job)
                     display.say(f"{job.name}: another process trains it")
-                elif job.attempts < ATTEMPTS:
+                elif job.attempts < ATTEMPTS and code != Diverged.exit_code:
                     waiting.append(job)
                     display.say(f"{job.name} failed ({reason(job, code)}); it will be tried once more")
                 else:
                     failed.append(job)
-                    display.say(f"{job.name} failed again ({reason(job, code)})")
+                    again = " again" * (job.attempts > 1)
+                    display.say(f"{job.name} failed{again} ({reason(job, code)})")
     if stop.requested:
         raise Stopped(stop.requested, f"stopped, {display.done} of {len(todo)} runs done; the same command goes on")
     return failed, busy

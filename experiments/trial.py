@@ -9,23 +9,51 @@ from torch import nn
 import data
 import datasets
 import models
-from runner import checkpoint, machine, rng
-from runner.config import Config
+import utils
+from runner import checkpoint, machine, resume, rng
+from runner.config import AUTO, Config
 from runner.errors import RunnerError, UsageError, is_of_environment, one_line
 from runner.step import TrainStep, make_optimizer
+
+# Settings that say how many images a run has, and how a network is used.
+SIZES = ("batch_size", "val", "holdout", "train_fraction", "limit")
+HOW = (*SIZES, "precision", "optimizer", "momentum", "label_smoothing")
+
+
+def unlike(configs: Sequence[Config], names: Sequence[str]) -> list[Config]:
+    """Pick one of all ``configs`` that are alike in the settings ``names``."""
+    return [*{tuple(getattr(config, name) for name in names): config for config in configs}.values()]
 
 
 def load(configs: Sequence[Config]) -> data.Dataset:
     """Load the images of new runs, which share them, after a trial of each own network. Raises RunnerError."""
     config = configs[0]
-    own = list({other.model_name: other for other in configs if models.find(other.model_name).module}.values())
+    if config.tensorboard:
+        utils.import_event_writer()  # raises now what every run would
+    own = unlike([other for other in configs if models.find(other.model_name).module], ("model_name", *HOW))
     labels, classes = datasets.expected_labels(config)
+    for other in unlike(configs, SIZES):
+        data.check_sizes(other, labels, classes)
     for other in own:
         run(other, data.check_sizes(other, labels, classes), len(classes))
     dataset = datasets.load(config)
     for other in own if len(dataset.train) != len(labels) else ():  # the generated set in place of CIFAR-10
         run(other, data.check_sizes(other, dataset.train.labels, dataset.classes), len(dataset.classes))
     return dataset
+
+
+def load_run(config: Config, resumed: str) -> data.Dataset:
+    """Load the images of a new run, or of the one in the folder ``resumed``; before, an own network is tried."""
+    if resumed in ("", AUTO):
+        return load([config])
+    if config.tensorboard:
+        utils.import_event_writer()
+    saved = resume.describe(resumed)
+    spec = models.find(config.model_name, saved["config"].get("model_file"))
+    resume.refuse_changed_model(resumed, saved, spec.sha256)
+    images = saved["dataset"].get("train_images")
+    run(config, images if isinstance(images, int) else 0, len(saved["dataset"]["classes"]))
+    return datasets.reload(saved["dataset"], config, resumed)
 
 
 def run(config: Config, images: int, classes: int = models.CLASSES) -> None:
@@ -50,13 +78,13 @@ def run(config: Config, images: int, classes: int = models.CLASSES) -> None:
         for number, size in enumerate((config.batch_size, config.batch_size, images % config.batch_size)):
             if number == 2:
                 with _explained(f"{name} does not work on 1 image after training"), torch.no_grad():
-                    models.check_logits(name, model.eval()(_noise(model, 1, device)), 1, classes)
+                    models.check_logits(name, model.eval()(noise(model, 1, device)), 1, classes)
                 model.train()
             if size:
                 larger = _larger_batch(images, config.batch_size, size)
                 how = f"; --batch-size {larger} leaves no batch of that size" if larger else ""
                 with _explained(f"{name} can't be trained on {_batches(config.batch_size, images, size)}", how):
-                    _take_step(step, name, _noise(model, size, device), classes)
+                    _take_step(step, name, noise(model, size, device), classes)
 
         with _explained(name):
             checkpoint.serialize({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
@@ -83,7 +111,7 @@ def _take_step(step: TrainStep, name: str, noise: torch.Tensor, classes: int) ->
     step.forward_backward(noise, torch.arange(len(noise), device=noise.device) % classes)
 
 
-def _noise(model: nn.Module, images: int, device: torch.device) -> torch.Tensor:
+def noise(model: nn.Module, images: int, device: torch.device) -> torch.Tensor:
     """Draw images for ``model``, float32 (images, 3, 32, 32) in [-1, 1]."""
     noise = torch.rand(images, *models.IMAGE_SHAPE, device=device) * 2 - 1
     return noise.contiguous(memory_format=models.memory_format_of(model))

@@ -8,11 +8,15 @@ row of the table of models, with kernels from ``kernels.h`` and ``lanes.h``, ``c
 import ctypes
 import logging
 
+from torch import nn
+
 from models import ModelSpec
 from native import compiler
 from native.source import Source
+from native.step import NativeStep
 from runner.config import AUTO, Config
 from runner.machine import Machine
+from runner.step import TrainStep, make_optimizer
 
 log = logging.getLogger("ex1")
 
@@ -46,3 +50,13 @@ def refuse(config: Config, spec: ModelSpec, here: Machine) -> None:
         raise compiler.NoNativeStep(f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}")
     if config.compile:
         raise compiler.NoNativeStep("--compile asks for PyTorch's")
+    if config.optimizer != "sgd":
+        raise compiler.NoNativeStep(f"it knows --optimizer sgd, and not {config.optimizer}")
+
+
+def make_step(model: nn.Module, config: Config, here: Machine, library: ctypes.CDLL | None = None) -> TrainStep:
+    """Make what trains ``model``, by a compiled ``library`` where there is one."""
+    optimizer = make_optimizer(model.to(here.device), config)
+    if library:
+        return NativeStep(model, optimizer, here.precision, config.label_smoothing, library=library)
+    return TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)

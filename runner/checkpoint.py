@@ -210,18 +210,28 @@ def load_weights(model: nn.Module, saved: dict) -> None:
 
 @torch.no_grad()
 def load_momentum(optimizer: torch.optim.Optimizer, saved: dict) -> None:
-    """Put the momentum of a checkpoint into SGD, whose settings stay. Raises as :func:`load_weights`."""
+    """Put what a checkpoint holds of the optimiser into it, whose settings stay. Raises as :func:`load_weights`."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     states = {number: dict(state) for number, state in saved["optimizer"]["state"].items()}
-    has_momentum = any(group["momentum"] for group in optimizer.param_groups)
+    is_sgd = isinstance(optimizer, torch.optim.SGD)
+    has_momentum = not is_sgd or any(group["momentum"] for group in optimizer.param_groups)
     if not states.keys() <= set(range(len(weights))) or (has_momentum and not states):
         raise CheckpointError("it has not the momentum of these weights")
     for number, state in states.items():
-        weight, momentum = weights[number], state.pop("momentum_buffer", None)
-        if state or (momentum is not None and (momentum.shape, momentum.dtype) != (weight.shape, weight.dtype)):
+        weight, loaded = weights[number], {}
+        if not is_sgd:
+            loaded["step"] = state.pop("step")
+        for name in ("momentum_buffer",) if is_sgd else ("exp_avg", "exp_avg_sq"):
+            momentum = state.pop(name, None)
+            # The fused step goes through memory: it must lie there in the order of the weight.
+            loaded[name] = None if momentum is None else torch.empty_like(weight)
+            if momentum is not None and (momentum.shape, momentum.dtype) == (weight.shape, weight.dtype):
+                loaded[name].copy_(momentum)
+            elif momentum is not None or not is_sgd:
+                raise CheckpointError(f"the momentum of weight {number} is not one of it")
+        if state or not (is_sgd or (loaded["step"].shape == () and loaded["step"] >= 1)):
             raise CheckpointError(f"the momentum of weight {number} is not one of it")
-        # The fused step goes through memory: it must lie there in the order of the weight.
-        state["momentum_buffer"] = None if momentum is None else torch.empty_like(weight).copy_(momentum)
+        states[number] = loaded
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -5,24 +5,84 @@ It imports nothing slow, so that ``-h`` and a mistyped option are answered at on
 
 import argparse
 import dataclasses
-import difflib
+import functools
 import itertools
 import os
 import re
+import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from runner import config
-from runner.config import AUTO, FIELDS, PLACE_SETTINGS, RECIPES, Config, EngineConfig, flag_of, in_words
-from runner.errors import UsageError, one_line
+from runner import config, config_file
+from runner.config import (
+    AUTO,
+    CLASSIC,
+    FIELDS,
+    IDENTITY,
+    PLACE_SETTINGS,
+    RECIPES,
+    Config,
+    EngineConfig,
+    flag_of,
+    in_words,
+    nearest,
+)
+from runner.errors import UsageError, one_line, printable
 from runner.startup import expand_home
 
 PROBES = ("evaluate", "transfer", "collapse", "conflict", "predict")  # the actions on a saved run
 MAX_FILE_NAME = 255  # bytes, of all file systems in use
 ENGINE_OPTIONS = tuple(option.name for option in dataclasses.fields(EngineConfig))
+LISTS = {"seeds": "seed", "shuffle_seeds": "shuffle_seed"}  # options that list values of a setting
+
+# What options are called elsewhere.
+SYNONYMS = {"--model": "--model-name", "--network": "--model-name", "--learning-rate": "--lr", "--bs": "--batch-size"}
+SYNONYMS |= {"--wd": "--weight-decay", "--data": "--data-dir", "--output": "--results-dir", "--gpu": "--device"}
+SYNONYMS |= {"--workers": "--jobs"}
+
+# Options that say what to do with saved runs, and those that are no settings: for the command line alone.
+ON_COMMAND_LINE = {*PROBES, "help", "help_all", "list_models", "resume", "new", "on", "from_run", "weights", "config"}
+
+SHORT_HELP = f"""\
+usage: python ex1.py --model-name NAME... [options]
+
+Train small networks on CIFAR-10, and write down what came out. The same command
+again goes on with what was stopped, and shows what is finished.
+
+what to train (several values, with spaces or commas, make several runs):
+  --model-name NAME   e.g. Q1_19, Q1_1 Q1_4, 'Q1_2?', all (see --list-models)
+  --recipe NAME       classic: as published (default); fast: in large steps
+  --epochs N          passes over the images (default: {CLASSIC["epochs"]}; fast: {RECIPES["fast"]["epochs"]})
+  --batch-size N      images in a step (default: {CLASSIC["batch_size"]}; fast: {RECIPES["fast"]["batch_size"]})
+  --lr X              learning rate (default: {CLASSIC["lr"]}; fast: {RECIPES["fast"]["lr"]})
+  --optimizer NAME    sgd (default), adam, adamw
+  --schedule NAME     of the rate: constant (default), one-cycle, cosine, step
+  --shuffle NAME      move pixels: none (default), fixed, per-image, block:8 ..
+  --seeds LIST        e.g. 0-4 or 0,2,7: a run with each seed (default: 0)
+
+on what:
+  --data-dir DIR      where CIFAR-10 is, or is downloaded to (default: data)
+  --val holdout       validate on images held out, and not on the test images
+  --patience N        with that: end after N epochs that were not better
+  --limit N           a quick trial on N images
+
+how:
+  --config FILE       these options in a file: TOML, JSON or a run's config.json
+  --dry-run           show these runs and how long they take, and train none
+  --jobs N            runs at a time (default: one for each core)
+  --step native       small networks several times as fast; needs a C compiler
+  --results-dir DIR   where results go (default: results)
+
+afterwards (RUN: a run's folder, a unique part of its name, or last):
+  --resume RUN        go on with it; with more --epochs, if it is finished
+  --evaluate RUN      measure it again; --on PATH: on other images
+  --predict IMAGE... --from RUN    classify image files
+
+--help-all shows every option. To compare runs: python -m report
+"""
 
 
 @dataclass(frozen=True)
@@ -33,25 +93,22 @@ class Arguments:
     given: dict[str, Any]  # the settings that were given, by name, but those of which several may be given
     models: str = ""  # of these, names and patterns
     several: dict[str, tuple] = dataclasses.field(default_factory=dict)  # the values of those, by name
-    run: str = ""  # the saved run of a probe
+    run: str = ""  # the saved run of a probe: its folder, a part of its name, or ``last``
+    results_dir: str = ""  # where such a run is looked for
     images: tuple[str, ...] = ()  # the files of --predict
     on: str = ""  # the other images of --evaluate; empty: those of its own data set
     weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
-    resume: str = ""  # empty, ``auto`` or the folder of a run
-    engine: EngineConfig | None = None  # where a sweep trains its runs; None: nothing was said of it
+    resume: str = AUTO  # that, empty for a new run, or a run, as above
+    dry_run: bool = False  # whether to show the runs, and to train none
+    engine: EngineConfig | None = None  # where several runs are trained; None: nothing was said of it
     quiet: bool = False
     debug: bool = False
 
     def runs(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """List the given settings of every run, by seed, shuffle and model; ``names`` are those of ``models``.
-
-        Where no pixel is moved, the seeds of permutations make no further runs.
-        """
+        """List the given settings of every run, each combination once; ``names`` are those of ``models``."""
         several = {name: values for name, values in (self.several | {"model_name": tuple(names)}).items() if values}
         made = [self.given | dict(zip(several, values)) for values in itertools.product(*several.values())]
-        for run in made if "shuffle_seed" in several else ():
-            if config.parts_of_shuffle(run.get("shuffle", "none"))[1] == "none":
-                del run["shuffle_seed"]
+        made = [config.drop_idle(run, several) for run in made]
         return [*{tuple(run.items()): run for run in made}.values()]
 
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
@@ -59,41 +116,73 @@ class Arguments:
         listed = self.several.get("seed") or self.several.get("shuffle_seed")  # --seeds 0 is a sweep, of one run
         if len(runs) == 1 and not listed and self.engine is None:
             return False
-        if self.resume not in ("", AUTO):
-            raise UsageError("a sweep goes on with its runs by itself: leave out --resume, or say --resume auto")
         if not self.models:
             raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
+        if self.resume != AUTO:
+            why = "leave out --resume" if self.resume else "in place of --new give another --results-dir"
+            raise UsageError(f"these are several runs, which go on where they were stopped: {why}")
         return True
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
     """Parse and check the command line; a mistake ends the program with exit code 2 and its reason."""
     parser = build_parser()
-    known, unknown = parser.parse_known_args(argv)
-    if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        near = [match for text in unknown for match in difflib.get_close_matches(text.partition("=")[0], flags, n=1)]
-        nearest = f"; nearest: {', '.join(near)}" if near else " (-h shows all options)"
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{nearest}")
-    options = vars(known)
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _arguments(options)
+        known, unknown = parser.parse_known_args([*_options_of_file(parser, argv), *argv])
+        if unknown:
+            raise UsageError(_tell_unknown(parser, unknown, argv))
+        return _arguments(vars(known))
     except UsageError as error:
-        if options["debug"]:
+        if "--debug" in argv:
             traceback.print_exc()
         parser.error(str(error))
 
 
-def build_parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """The parser of the command line, whose mistakes are one line, and whose -h shows the usual options."""
+
+    def error(self, message: str) -> NoReturn:
+        text = re.sub("^argument ", "", message).replace("expected one argument", "its value is missing")
+        text = text.replace("expected at least one argument", "its value is missing")
+        self.exit(2, f"{self.prog}: error: {printable(text)}\n")
+
+    def print_help(self, file: Any = None) -> None:
+        self._print_message(SHORT_HELP, file or sys.stdout)
+
+
+class _AllHelp(argparse.Action):
+    """Show every option, as argparse does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        parser._print_message(parser.format_help(), sys.stdout)
+        parser.exit()
+
+
+class _Switch(argparse.Action):
+    """A setting that is on or off: ``--nesterov``, ``--no-nesterov``, or for both ``--nesterov on off``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:  # fmt: skip
+        words = [word for value in values for word in value.split(",")]
+        is_no = str(option_string).startswith("--no-")
+        if (is_no and words) or not set(words) <= {"on", "off"}:
+            raise argparse.ArgumentError(self, f"{' '.join(words)}: say on or off, or nothing")
+        setattr(namespace, self.dest, [[not is_no]] if not words else [[word == "on" for word in words]])
+
+
+def build_parser() -> Parser:
     """Make the parser. Settings that are not given are absent from the parsed namespace."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ex1.py",
-        usage="ex1.py --model-name NAME [options]\n       ex1.py --model-name all [--seeds 0-4] [options]\n"
-        "       ex1.py --resume RUN [--epochs N]\n"
+        usage="ex1.py --model-name NAME... [options]\n       ex1.py --resume RUN [--epochs N]\n"
         "       ex1.py --list-models\n       ex1.py --evaluate RUN [--on PATH]\n"
         "       ex1.py --predict IMAGE... --from RUN\n"
-        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py --conflict RUN\n       ex1.py -h",
-        description="Train a small network on CIFAR-10, validate it after each epoch, and write down what came out.",
+        "       ex1.py --transfer RUN\n       ex1.py --collapse RUN\n       ex1.py --conflict RUN\n"
+        "       ex1.py -h | --help-all",
+        description="Train small networks on CIFAR-10, validate them after each epoch, and write down what came out. "
+        "An option of which several values make several runs takes them with spaces or commas. RUN is the folder of "
+        "a run, a unique part of its name, or last: the one that was written last.",
         epilog="example: python ex1.py --model-name Q1_19 --epochs 15",
         allow_abbrev=False,
     )
@@ -103,8 +192,47 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_actions(parser: argparse.ArgumentParser) -> None:
+def _options_of_file(parser: Parser, argv: Sequence[str]) -> list[str]:
+    """Write the options of a --config in ``argv`` as a command line. Raises UsageError if it has others."""
+    finder = Parser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    path = finder.parse_known_args(argv)[0].config
+    if path is None:
+        return []
+    words: list[str] = []
+    options = {action.dest: action for action in parser._actions if action.dest not in ON_COMMAND_LINE}
+    given = {word.partition("=")[0] for word in argv}
+    for key, value in config_file.read(expand_home(path)).items():
+        name = key.replace("-", "_")
+        if name not in options:
+            raise UsageError(f"--config {path}: no option is named {key}{nearest(name, options)}")
+        # A list of seeds gives way to one seed of the command line, and the other way round.
+        partner = LISTS.get(name) or next((of for of, setting in LISTS.items() if setting == name), name)
+        if flag_of(partner) in given:
+            continue
+        try:
+            words += config_file.words(options[name], value)
+        except UsageError as error:
+            raise UsageError(f"--config {path}: {error}") from error
+    return words
+
+
+def _tell_unknown(parser: Parser, unknown: Sequence[str], argv: Sequence[str]) -> str:
+    """Say which words of a command line are no options of ours, and which options are nearest."""
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+    if not options:
+        before = [word for word in argv[: argv.index(unknown[0])] if word.startswith("--")]
+        why = f"write an option before it, such as --model-name {unknown[0]}"
+        return f"{' '.join(unknown)}: " + (f"{before[-1]} takes no more values" if before else why)
+    near = {name: nearest(SYNONYMS.get(name, name), flags) for name in options}
+    more = "" if all(near.values()) else " (--help-all shows all)"
+    return "; ".join(f"there is no option {name}{near[name]}" for name in near) + more
+
+
+def _add_actions(parser: Parser) -> None:
     """Add what to do, one thing at a time, and what goes with it."""
+    parser.add_argument("--help-all", action=_AllHelp, nargs=0, help="show every option and exit")
     # What to do: argparse refuses two of these at once.
     group = parser.add_argument_group("what to do (default: train a network)")
     actions = group.add_mutually_exclusive_group()
@@ -112,11 +240,14 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         "--resume",
         metavar="RUN",
         type=_run,
-        help="go on with a stopped run, given its folder, or with more --epochs with a finished one; "
-        "auto: with the run of these very settings if there is one, else begin it",
+        help="go on with a stopped run, or with more --epochs with a finished one; auto, the default: with the run of "
+        "these very settings if there is one, else begin it",
+    )
+    actions.add_argument(
+        "--new", action="store_true", help="begin a new run, also where there is one of these settings"
     )
     actions.add_argument("--list-models", action="store_true", help="show the models and exit")
-    actions.add_argument("--evaluate", metavar="RUN", type=_run, help="report a saved run again, given its folder")
+    actions.add_argument("--evaluate", metavar="RUN", type=_run, help="report a saved run again")
     actions.add_argument(
         "--transfer",
         metavar="RUN",
@@ -154,17 +285,26 @@ def _add_actions(parser: argparse.ArgumentParser) -> None:
         help="the images to evaluate on, in place of the run's own: CIFAR-10.1, a folder of CIFAR-10-C, a folder of "
         "images for each class, or arrays (.npz, .npy); the result goes into the run's folder",
     )
-    group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the folder of the run that predicts")
+    group.add_argument("--from", dest="from_run", metavar="RUN", type=_run, help="the run that predicts")
     group.add_argument(
         "--weights",
-        choices=("last", "best"),
+        type=_one_of("last", "best"),
+        metavar="{last,best}",
         help="which weights of a saved run (default: last; best: with --val holdout)",
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options in a TOML or JSON file, such as a run's config.json; those of the command line win over it",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="show which runs these are and about how long they take; train none"
     )
     group.add_argument("--quiet", action="store_true", help="print only the final result, warnings and errors")
     group.add_argument("--debug", action="store_true", help="show where in the code an error came from")
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: Parser) -> None:
     """Add an option for every field of ``Config``, by group."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for setting in FIELDS.values():
@@ -172,32 +312,39 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if metadata["group"] not in groups:
             groups[metadata["group"]] = parser.add_argument_group(metadata["group"])
         options: dict = {"default": argparse.SUPPRESS, "help": metadata["help"].replace("%", "%%") + _default(setting)}
+        flags = [flag_of(setting.name)]
         if setting.type is bool:
-            options["action"] = argparse.BooleanOptionalAction
+            options |= {"action": _Switch, "nargs": "*", "metavar": "on"}
+            flags.append("--no-" + flags[0][2:])
+        elif metadata["metavar"] in ("DIR", "FILE"):
+            options |= {"type": _path, "metavar": metadata["metavar"]}
         else:
-            kind = _path if metadata["metavar"] in ("DIR", "FILE") else setting.type
-            options |= {"type": kind, "metavar": metadata["metavar"]}
-            options |= {"nargs": "+"} if metadata["several"] else {}
-            options |= {} if metadata["metavar"] else {"choices": metadata["choices"]}
-        groups[metadata["group"]].add_argument(flag_of(setting.name), **options)
+            options["type"] = functools.partial(_values, setting)
+            options["metavar"] = metadata["metavar"] or "{" + ",".join(metadata["choices"]) + "}"
+            options |= {"nargs": "+"} if setting.name in IDENTITY else {}
+        groups[metadata["group"]].add_argument(*flags, **options)
 
 
-def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
+def _add_sweep_options(parser: Parser) -> None:
     group = parser.add_argument_group(
-        "sweep (several models, shuffles, permutations or seeds)",
-        "Finished runs are skipped, stopped ones go on; the same command again goes on with a stopped sweep.",
+        "several runs",
+        "Every option that makes another run takes several values. Finished runs are skipped, stopped ones go on.",
     )
-    group.add_argument("--seeds", type=_seeds, metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run")
+    group.add_argument(
+        "--seeds", type=_seeds, nargs="+", metavar="LIST", help="seeds, e.g. 0-4 or 0,2,7; each makes a run"
+    )
     group.add_argument(
         "--shuffle-seeds",
         type=_seeds,
+        nargs="+",
         metavar="LIST",
         help="seeds of the permutations, e.g. 0-4; each makes a run with each of --seeds, where pixels are moved",
     )
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
     group.add_argument(
         "--engine",
-        choices=("local", "ray"),
+        type=_one_of("local", "ray"),
+        metavar="{local,ray}",
         help="local: processes on this machine; ray: tasks of a Ray cluster (default: local)",
     )
     group.add_argument(
@@ -217,6 +364,30 @@ def _default(setting: dataclasses.Field) -> str:
         return ""
     parts = [f"default: {in_words(default)}", *(f"{recipe}: {in_words(value)}" for recipe, value in recipes.items())]
     return f" ({'; '.join(parts)})"
+
+
+def _values(setting: dataclasses.Field, text: str) -> list:
+    """Convert the values of a setting, with commas between them where it takes several."""
+    words = text.split(",") if setting.name in IDENTITY else [text]
+    try:
+        kind: Any = setting.type
+        return [kind(word) for word in words]
+    except ValueError:
+        number = "a whole number" if setting.type is int else "a number"
+        is_list = setting.name in LISTS.values() and re.fullmatch(r"[\d, -]+", text)
+        hint = f"; for several: --{setting.name.replace('_', '-')}s {text}" if is_list else ""
+        raise argparse.ArgumentTypeError(f"{text} is not {number}{hint}") from None
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    """Make the type of an option that takes one of some words."""
+
+    def check(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text}{nearest(text, words)}: choose from {', '.join(words)}")
+        return text
+
+    return check
 
 
 def _path(text: str) -> str:
@@ -270,19 +441,29 @@ def _arguments(options: dict) -> Arguments:
         if value == []:
             raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
 
-    # Each setting by itself.
-    given = {name: options[name] for name in FIELDS if name in options}
+    # Each setting by itself; what has one value is given, what has more makes several runs.
+    values = {name: options[name] for name in FIELDS if name in options}
+    for name, value in values.items():
+        is_converted = FIELDS[name].type is bool or FIELDS[name].metadata["metavar"] not in ("DIR", "FILE")
+        parts = value if name in IDENTITY or FIELDS[name].type is bool else [value]
+        values[name] = [*dict.fromkeys(itertools.chain(*parts))] if is_converted else [value]
     if os.environ.get(config.DATA_URL_VARIABLE):
-        given.setdefault("data_url", os.environ[config.DATA_URL_VARIABLE])
-    shuffles = [part for value in given.pop("shuffle", []) for part in value.split(",")]
-    listed = {"shuffle_seed": options["shuffle_seeds"], "seed": options["seeds"], "shuffle": shuffles}
-    several = {name: tuple(dict.fromkeys(values or ())) for name, values in listed.items()}
-    values = [*given.items(), *((name, value) for name, values in several.items() for value in values)]
-    if mistakes := [str(mistake) for name, value in values if (mistake := config.mistake_in(name, value))]:
-        raise UsageError("; ".join(mistakes))
-    for name in ("seed", "shuffle_seed"):
-        if several[name] and name in given:
-            raise UsageError(f"{flag_of(name)} and {flag_of(name)}s: give one of them")
+        values.setdefault("data_url", [os.environ[config.DATA_URL_VARIABLE]])
+    names = ",".join(values.pop("model_name", []))
+    given = {name: value[0] for name, value in values.items() if len(value) == 1}
+    several = {}
+    for listed, name in LISTS.items():
+        if options[listed]:
+            several[name] = tuple(dict.fromkeys(itertools.chain(*options[listed])))
+            if name in values:
+                raise UsageError(f"{flag_of(name)} and {flag_of(listed)}: give one of them")
+    several |= {name: tuple(value) for name, value in values.items() if len(value) > 1}
+    checked = [*values.items(), *several.items()]
+    mistakes = [config.mistake_in(name, value) for name, all_values in checked for value in all_values]
+    if any(mistakes):
+        raise UsageError("; ".join(dict.fromkeys(filter(None, mistakes))))
+    for name in several.keys() - IDENTITY:
+        raise UsageError(f"{flag_of(name)}: give one value, as it makes no other run")
 
     # What belongs to a sweep, if anything was said of it.
     engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
@@ -298,32 +479,40 @@ def _arguments(options: dict) -> Arguments:
         raise UsageError("--on: names no images")
     if options["on"] is not None and action != "evaluate":
         raise UsageError("--on PATH goes with --evaluate RUN")
+    run = options["from_run"] or (options[action] if action in PROBES else "")
+    is_path = os.path.lexists(run or options["resume"] or "")
     if action in PROBES:
         is_free = action == "predict" or (action == "evaluate" and options["on"] is None)
-        allowed = PLACE_SETTINGS | ({"val_shuffle"} if is_free else set())
-        extra = [name for name in given if name not in allowed]
-        extra += [name for name, value in {"shuffle": shuffles, **engine_options}.items() if value]
-        extra += [name for name in ("seeds", "shuffle_seeds") if options[name]]
+        allowed = PLACE_SETTINGS | ({"val_shuffle"} if is_free else set()) | (set() if is_path else {"results_dir"})
+        extra = ["model_name"] * bool(names) + [name for name in given if name not in allowed]
+        extra += [name for name in FIELDS if name in several and name not in LISTS.values()]
+        extra += [*engine_options, *(name for name in ("seeds", "shuffle_seeds", "dry_run") if options[name])]
         if extra:
             raise UsageError(f"a saved run brings its own settings: leave out {', '.join(map(flag_of, extra))}")
     elif options["weights"]:
         raise UsageError("--weights goes with --evaluate, --transfer, --collapse, --conflict or --predict")
-    if options["resume"] not in (None, AUTO) and "results_dir" in given:
+    is_saved = action in PROBES or options["resume"] not in (None, AUTO)
+    if is_saved and is_path and "results_dir" in given:
         raise UsageError("--results-dir: a run that is resumed stays where it is")
-    if action == "train" and options["resume"] in (None, AUTO):
+    if is_saved and options["dry_run"]:
+        raise UsageError("--dry-run shows new runs: leave it out")
+    if action == "train" and not is_saved:
         # What can't work is said before the slow imports.
-        check_results_dir(Config.from_given(given).results_dir)
+        first = given | {name: value[0] for name, value in several.items()}
+        check_results_dir(Config.from_given({"model_name": names} | config.drop_idle(first, several)).results_dir)
 
     return Arguments(
         action=action,
         given=given,
-        models=str(given.pop("model_name", "")),
+        models=names,
         several=several,
-        run=options["from_run"] or (options[action] if action in PROBES else ""),
+        run=run,
+        results_dir=str(given.pop("results_dir", FIELDS["results_dir"].default)) if is_saved else "",
         images=tuple(options["predict"] or ()),
         on=options["on"] or "",
         weights=options["weights"] or "last",
-        resume=options["resume"] or "",
+        resume="" if options["new"] else options["resume"] or AUTO,
+        dry_run=options["dry_run"],
         engine=engine,
         quiet=options["quiet"],
         debug=options["debug"],

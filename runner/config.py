@@ -5,10 +5,11 @@ recipe sets.
 """
 
 import dataclasses
+import difflib
 import hashlib
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ RECIPE_TABLE = {
     "epochs":          (10,         3),
     "batch_size":      (4,          64),
     "lr":              (0.001,      0.06),
+    "optimizer":       ("sgd",      "sgd"),
     "schedule":        ("constant", "one-cycle"),
     "warmup":          (0.0,        0.2),
     "momentum":        (0.9,        0.9),
@@ -44,6 +46,9 @@ RECIPES = {
     for column, recipe in enumerate(("classic", "fast"))
 }
 CLASSIC = RECIPES["classic"]
+# In place of the recipe's rate, where that is too high: of networks, and of Adam. Measured, see docs/usage.md.
+NETWORK_LR = {("fast", "Q2_1"): 0.01, ("fast", "Q2_2"): 0.01}
+ADAM_LR = {"classic": 0.001, "fast": 0.003}
 
 PUBLISHED_SHUFFLES = ("none", "fixed", "per-image")
 BLOCK_SIZES = (2, 4, 8, 16)  # height and width in pixels of the blocks of block:K, within:K and edges:K
@@ -60,14 +65,14 @@ OTHER_DATASETS = ("folder", "cifar100", "mnist", "fashion-mnist", "svhn")  # tha
 CUES = ("colour", "position", "texture")  # what carries the class in the synthetic images
 
 
-def _option(default, group, text, *, choices=None, metavar=None, low=None, high=None, low_open=False, names_run=False,
-            several=False):  # fmt: skip
+def _option(default, group, text, *, choices=None, metavar=None, low=None, high=None, low_open=False,
+            names_run=False):  # fmt: skip
     """Make a field of ``Config``, in [low, high] or, with ``low_open``, above ``low``.
 
-    ``names_run``: the run folder's name says it. ``several``: a sweep takes several values of it.
+    ``names_run``: the run folder's name says it.
     """
     limits = dict(choices=choices, low=low, high=high, low_open=low_open)
-    metadata = dict(group=group, help=text, metavar=metavar, names_run=names_run, several=several, **limits)
+    metadata = dict(group=group, help=text, metavar=metavar, names_run=names_run, **limits)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -82,8 +87,8 @@ class Config:
 
     # fmt: off
     model_name: str = _option("", "model",
-        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all). Several are "
-        "a sweep: all, Q1_19,Q2_1 or 'Q1_1?'",
+        "which network to train, e.g. Q1_19; case does not matter, nor - for _ (--list-models shows all). Several: "
+        "all, Q1_19 Q2_1 or 'Q1_1?'",
         metavar="NAME")
     model_file: str = _option("", "model",
         "a Python file with own models, each marked @register(...)", metavar="FILE")
@@ -93,16 +98,19 @@ class Config:
         choices=tuple(RECIPES), names_run=True)
     epochs: int = _recipe_option("epochs", "passes over the training images", low=1, metavar="N")
     batch_size: int = _recipe_option("batch_size", "images in a training step", low=1, metavar="N")
-    lr: float = _recipe_option("lr", "learning rate of SGD; of one-cycle the highest", low=0, low_open=True,
-        metavar="X")
+    lr: float = _recipe_option("lr", "learning rate; of a schedule the highest. fast: less for Adam, Q2_1 and Q2_2",
+        low=0, low_open=True, metavar="X")
+    optimizer: str = _recipe_option("optimizer", "what changes the weights", choices=("sgd", "adam", "adamw"))
     schedule: str = _recipe_option("schedule",
-        "of the learning rate. one-cycle: it rises in a straight line, then falls in one to 0",
-        choices=("constant", "one-cycle"))
-    warmup: float = _recipe_option("warmup", "the share of all steps in which one-cycle rises", low=0, high=1,
-        metavar="X")
-    momentum: float = _recipe_option("momentum", "momentum of SGD", low=0, high=1, metavar="X")
-    nesterov: bool = _recipe_option("nesterov", "Nesterov's momentum")
-    weight_decay: float = _recipe_option("weight_decay", "weight decay (L2) of SGD", low=0, metavar="X")
+        "of the learning rate. one-cycle: it rises in a straight line, then falls in one to 0; cosine: it falls as "
+        "half a cosine to 0; step: a tenth after half of the steps, a hundredth after three quarters",
+        choices=("constant", "one-cycle", "cosine", "step"))
+    warmup: float = _recipe_option("warmup", "the share of all steps in which the rate of a schedule rises first",
+        low=0, high=1, metavar="X")
+    momentum: float = _recipe_option("momentum", "momentum of SGD; of Adam the first beta", low=0, high=1, metavar="X")
+    nesterov: bool = _recipe_option("nesterov", "Nesterov's momentum, of SGD")
+    weight_decay: float = _recipe_option("weight_decay",
+        "weight decay: of SGD and Adam L2, of AdamW apart from the gradient", low=0, metavar="X")
     init: str = _recipe_option("init",
         "initial weights. torch: PyTorch's default; kaiming: He's normal distribution, which keeps the variance "
         "through layers with ReLU, and biases of 0",
@@ -117,6 +125,9 @@ class Config:
         "of convolutions and matrix products; weights, loss and optimiser stay fp32. "
         "auto: bf16 if a measurement at the start finds it clearly faster on this machine",
         choices=("fp32", "bf16", "auto"))
+    patience: int = _option(0, "recipe",
+        "with --val holdout: end a run after N epochs without a better validation accuracy (0: never)",
+        low=0, names_run=True, metavar="N")
     seed: int = _option(0, "recipe",
         "seed of the initial weights and of the order of the images", low=0, high=MAX_SEED, metavar="N")
 
@@ -126,8 +137,8 @@ class Config:
         "pixels, whose inside stays; within:K: one of the pixels inside each such block, which stays; "
         f"within-shared:K: the same one in all blocks; K is {', '.join(map(str, BLOCK_SIZES))}. Filters change the "
         "values and move nothing; grey: no colours; blur:5: means over 5x5 pixels; edges:K: grey pixels where "
-        "blocks meet; a permutation may follow behind a +, such as grey+block:8. Several are a sweep",
-        choices=SHUFFLES, several=True, metavar="SHUFFLE")
+        "blocks meet; a permutation may follow behind a +, such as grey+block:8",
+        choices=SHUFFLES, metavar="SHUFFLE")
     val_shuffle: str = _option(SAME, "pixel shuffle",
         "another --shuffle for the images that are not trained on; may be given with --evaluate and --predict too",
         choices=(SAME, *SHUFFLES), names_run=True, metavar="SHUFFLE")
@@ -181,6 +192,8 @@ class Config:
     results_dir: str = _option("results", "output", "folder that gets a folder for each run", metavar="DIR")
     checkpoint_every: int = _option(0, "output",
         "save a checkpoint every N steps too, for long epochs (0: after each epoch only)", low=0, metavar="N")
+    tensorboard: bool = _option(False, "output",
+        "write event files for TensorBoard into the run's folder while it trains; needs: pip install tensorboard")
     # fmt: on
 
     def __post_init__(self):
@@ -193,9 +206,13 @@ class Config:
         if self.holdout != FIELDS["holdout"].default and self.val != "holdout":
             raise UsageError("--holdout sets the size of the hold-out: give --val holdout too")
         if self.warmup and self.schedule == "constant":
-            raise UsageError("--warmup is a share of --schedule one-cycle: give that too")
-        if self.nesterov and not self.momentum:
-            raise UsageError("--nesterov needs a --momentum above 0")
+            raise UsageError("--warmup is a share of a schedule: give --schedule one-cycle, cosine or step too")
+        if self.nesterov and not (self.momentum and self.optimizer == "sgd"):
+            raise UsageError("--nesterov needs --optimizer sgd and a --momentum above 0")
+        if self.momentum == 1 and self.optimizer != "sgd":
+            raise UsageError(f"--momentum 1: must be below 1 for --optimizer {self.optimizer}")
+        if self.patience and self.val != "holdout":
+            raise UsageError("--patience ends a run by images held out: give --val holdout too")
         if self.data_seed and self.dataset not in ("auto", "synthetic"):
             raise UsageError("--data-seed is for generated images: leave it out, or give --dataset synthetic")
         if self.cues and self.dataset != "synthetic":
@@ -205,7 +222,7 @@ class Config:
     @classmethod
     def from_given(cls, given: Mapping[str, Any]) -> "Config":
         """Make the settings of a new run from the given ones; the others are the recipe's and the defaults."""
-        return cls(**{**RECIPES.get(str(given.get("recipe")), {}), **given})
+        return cls(**{**recipe_values(given), **given})
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any]) -> "Config":
@@ -215,6 +232,14 @@ class Config:
             settings[name] = OLD_NAMES.get(settings[name], settings[name])
         return cls(**settings)
 
+    def is_over(self, accuracies: Sequence[float]) -> bool:
+        """Tell whether a run of these validation accuracies, one an epoch, has ended: all done, or out of patience."""
+        epochs = len(accuracies)
+        is_impatient = (
+            bool(self.patience and epochs) and epochs - 1 - accuracies.index(max(accuracies)) >= self.patience
+        )
+        return epochs >= self.epochs or is_impatient
+
     @property
     def eval_shuffle(self) -> str:
         """The shuffle of the images that are not trained on."""
@@ -223,7 +248,7 @@ class Config:
     @property
     def differing(self) -> dict[str, object]:
         """The settings that make it another run and differ from the recipe's, by option, e.g. ``{"lr": 0.01}``."""
-        usual = {name: field.default for name, field in FIELDS.items()} | RECIPES[self.recipe]
+        usual = DEFAULTS | recipe_values(vars(self))
         values = {name: getattr(self, name) for name in FIELDS if FIELDS[name].metadata["names_run"]}
         return {flag_of(name)[2:]: in_words(value) for name, value in values.items() if value != usual[name]}
 
@@ -258,6 +283,40 @@ class Config:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+DEFAULTS = {name: field.default for name, field in FIELDS.items()}
+
+
+def recipe_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """List the recipe's values for a run of the ``given`` settings: its rate suits them, and what says nothing is off.
+
+    So --recipe fast --schedule constant needs no --warmup 0.
+    """
+    recipe, model = str(given.get("recipe", "classic")), given.get("model_name")
+    values = RECIPES.get(recipe, CLASSIC).copy()
+    chosen = {**values, **given}
+    values["lr"] = NETWORK_LR.get((recipe, str(model)), values["lr"])
+    if chosen["optimizer"] != "sgd":
+        values["lr"] = ADAM_LR.get(recipe, values["lr"])
+    if chosen["schedule"] == "constant":
+        values["warmup"] = 0.0
+    if chosen["optimizer"] != "sgd" or not chosen["momentum"]:
+        values["nesterov"] = False
+    return values
+
+
+def drop_idle(given: Mapping[str, Any], varied: Container[str]) -> dict[str, Any]:
+    """Leave out of one run of several what says nothing in it, as the setting that it belongs to is ``varied``."""
+    run = {**DEFAULTS, **recipe_values(given), **given}
+    is_moved = any(parts_of_shuffle(str(run[name]))[1] not in ("none", SAME) for name in SHUFFLE_SETTINGS)
+    belongs = {
+        "warmup": ("schedule", run["schedule"] != "constant"),
+        "nesterov": ("optimizer", run["optimizer"] == "sgd"),
+        "holdout": ("val", run["val"] == "holdout"),
+        "patience": ("val", run["val"] == "holdout"),
+        "shuffle_seed": ("shuffle_seed", is_moved),
+    }
+    idle = [name for name, (of, says_something) in belongs.items() if of in varied and not says_something]
+    return {name: value for name, value in given.items() if name not in idle}
 
 
 def short_model_name(name: str) -> str:
@@ -290,7 +349,8 @@ def mistake_in(name: str, value: object) -> str:
         return f"{flag} {value!r}: must be of type {kind.__name__}"
     if limits["choices"] and value not in limits["choices"] and not (name in SHUFFLE_SETTINGS and is_shuffle(value)):
         filters = ", or filters and a permutation with + between" * (name in SHUFFLE_SETTINGS)
-        return f"{flag} {value}: choose from {', '.join(limits['choices'])}{filters}"
+        near = nearest(str(value), limits["choices"])
+        return f"{flag} {value}{near}: choose from {', '.join(limits['choices'])}{filters}"
     if kind is float and not abs(number) <= sys.float_info.max:
         return f"{flag} {value!s:.40}: must be a finite number"
     if low is not None and (number < low or (number == low and limits["low_open"])):
@@ -335,6 +395,12 @@ RETIRED_SETTINGS = {"cuda_graph"}
 def in_words(value: object) -> object:
     """Show a switch as on or off, and any other value as it is."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Ask whether the nearest of ``words`` was meant, in brackets; empty if none is near."""
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def flag_of(name: str) -> str:

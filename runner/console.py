@@ -1,22 +1,26 @@
 """What is said on the screen: log lines, the result of a run, a bar of progress, and how a failure is told.
 
-Every module logs to the logger "ex1". A record with a data set goes to standard output behind its name, any other to
-standard error. Where a line can't be written, as after ``| head`` or to a full disk, the run goes on without.
+Every module logs to the logger "ex1". A record with a data set goes to standard output, behind its name if its images
+are generated; any other goes to standard error. Where a line can't be written, as after ``| head`` or to a full disk,
+the run goes on without.
 """
 
 import logging
+import math
 import os
+import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from runner.config import Config
-from runner.errors import RunnerError, one_line, printable
+from runner.errors import RunnerError, counted, one_line, printable
+from runner.run import Run
 from runner.signals import Stopped
 
 log = logging.getLogger("ex1")
@@ -24,6 +28,10 @@ log = logging.getLogger("ex1")
 tqdm.set_lock(threading.RLock())  # its own is one for several processes, which show no bars here
 
 RESULT = logging.INFO + 5  # the level of what --quiet still prints, besides warnings
+# Steps below which accuracies don't yet say which network is better, and the rates of all steps together, over 1 less
+# the momentum; measured with Q1_1 and Q1_19 on CIFAR-10: both recipes are at 35 to 47 % after so many.
+MIN_STEPS, MIN_RATE_SUM = 200, 40
+GENERATED = "SYNTHETIC"  # how the name of a data set begins that every line has to name
 
 
 class ConsoleHandler(logging.Handler):
@@ -31,10 +39,11 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text, dataset = record.getMessage(), getattr(record, "dataset", None)
-        if dataset is None:
-            _write(sys.stderr, text)
-        else:
-            _write(sys.stdout, f"[{dataset}] {text}")
+        with tqdm.external_write_mode(sys.stderr):  # bars are cleared, and shown again below the line
+            if dataset is None:
+                _write(sys.stderr, text)
+            else:
+                _write(sys.stdout, f"[{dataset}] {text}" if dataset.startswith(GENERATED) else text)
 
 
 def set_up_logging(quiet: bool = False) -> None:
@@ -49,7 +58,7 @@ class _DatasetAdapter(logging.LoggerAdapter):
 
 
 def stdout_log(dataset: str) -> logging.LoggerAdapter:
-    """Make a logger for standard output, whose every line begins with the name of the data set."""
+    """Make a logger for standard output, of what is said of a data set."""
     return _DatasetAdapter(log, {"dataset": dataset})
 
 
@@ -110,22 +119,71 @@ def print_result(config: Config, dataset: str, run: str | Path, accuracy: float,
         say.log(RESULT, f"{config.model_name}: test accuracy {100 * accuracy:.1f} %, {run}")
 
 
-BAR_OF_IMAGES = "{desc} {percentage:3.0f}% {remaining} left {rate_noinv_fmt} {bar}"
+def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
+    """Say what is to be trained, on what and where; ``change`` is what its network changes."""
+    config, dataset, here = run.config, run.dataset, run.machine
+    say = stdout_log(dataset["name"])
+    say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
+    say.info(f"{dataset['name']}: {dataset['train_images']:,} training images ({dataset['source']})")
+    if config.val == "test":
+        say.info(f"validation on {header['validated_on']}, as published: don't choose settings by these")
+        say.info("numbers (--val holdout keeps the test images unseen)")
+    else:
+        say.info(f"validation on {header['validated_on']}")
+    if few := few_steps(config, dataset["train_images"]):
+        say.info(few)
+    where = f"{here['device']}, {counted(here['threads'], 'thread')}"
+    where += f", {here['precision']}" * (here["precision"] != "fp32") + ", native step" * (here["step"] == "native")
+    say.info(f"{where}; results go to {run.folder}")
 
 
-def progress_bar(what: str, total: float, done: int = 0, bar_format: str = BAR_OF_IMAGES) -> tqdm:
-    """Make a bar, ``done`` of whose ``total`` was done before; none with --quiet or without a terminal."""
+def few_steps(config: Config, images: int) -> str:
+    """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not."""
+    in_epoch, needed = math.ceil(images / config.batch_size), MIN_STEPS
+    if config.optimizer == "sgd":
+        mean_rate = config.lr if config.schedule == "constant" else config.lr / 2
+        needed = max(MIN_STEPS, math.ceil(min(MIN_RATE_SUM * (1 - config.momentum) / mean_rate, 1e6)))
+    steps = in_epoch * config.epochs
+    if steps >= needed:
+        return ""
+    more = f" or --limit {math.ceil(needed / config.epochs) * config.batch_size}" * bool(config.limit)
+    few = f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} too few to learn much or to compare networks by"
+    return f"{few}: --epochs {math.ceil(needed / in_epoch)}{more} would do"
+
+
+class Bar(tqdm):
+    """A line with a bar. What a window cuts off is the end of the line, and the bar stands at its beginning."""
+
+    shown = 0  # columns of what is on the screen
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the line; where the window has become narrower than it was, what the terminal made of it goes first."""
+        columns = shutil.get_terminal_size().columns
+        if self.shown > columns:
+            self.fp.write("\x1b[A" * ((self.shown - 1) // columns) + "\r\x1b[J")
+            self.sp = self.status_printer(self.fp)  # which would fill the line to the length that it had
+        text = str(self) if msg is None else msg
+        self.shown = len(text)
+        super().display(text, pos)
+
+
+def progress_bar(what: str, total: float, done: float = 0, left: str = "{remaining} left") -> Bar:
+    """Make a bar, ``done`` of whose ``total`` was done before; none with --quiet or without a terminal.
+
+    The time that is ``left`` is reckoned with the mean speed since it was made.
+    """
     disable = None if log.isEnabledFor(logging.INFO) else True  # None: only without a terminal
-    look = {"unit": "img", "leave": False, "dynamic_ncols": True, "bar_format": bar_format}
-    return tqdm(desc=printable(what), total=total, initial=done, disable=disable, **look)
+    bar_format = "{percentage:3.0f}% {bar:12} " + left + "{desc}"
+    look: dict[str, Any] = {"leave": False, "dynamic_ncols": True, "smoothing": 0, "bar_format": bar_format}
+    return Bar(desc=printable(what), total=total, initial=done, disable=disable, **look)
 
 
 def epoch_line(config: Config, row: dict, seconds_left: float) -> str:
-    """Format an epoch that is done, a row of the history."""
+    """Format an epoch that is done, a row of the history, and the time that is left of the run."""
     left = f", {tqdm.format_interval(seconds_left)} left" if seconds_left else ""
     return (
         f"{config.model_name} epoch {row['epoch']:>{len(str(config.epochs))}}/{config.epochs}"
-        f"  training loss {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
-        f"  validation loss {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} %"
-        f"  {row['seconds']:.0f} s, {row['images_per_second']:,.0f} images/s{left}"
+        f"  training {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
+        f"  validation {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} %"
+        f"  {row['seconds']:.0f} s{left}"
     )

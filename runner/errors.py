@@ -44,8 +44,9 @@ class FolderLost(RunnerError):
 
 
 class Diverged(RunnerError):
-    """A loss, or a weight, is not a finite number any more."""
+    """A loss, or a weight, is not a finite number any more; the same again ends the same way."""
 
+    exit_code = 3
     can_go_on = False
 
 
@@ -56,6 +57,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-
 def printable(text: str) -> str:
     """Make text of any origin one line that a screen or a page only shows: control characters become ``?``."""
     return _CONTROL.sub("?", text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Count things in words, e.g. ``1 run`` or ``2,700 runs``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def some_of(names: Sequence[str]) -> str:

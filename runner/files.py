@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS, Config
-from runner.errors import RunnerError, one_line
+from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS, Config, nearest
+from runner.errors import RunnerError, UsageError, counted, one_line
 
 CONFIG = "config.json"  # settings, data and machine; written first
 METRICS = "metrics.json"  # the result; written last, so a run that has it is finished
@@ -33,6 +33,7 @@ TRANSFER = "transfer.json"  # --transfer: the test accuracy with each shuffle
 ON = "on-"  # --evaluate --on: how the names of a result on other images (.json), and of its figure (.png), begin
 CONFLICT = "conflict.json"  # --conflict: which of two cues a network follows
 MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
+EVENTS = "tensorboard"  # a folder: what TensorBoard reads
 BASELINES = "baselines.json"  # beside the runs of a data set
 
 # What a file says of a data set, and of what type it is.
@@ -205,6 +206,28 @@ def is_finished(run: Path) -> bool:
     return (run / METRICS).exists()
 
 
+def find_run(name: str, results: str | Path) -> Path:
+    """Find a run by its path, a part of its name that no other in ``results`` has, or ``last``: the last one written.
+
+    Raises UsageError if that is not one run.
+    """
+    if os.path.lexists(name):
+        return Path(name)
+    runs = [path.parent for path in Path(results).glob(f"*/*/*/{CONFIG}")]
+    if name == "last" and runs:
+        return max(runs, key=lambda run: max(os.lstat(file).st_mtime_ns for file in run.iterdir()))
+    found = [run for run in runs if name.casefold() in str(run.relative_to(results)).casefold()]
+    found = [run for run in found if run.name == name] or found
+    if len(found) != 1:
+        names = sorted(run.name for run in found or runs)
+        many = (
+            f"is a part of {counted(len(found), 'name')}" if found else "does not exist, and no run has it in its name"
+        )
+        near = f", such as {' and '.join(names[:2])}" if found else nearest(name, names)
+        raise UsageError(f"{name} {many} in {results}{near}; give a run's folder, a unique part of its name, or last")
+    return found[0]
+
+
 def has_fields(content: Any, types: Mapping[str, Any]) -> bool:
     """Tell whether ``content`` is a dictionary with entries of these types; it may have others."""
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
@@ -330,7 +353,7 @@ def read_result(run: Path, config: Config) -> dict:
 def check_result(metrics: dict, history: Sequence[dict[str, float]], config: Config) -> None:
     """Raise an exception of any kind if the result of a run is not that of its own history."""
     test, of = metrics["test"], {"validation": "val", "train": "train"}
-    if not (len(history) == config.epochs == metrics["epochs"]):
+    if not (len(history) == metrics["epochs"] and config.is_over([row["val_accuracy"] for row in history])):
         raise ValueError(f"{METRICS} and {HISTORY} are not of the same epochs")
 
     # What is in both. A run that went on elsewhere after its last epoch may have measured an image or two otherwise.

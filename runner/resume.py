@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner import checkpoint, files
 from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of, in_words, short_model_name
-from runner.errors import CheckpointError, RunnerError, UsageError
+from runner.errors import CheckpointError, RunnerError, UsageError, counted
 
 log = logging.getLogger("ex1")
 
@@ -32,7 +32,9 @@ def describe_by_config(run: Path) -> dict:
 
 def changed_step(saved: dict, config: Config) -> str:
     """Say how the step of a saved run is another than that of ``config``; empty if it is not."""
-    return "; ".join(differences({"compile": False} | saved["config"], config, {"compile"}))
+    # The name does not say the first, nor the rate that a recipe had for a network in another version.
+    names = {"compile"} | {name for name in ("lr",) if isinstance(saved["config"].get(name), (int, float))}
+    return "; ".join(differences({"compile": False} | saved["config"], config, names))
 
 
 def changed_model(saved: dict, model_sha256: str | None) -> str:
@@ -124,7 +126,8 @@ def _check_epochs(saved: dict, config: Config, run: str) -> None:
     planned = saved["config"].get("epochs")
     if config.schedule != "constant" and config.epochs != planned:
         raise UsageError(
-            f"--epochs {config.epochs}: the learning rate of {run} is planned for {planned} in all; more begin anew"
+            f"the {config.schedule} schedule of {run} was planned for {counted(planned, 'epoch')} and can't be changed; "
+            f"begin a new run with --epochs {config.epochs}"
         )
 
 

@@ -12,7 +12,16 @@ from pathlib import Path
 from runner import checkpoint, files
 from runner.checkpoint import has_checkpoint, position
 from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
-from runner.errors import BusyError, CheckpointError, FolderLost, RunnerError, UsageError, is_of_environment, one_line
+from runner.errors import (
+    BusyError,
+    CheckpointError,
+    Diverged,
+    FolderLost,
+    RunnerError,
+    UsageError,
+    is_of_environment,
+    one_line,
+)
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
 from runner.resume import changed_model, changed_step, describe, describe_by_config, differences
@@ -93,7 +102,11 @@ class Run:
             can_help = (refused or is_of_environment(error)) and getattr(error, "can_go_on", True)
             go_on = f"; to go on: {self.resume_command}" if can_help and self.folder.is_dir() else ""
             what = f"{self.config.model_name}, {self.stage}: {one_line(error)}"
-            raise RunnerError(f"{what}; {self.last_checkpoint_text}{go_on}") from error
+            failure = Diverged if isinstance(error, Diverged) else RunnerError
+            advice = ""
+            if isinstance(error, Diverged):
+                advice = f"; train it with a lower rate, such as --lr {self.config.lr / 5:.1g}"
+            raise failure(f"{what}{advice}; {self.last_checkpoint_text}{go_on}") from error
 
     @property
     def last_checkpoint_text(self) -> str:
@@ -117,9 +130,10 @@ class Run:
 def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str | None = None) -> Iterator[Run]:
     """Find or make the folder that a run trains in, and hold its lock inside the block.
 
-    Without ``resume`` (``auto`` or the folder of a run) it is always a new folder; one whose name is taken gets the
-    ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and with a warning
-    those of another own model than that of ``model_sha256`` or another step, and those of which nothing can be read.
+    Without ``resume`` (``auto`` or the folder of a run), as with --new, it is a new folder; one whose name is taken
+    gets the ending ``__run-2``, and so on. Runs on other data than ``dataset`` describes are passed over, and with a
+    warning those of another own model than that of ``model_sha256`` or another step, and those of which nothing can be
+    read.
     Raises BusyError if another process trains the run, CheckpointError if its checkpoints are damaged, RunnerError if
     there is no folder to be had, and UsageError if the folder holds another run than its name says.
     """
@@ -146,8 +160,6 @@ def open_run(config: Config, dataset: dict, resume: str = "", model_sha256: str 
                 lock.release()
             yield Run(folder or candidates[0], config, dataset, finished=True)
             return
-    elif unfinished:
-        log.info(f"{unfinished[0]} was stopped, or trains right now; --resume auto goes on with it, this is a new run")
     if folder is None or lock is None:
         folder, lock = _new_folder(parent, config.run_name)
 

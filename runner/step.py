@@ -1,8 +1,10 @@
 """A step of training, from a batch to changed weights, as the recipe says: optimiser, learning rate, precision."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,37 +16,44 @@ from runner.machine import autocast
 
 log = logging.getLogger("ex1")
 
+ADAM_BETA2 = 0.999  # as PyTorch has it; Kingma and Ba, 2015, "Adam: A Method for Stochastic Optimization"
+
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
     """Compute the learning rate of step ``step``, counted from 0, of the ``steps`` of a whole run.
 
-    ``one-cycle`` rises from a tenth of ``lr`` in the share ``warmup`` of all steps, and falls to 0; see Smith and
-    Topin, 2018, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates".
+    All but ``constant`` rise from a tenth of ``lr`` in the share ``warmup`` of all steps. ``one-cycle`` then falls to 0
+    in a straight line; see Smith and Topin, 2018, "Super-Convergence: Very Fast Training of Neural Networks Using Large
+    Learning Rates". ``cosine``: Loshchilov and Hutter, 2017, "SGDR", without restarts. ``step``: He et al., 2016, "Deep
+    Residual Learning", which divides the rate by 10 at half and at three quarters.
     """
     if config.schedule == "constant":
         return config.lr
     rise = config.warmup * steps
     if step < rise:
         return config.lr * (0.1 + 0.9 * step / rise)
-    return config.lr * (steps - step) / (steps - rise)
+    if config.schedule == "one-cycle":
+        return config.lr * (steps - step) / (steps - rise)
+    done = (step - rise) / (steps - rise)  # the share of the fall that is behind, in [0, 1)
+    if config.schedule == "cosine":
+        return config.lr * (1 + math.cos(math.pi * done)) / 2
+    return config.lr / 10 ** ((done >= 0.5) + (done >= 0.75))
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Make SGD as the recipe says. A fused step is several times faster where each layer is small."""
+    """Make the optimiser as the recipe says. A fused step is several times faster where each layer is small."""
     parameters = list(model.parameters())
     # The fused step goes through memory, which is only right where weights and gradients lie there in the same order.
     dense = all(
         weight.is_contiguous() or (weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last))
         for weight in parameters
     )
-    return torch.optim.SGD(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.nesterov,
-        fused=dense and all(weight.is_floating_point() for weight in parameters),
-    )
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    common["fused"] = dense and all(weight.is_floating_point() for weight in parameters)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, **common)
+    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return adam(parameters, betas=(config.momentum, ADAM_BETA2), **common)
 
 
 def initialize(model: nn.Module, config: Config) -> None:

@@ -91,7 +91,7 @@ def test_resume_does_not_lengthen_one_cycle_run(ex1_main, tmp_path, capsys):
     (run,) = tmp_path.glob("results/*/*/*")
     before = (run / "last.pt").read_bytes()
     assert ex1_main("--resume", str(run), "--epochs", "2") == 2
-    assert "is planned for 1 in all; more begin anew" in capsys.readouterr().err
+    assert "was planned for 1 epoch and can't be changed; begin a new run with --epochs 2" in capsys.readouterr().err
     assert ex1_main("--resume", str(run)) == 0
     assert (run / "last.pt").read_bytes() == before
     assert len(list(tmp_path.glob("results/*/*/*"))) == 1
@@ -282,7 +282,7 @@ def test_run_of_changed_own_model_is_not_gone_on_with(place, tmp_path):
 
 def test_runs_starting_together_get_a_folder_each(place):
     here = place(images=(200, 50))
-    case = ("--model-name", "Q1_1", "--epochs", "2")
+    case = ("--model-name", "Q1_1", "--epochs", "2", "--new")
     processes = [here.start(*case) for _ in range(3)]
     for process in processes:
         process.join()
@@ -397,14 +397,22 @@ def test_resume_leaves_running_run_and_takes_dead_one(place):
     assert here.run("--resume", str(folder)) == 0
 
 
-def test_unfinished_run_is_pointed_out(place):
+def test_same_command_goes_on_then_shows_the_result_and_new_begins_anew(place):
     here = place(images=(200, 50))
     case = ("--model-name", "Q1_1", "--epochs", "2")
     assert here.run(*case, before=KilledAtWrite(8)) == -signal.SIGKILL
     assert here.run(*case) == 0
-    assert "--resume auto goes on with it, this is a new run" in here.said()
-    first, second = here.runs
-    assert here.run(*case, "--resume", "auto") == 0
+    assert "going on from" in here.said()
+    [first] = here.runs
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    assert here.run(*case) == 0
+    said = here.said()
+    assert f"{first} is finished; --new trains it again" in said
+    assert "Accuracy of the network" in said
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert here.run(*case, "--new") == 0
+    assert "going on from" not in here.said()
+    _, second = here.runs
     assert_same_outcome(first, second)
 
 
@@ -482,7 +490,7 @@ def test_damaged_run_keeps_no_other_from_being_trained(ex1_main, saved_run, caps
     for name in ("metrics.json", "previous.pt"):
         (saved_run / name).unlink(missing_ok=True)
     before = {path: path.read_bytes() for path in saved_run.iterdir()}
-    for number, how in ((2, []), (2, ["--resume", "auto"]), (3, [])):
+    for number, how in ((2, []), (2, ["--resume", "auto"]), (3, ["--new"])):
         capsys.readouterr()
         assert ex1_main("--model-name", "Q1_1", "--epochs", "1", *how) == 0
         assert saved_run.with_name(f"{saved_run.name}__run-{number}").exists()

@@ -91,7 +91,7 @@ def test_run_twice_gives_same_figures_in_two_folders(ex1_main, tmp_path):
     command = ("--model-name", "Q1_24", "--epochs", "2", "--batch-size", "50", "--shuffle", "fixed")
     assert ex1_main(*command) == 0
     torch.randn(3)
-    assert ex1_main(*command) == 0
+    assert ex1_main(*command, "--new") == 0
     first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
     assert second.name == first.name + "__run-2"
     assert same(weights(first), weights(second))
@@ -112,7 +112,7 @@ def test_run_is_not_changed_by_its_figures(ex1_main, tmp_path, monkeypatch):
     ex1_main(*command)
     monkeypatch.setattr(utils, "parameter_summary", lambda network: "")
     monkeypatch.setattr(utils, "plot_samples", lambda *args: None)
-    ex1_main(*command)
+    ex1_main(*command, "--new")
     first, second = sorted(path.parent for path in tmp_path.glob("results/*/*/*/metrics.json"))
     assert same(weights(first), weights(second))
 
@@ -390,12 +390,18 @@ def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("run", "message"), [("nowhere", "is this the folder of a run"), ("garbage", "last.pt is damaged")]
+    ("run", "code", "message"),
+    [
+        ("nowhere", 2, "nowhere does not exist, and no run has it in its name"),
+        ("empty", 1, "is this the folder of a run"),
+        ("garbage", 1, "last.pt is damaged"),
+    ],
 )
-def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys, run, message):
+def test_evaluate_tells_folder_without_run_in_a_line(ex1_main, tmp_path, capsys, run, code, message):
+    (tmp_path / "empty").mkdir()
     (tmp_path / "garbage").mkdir()
     (tmp_path / "garbage" / "last.pt").write_bytes(b"garbage")
-    assert ex1_main("--evaluate", str(tmp_path / run)) == 1
+    assert ex1_main("--evaluate", str(tmp_path / run)) == code
     out, err = capsys.readouterr()
     assert message in err
     assert len(err.splitlines()) == 1

@@ -1,8 +1,10 @@
 """Command lines, and what they mean."""
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +49,49 @@ def test_batch_command_has_each_model_shuffle_and_seed_once():
     assert {one.lr for one in made} == {0.01}
 
 
+def test_every_option_that_makes_another_run_takes_several_values():
+    made = configs_of("--model-name Q1_1 Q1_4,Q2_1 --lr 0.001 0.01 --batch-size 4,32 --seeds 0-1 3".split())
+    assert len(made) == 3 * 2 * 2 * 3
+    assert {(one.model_name, one.lr, one.batch_size, one.seed) for one in made} == {
+        (name, lr, size, seed)
+        for name in ("Q1_1", "Q1_4", "Q2_1")
+        for lr in (0.001, 0.01)
+        for size in (4, 32)
+        for seed in (0, 1, 3)
+    }
+    assert len({one.run_name for one in made}) == len(made)
+    for name in config.IDENTITY - {"model_name"}:
+        about = config.FIELDS[name]
+        values = {"int": "60,70", "float": "0.25 0.5", "bool": "on off"}
+        words = values.get(about.type.__name__) or " ".join((about.metadata["choices"] or ())[-2:])
+        needed = {
+            "holdout": "--val holdout",
+            "patience": "--val holdout",
+            "warmup": "--schedule step",
+            "shuffle_seed": "--shuffle fixed",
+        }.get(name, "")
+        made = configs_of(["--model-name", "Q1_1", config.flag_of(name), *words.split(), *needed.split()])
+        assert len({getattr(one, name) for one in made}) == 2, name
+    with pytest.raises(SystemExit):
+        configs_of("--model-name Q1_1 --data-seed 1,2".split())
+
+
+def test_what_says_nothing_beside_a_value_of_several_makes_no_further_run():
+    """And what the recipe says to it is off."""
+    made = configs_of("--model-name Q1_1 --recipe fast --schedule constant one-cycle --warmup 0.1 0.3".split())
+    assert [(one.schedule, one.warmup) for one in made] == [("constant", 0), ("one-cycle", 0.1), ("one-cycle", 0.3)]
+    made = configs_of("--model-name Q1_1 --recipe fast --optimizer sgd adam --nesterov".split())
+    assert [(one.optimizer, one.nesterov, one.lr) for one in made] == [("sgd", True, 0.06), ("adam", False, 0.003)]
+    made = configs_of("--model-name Q1_1 --val test holdout --patience 2 --holdout 50".split())
+    assert [one.run_name.split("__")[2:-1] for one in made] == [[], ["patience-2", "val-holdout", "holdout-50"]]
+
+
+def test_fast_recipe_has_a_rate_that_suits_each_network():
+    made = configs_of("--model-name Q1_1,Q2_1,Q2_2 --recipe fast".split())
+    assert [one.lr for one in made] == [0.06, 0.01, 0.01]
+    assert {one.run_name.partition("__")[2] for one in made} == {"shuffle-none__recipe-fast__seed-0"}
+
+
 def test_sweep_over_permutations_has_each_once_where_pixels_are_moved():
     made = configs_of(
         "--model-name Q1_1 --shuffle none grey fixed grey+block:8 --shuffle-seeds 0-2 --seeds 0,1".split()
@@ -73,9 +118,9 @@ def test_batch_command_is_none_of_one_run():
         ("--model-name Q1_1 --seeds 0-99999999", "10,000"),
         ("--model-name Q1_1 --seeds 0-1 --seed 2", "--seed and --seeds"),
         ("--model-name Q1_1 --shuffle-seeds 0-1 --shuffle-seed 2", "--shuffle-seed and --shuffle-seeds"),
-        ("--model-name Q1_1 --shuffle grey+none", "--shuffle grey+none: choose from none, "),
+        ("--model-name Q1_1 --shuffle grey+none", "--shuffle grey+none (did you mean none?): choose from none, "),
         ("--model-name Q1_1 --shuffle fixed+grey", "or filters and a permutation with + between"),
-        ("--model-name Q1_1 --val-shuffle blur:5+grey", "--val-shuffle blur:5+grey: choose from same, none, "),
+        ("--model-name Q1_1 --val-shuffle blur:5+grey", "blur:5+grey (did you mean blur:5?): choose from same, none, "),
         ("--model-name all --shuffle none,all", "choose from"),
         ("--model-name all --jobs -1", "--jobs"),
         ("--model-name all --jobs 2 --engine ray", "--jobs"),
@@ -99,12 +144,30 @@ def test_batch_command_goes_on_with_no_single_run(capsys):
     for names in ("all", "Q1_1,Q1_2"):
         assert execute(["--model-name", names, "--resume", "results/x"]) == 2
         [line] = capsys.readouterr().err.splitlines()
-        assert "leave out --resume, or say --resume auto" in line
+        assert "which go on where they were stopped: leave out --resume" in line
+        assert execute(["--model-name", names, "--new"]) == 2
+        assert "in place of --new give another --results-dir" in capsys.readouterr().err
 
 
-def test_help_shows_every_setting_with_its_default(capsys):
+def test_short_help_fits_a_screen_and_a_half_and_names_options_that_are(capsys):
+    for flag in ("-h", "--help"):
+        with pytest.raises(SystemExit) as stopped:
+            cli.parse([flag])
+        assert stopped.value.code == 0
+    shown, again = capsys.readouterr().out.split("usage: ")[1:]
+    assert shown == again
+    lines = shown.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    flags = {flag for action in cli.build_parser()._actions for flag in action.option_strings}
+    named = set(re.findall(r"(?<!\S)--[a-z-]+", shown))
+    assert named <= flags
+    assert {"--model-name", "--epochs", "--lr", "--seeds", "--resume", "--config", "--dry-run", "--help-all"} <= named
+
+
+def test_help_all_shows_every_setting_with_its_default(capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.parse(["-h"])
+        cli.parse(["--help-all"])
     assert stopped.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for name, field in config.FIELDS.items():
@@ -176,7 +239,22 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--model-name Q1_1 --epochs 0", "--epochs 0: must be at least 1"),
         ("--model-name Q1_1 --epochs -3", "--epochs -3: must be at least 1"),
         ("--model-name Q1_1 --epochs 1.5", "--epochs"),
-        ("--model-name Q1_1 --epoch 3", "unrecognized arguments: --epoch 3"),
+        ("--model-name Q1_1 --epoch 3", r"no option --epoch \(did you mean --epochs\?\)"),
+        ("--learning-rate 0.1", r"no option --learning-rate \(did you mean --lr\?\)"),
+        ("--model Q1_1", r"no option --model \(did you mean --model-name\?\)"),
+        ("--model-name Q1_1 --batch_size=8", r"no option --batch_size \(did you mean --batch-size\?\)"),
+        ("--model-name Q1_1 --seed 0-2", "--seed: 0-2 is not a whole number; for several: --seeds 0-2"),
+        ("--model-name Q1_1 --recipe Fats", r"--recipe Fats \(did you mean fast\?\): choose from classic, fast"),
+        ("--model-name Q1_1 --engine rey", r"--engine: rey \(did you mean ray\?\): choose from local, ray"),
+        ("Q1_19", "Q1_19: write an option before it, such as --model-name Q1_19"),
+        ("--model-name Q1_1 --threads 1 2", "2: --threads takes no more values"),
+        ("--model-name Q1_1 --nesterov maybe", "--no-nesterov: maybe: say on or off"),
+        ("--model-name Q1_1 --patience 3", "--patience .*: give --val holdout too"),
+        ("--model-name Q1_1 --optimizer adam --nesterov", "--nesterov needs --optimizer sgd"),
+        ("--model-name Q1_1 --optimizer adam --momentum 1", "must be below 1 for --optimizer adam"),
+        ("--evaluate run --dry-run", "leave out --dry-run"),
+        ("--resume run --dry-run", "--dry-run shows new runs"),
+        ("--resume run --new", "--new: not allowed with"),
         ("--model-name Q1_1 --batch-size 0", "--batch-size 0"),
         ("--model-name Q1_1 --lr nan", "--lr nan: must be a finite number"),
         ("--model-name Q1_1 --lr 0", "--lr 0.0: must be above 0"),
@@ -199,7 +277,7 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
         ("--from run", "--from RUN go together"),
         ("--evaluate run --predict a.png --from run", "--predict: not allowed with argument --evaluate"),
         ("--evaluate run --lr 3 --model-name Q1_1", "leave out --model-name, --lr"),
-        ("--evaluate run --results-dir there", "leave out --results-dir"),
+        ("--evaluate docs --results-dir there", "leave out --results-dir"),
         ("--transfer run --val-shuffle fixed", "leave out --val-shuffle"),
         ("--transfer run --on images", "--on PATH goes with --evaluate RUN"),
         ("--model-name Q1_1 --on images", "--on PATH goes with --evaluate RUN"),
@@ -213,8 +291,8 @@ def test_source_of_data_can_come_from_the_environment(monkeypatch):
             "--model-name Q1_1 --lr 0 --epochs 0",
             "--epochs 0: must be at least 1; --lr 0.0: must be above 0|--lr.*--epochs",
         ),
-        ("--model-nam Q1_1", "unrecognized arguments: --model-nam Q1_1; nearest: --model-name"),
-        ("--qqq", r"unrecognized arguments: --qqq \(-h shows all options\)"),
+        ("--model-nam Q1_1", r"no option --model-nam \(did you mean --model-name\?\)"),
+        ("--qqq", r"there is no option --qqq \(--help-all shows all\)"),
         (f"--model-name Q1_1 --model-file {'x' * 5000}", "x: File name too long"),
         (f"--model-name Q1_1 --data-dir {'x' * 300}", "x: File name too long"),
         (f"--model-name Q1_1 --results-dir not/there/{'x' * 300}", "x: File name too long"),
@@ -226,7 +304,9 @@ def test_parse_exits_with_2_and_reason(arguments, reason, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.parse(arguments.split())
     assert stopped.value.code == 2
-    assert re.search(reason, capsys.readouterr().err)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ex1.py: error: ")
+    assert re.search(reason, line)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +377,7 @@ def test_help_and_wrong_options_import_no_torch(arguments, code):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8")
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert (done.stdout if code == 0 else done.stderr).startswith("usage: ex1.py")
+    assert (done.stdout if code == 0 else done.stderr).startswith("usage: " if code == 0 else "ex1.py: error: ")
 
 
 def test_own_file_that_ends_the_program_does_not(tmp_path, capsys):
@@ -320,3 +400,111 @@ def test_home_is_expanded_by_the_report_too(monkeypatch):
     monkeypatch.setenv("HOME", "/somebody")
     assert report_command.parse(["~/results"]).results == "/somebody/results"
     assert report_command.parse([]).results == "results"
+
+
+# ---- options in a file -----------------------------------------------------------------------------------------------
+
+
+def write_config(tmp_path, text, name="study.toml"):
+    if name.endswith(".toml") and sys.version_info < (3, 11):
+        pytest.skip("tomllib is of Python 3.11")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return ["--config", str(tmp_path / name)]
+
+
+STUDY_TOML = """
+model-name = ["Q1_1", "Q1_4"]
+lr = [0.001, 0.01]
+batch_size = 8
+seeds = "0-1"
+nesterov = [true, false]
+quiet = true
+"""
+STUDY_JSON = """{"model_name": "Q1_1,Q1_4", "lr": [0.001, 0.01], "batch-size": 8, "seeds": [0, 1],
+                 "nesterov": [true, false], "quiet": true}"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("study.toml", STUDY_TOML), ("study.json", STUDY_JSON)])
+def test_options_of_a_file_are_as_those_of_a_command_line(tmp_path, name, text):
+    line = "--model-name Q1_1,Q1_4 --lr 0.001 0.01 --batch-size 8 --seeds 0-1 --nesterov on off --quiet".split()
+    file = write_config(tmp_path, text, name)
+    assert cli.parse(file) == cli.parse(line)
+    assert len(configs_of(file)) == 16
+
+
+def test_command_line_wins_over_a_file(tmp_path):
+    file = write_config(tmp_path, STUDY_TOML)
+    made = configs_of([*file, "--lr", "0.5", "--seed", "7", "--no-nesterov", "--model-name", "Q1_1"])
+    assert made == [Config("Q1_1", lr=0.5, batch_size=8, seed=7)]
+    made = configs_of(["--seeds", "3,4", *write_config(tmp_path, "model_name = 'Q1_1'\nseed = 1")])
+    assert [one.seed for one in made] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("learning-rate = 1", r"study\.toml: no option is named learning-rate"),
+        ("batchsize = 1", r"no option is named batchsize \(did you mean batch_size\?\)"),
+        ("epochs = [1.5]", "--epochs: 1.5 is not a whole number"),
+        ("lr = true", "--lr True: give no switch"),
+        ("nesterov = 'yes'", "--nesterov 'yes': say true or false"),
+        ("quiet = 1", "--quiet 1: say true or false"),
+        ("results_dir = ['a', 'b']", "--results-dir takes one value"),
+        ("data_seed = ['1']", "--data-seed takes one value"),
+        ("[recipe]\nlr = 1", "--recipe takes a number, a text"),
+        ("lr = []", "--lr takes a number, a text"),
+        ("lr = inf", "--lr inf: must be a finite number"),
+        ("resume = 'last'", "no option is named resume"),
+        ("lr = ", "study.toml: TOMLDecodeError"),
+    ],
+)
+def test_mistake_in_a_file_is_one_line_with_its_name(tmp_path, text, reason, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse([*write_config(tmp_path, text), "--model-name", "Q1_1"])
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(reason, line)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("study.json", "[1]", "it holds no options by name"),
+        ("study.json", "{", "study.json: JSONDecodeError"),
+        ("study.txt", "lr = 1", "is read as TOML, others as JSON"),
+        ("config.json", '{"settings": {"lr": 1, "model_name": "Q1_1", "odd": 1}}', "not the settings of a run of this"),
+        (None, "", "nowhere.toml: No such file"),
+    ],
+)
+def test_file_that_holds_no_options_is_refused(tmp_path, name, text, reason, capsys):
+    file = write_config(tmp_path, text, name) if name else ["--config", "nowhere.toml"]
+    with pytest.raises(SystemExit):
+        cli.parse(file)
+    assert reason in capsys.readouterr().err
+
+
+def test_toml_needs_a_python_that_reads_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
+    (tmp_path / "study.toml").write_text("lr = 1", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        cli.parse(["--config", str(tmp_path / "study.toml")])
+    assert "TOML needs Python 3.11 or newer: write it as JSON" in capsys.readouterr().err
+
+
+def test_file_of_a_run_repeats_it_and_says_no_places(tmp_path, caplog):
+    """A file that somebody else made can't say what to open, run, download or where to write."""
+    settings = {"model_name": "Q1_1", "recipe": "fast", "seed": 3, "lr": 0.5, "shuffle": "fixed", "val": "holdout"}
+    settings |= {"patience": 2, "threads": 1}
+    run = Config.from_given(settings)
+    places = {"data_dir": "there", "model_file": "evil.py", "data_url": "http://there", "results_dir": "elsewhere"}
+    saved = {"settings": vars(run) | places | {"cuda_graph": False}, "data": {}, "machine": {}}
+    file = write_config(tmp_path, json.dumps(saved), "config.json")
+    assert configs_of(file) == [run]
+    assert (
+        "give --data-dir there --data-url http://there --model-file evil.py --results-dir elsewhere again"
+        in caplog.text
+    )
+    # What the recipe said gives way to another recipe.
+    assert configs_of([*file, "--recipe", "classic"]) == [
+        replace(run, recipe="classic", **dict(config.CLASSIC, lr=0.5))
+    ]

@@ -71,7 +71,8 @@ def test_long_run_name_is_cut_and_stays_unique():
 def test_settings_that_change_a_result_change_the_name(field):
     about = config.FIELDS[field]
     values = {"int": 77, "float": 0.5, "bool": not about.default, "str": (about.metadata["choices"] or [""])[-1]}
-    extra = {"holdout": {"val": "holdout"}, "warmup": {"schedule": "one-cycle"}}.get(field, {})
+    extra = {"holdout": {"val": "holdout"}, "warmup": {"schedule": "one-cycle"}}
+    extra = (extra | {"patience": {"val": "holdout"}}).get(field, {})
     assert Config("Q1_1", **extra, **{field: values[about.type.__name__]}).run_name != Config("Q1_1", **extra).run_name
 
 

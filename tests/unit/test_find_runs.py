@@ -26,5 +26,5 @@ def test_run_of_another_step_is_not_the_run_asked_for(tmp_path, saved):
         changed = {} if is_asked_for else {folder: why}
         assert find_runs(asked, DATA, None) == ([folder] if is_asked_for else [], changed)
         # So a sweep takes its result, or trains it anew and says why.
-        assert (sweep.accuracy_of(job, DATA) is not None) == is_asked_for
+        assert (sweep.result_of(job, DATA) is not None) == is_asked_for
         assert sweep.changed_runs([job], DATA) == changed

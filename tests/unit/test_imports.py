@@ -12,7 +12,7 @@ ROOT = ("ex1", "models", "data", "utils")
 ALLOWED = {
     "models": {"runner.errors"},
     "data": {"runner.config", "runner.errors", "runner.rng"},
-    "utils": {"models", "runner.files"},
+    "utils": {"models", "runner.errors", "runner.files"},
 }
 
 

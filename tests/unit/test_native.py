@@ -211,7 +211,7 @@ def test_run_records_its_step_goes_on_with_it_and_has_the_losses_of_pytorchs(ex1
 def test_loss_that_is_not_finite_stops_the_run_as_with_pytorchs_step(ex1_main, tmp_path, capsys):
     said = []
     for kind in ("torch", "native"):
-        assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--lr", "1e20", "--step", kind) == 1
+        assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--lr", "1e20", "--step", kind) == 3
         said.append(
             [line for line in capsys.readouterr().err.splitlines() if "not a finite" in line or "loss is" in line]
         )
