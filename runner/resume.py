@@ -126,8 +126,8 @@ def _check_epochs(saved: dict, config: Config, run: str) -> None:
     planned = saved["config"].get("epochs")
     if config.schedule != "constant" and config.epochs != planned:
         raise UsageError(
-            f"the {config.schedule} schedule of {run} was planned for {counted(planned, 'epoch')} and can't be changed; "
-            f"begin a new run with --epochs {config.epochs}"
+            f"the {config.schedule} schedule of {run} was planned for {counted(planned, 'epoch')} and can't be changed"
+            f"; begin a new run with --epochs {config.epochs}"
         )
 
 

@@ -18,7 +18,7 @@ def outcome(folder, name="last.pt"):
         history = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
     return {
         "weights": saved["model"],
-        "momentum": [state["momentum_buffer"] for state in saved["optimizer"]["state"].values()],
+        "momentum": saved["optimizer"]["state"],
         "random": saved["rng"],
         "epochs": [{key: value for key, value in row.items() if key not in TIMES} for row in saved["history"]],
         "history": history,

@@ -109,15 +109,15 @@ class SignalAtStep:
         self.n, self.number = n, number
 
     def __call__(self):
-        step = torch.optim.SGD.step
+        for kind in (torch.optim.SGD, torch.optim.Adam):  # AdamW is an Adam
 
-        def step_with_signal(optimizer):
-            self.n -= 1
-            if not self.n:
-                os.kill(os.getpid(), self.number)
-            step(optimizer)
+            def step_with_signal(optimizer, step=kind.step):
+                self.n -= 1
+                if not self.n:
+                    os.kill(os.getpid(), self.number)
+                step(optimizer)
 
-        torch.optim.SGD.step = step_with_signal
+            kind.step = step_with_signal
 
 
 class SlowStep:

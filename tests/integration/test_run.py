@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import models
 import utils
 from datasets import cifar10, download, synthetic
 from experiments import probes
-from runner import checkpoint, config, rng
+from report import results
+from runner import checkpoint, config, files, rng
+from runner.errors import RunnerError
 from runner.step import initialize_kaiming
 from tests.helpers import internals, reference
 from tests.helpers.cli import accuracies, execute, run_folder
@@ -476,3 +480,108 @@ def test_untrained_network_is_the_one_that_training_began_with():
         if recipe == "fast":
             initialize_kaiming(network)
         assert same(made.state_dict(), network.state_dict())
+
+
+# ---- early stopping, curves and events while a run trains ------------------------------------------------------------
+
+
+def test_run_ends_when_its_patience_does(ex1_main, tmp_path, capsys):
+    command = "--model-name Q1_1 --epochs 9 --val holdout --holdout 20 --patience 2 --lr 1e-12".split()
+    assert ex1_main(*command) == 0
+    out = capsys.readouterr().out
+    assert "no better validation accuracy in 2 epochs: the run ends here" in out
+    [folder] = tmp_path.glob("results/*/*/*")
+    assert folder.name == "Q1_1__shuffle-none__epochs-9__lr-1e-12__patience-2__val-holdout__holdout-20__seed-0"
+    assert len(files.read_history(folder)) == files.read_metrics(folder)["epochs"] == 3
+    assert results.read_run(folder).is_finished
+    assert ex1_main(*command) == 0
+    assert f"{folder} is finished; " in capsys.readouterr().out
+
+
+def test_curves_are_drawn_while_a_run_trains_where_that_is_cheap(ex1_main, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(utils, "plot_curves", lambda path, title, history, on: drawn.append(len(history)))
+    for share, expected in ((0, [3]), (10**9, [1, 2, 3, 3])):
+        monkeypatch.setattr(utils, "CURVES_SHARE", share)
+        drawn.clear()
+        assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--batch-size", "50", "--new") == 0
+        assert drawn == expected
+
+
+def test_events_are_written_while_a_run_trains_and_are_those_of_its_history(ex1_main, tmp_path, monkeypatch):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    command = ["--model-name", "Q1_1", "--epochs", "3", "--batch-size", "50", "--tensorboard"]
+    show, seen = utils.Watch.show, []
+
+    def read(folder):
+        events = accumulator.EventAccumulator(str(folder / "tensorboard")).Reload()
+        return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    def show_and_stop(watch, history):
+        show(watch, history)
+        seen.append(len(read(watch.folder)["loss/train"]))
+        if len(history) == 2:
+            raise RunnerError("stopped here")
+
+    monkeypatch.setattr(utils.Watch, "show", show_and_stop)
+    assert ex1_main(*command) == 1
+    assert seen == [1, 2]
+    monkeypatch.setattr(utils.Watch, "show", show)
+    assert ex1_main(*command) == 0
+    [folder] = tmp_path.glob("results/*/*/*")
+    history, events = files.read_history(folder), read(folder)
+    for tag, column in (("loss/train", "train_loss"), ("accuracy/val", "val_accuracy")):
+        assert events[tag] == [(row["epoch"], pytest.approx(row[column], rel=1e-6)) for row in history]
+
+
+def test_events_without_tensorboard_are_refused_before_images_are_read(ex1_main, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--tensorboard") == 2
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1].endswith("pip install tensorboard")
+    assert out == ""
+
+
+# ---- a run by its name, the plan before it is trained ----------------------------------------------------------------
+
+
+def test_run_is_found_by_a_part_of_its_name_or_as_the_last(ex1_main, tmp_path, capsys):
+    for seed in "01":
+        assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--batch-size", "50", "--seed", seed) == 0
+    first, second = sorted(tmp_path.glob("results/*/*/*"))
+    where = ["--results-dir", str(tmp_path / "results")]
+    for name, folder in (("seed-0", first), ("Q1_1/q1_1__shuffle-none__epochs-1__batch-size-50__SEED-1", second)):
+        capsys.readouterr()
+        assert ex1_main("--evaluate", name, *where) == 0
+        assert f"{folder}: last checkpoint" in capsys.readouterr().out
+    assert ex1_main("--resume", "last", *where) == 0
+    assert f"{second} is finished; " in capsys.readouterr().out
+    for name, why in (
+        ("batch-size-50", "is a part of 2 names in .*, such as Q1_1__.* and Q1_1__"),
+        ("seed-7", "does not exist, and no run has it in its name in .*results"),
+    ):
+        assert ex1_main("--resume", name, *where) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert re.search(why, line)
+
+
+def test_dry_run_shows_the_plan_and_how_far_it_is_and_trains_nothing(ex1_main, tmp_path, capsys):
+    command = ["--model-name", "Q1_1", "--epochs", "2", "--lr", "0.001", "0.01", "--batch-size", "20,50"]
+    assert ex1_main(*command[:4], "--batch-size", "20") == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert ex1_main(*command, "--seeds", "0-1", "--dry-run", "--jobs", "2") == 0
+    out = capsys.readouterr().out
+    assert out.count(": new, about ") == 7
+    assert "Q1_1, epochs-2, batch-size-20, seed-0: finished" in out
+    assert re.search(r"8 runs on SYNTHETIC .*, 1 finished: about \d+ s on this machine, 2 at a time", out)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "2", "--batch-size", "20", "--dry-run") == 0
+    assert "1 run on SYNTHETIC (not CIFAR-10), 1 finished\n" in capsys.readouterr().out
+
+
+def test_few_steps_are_told_with_what_would_do(ex1_main, capsys):
+    ex1_main("--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
+    assert "25 steps are too few to learn much or to compare networks by: --epochs 160 or --limit 16000 would do" in (
+        capsys.readouterr().out
+    )

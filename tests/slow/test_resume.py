@@ -18,6 +18,9 @@ CASES = {
     "Q1_24 --shuffle per-image --batch-size 12": (1100, (20, 88, 60)),
     "Q1_4 --val holdout --holdout 300 --batch-size 5": (2000, (39, 300, 200, 150)),
     "Q1_24 --recipe fast --shuffle fixed --batch-size 12 --precision bf16": (1100, (38, 90, 60)),
+    "Q1_1 --optimizer adam --schedule cosine --lr 0.001": (1200, (20, 271, 100)),
+    "Q1_4 --optimizer adamw --schedule step --warmup 0.2 --weight-decay 0.1 --batch-size 12": (1100, (38, 90, 60)),
+    "Q1_1 --val holdout --holdout 100 --patience 2 --epochs 9 --lr 1e-9": (500, (101, 130)),
 }
 
 
@@ -25,7 +28,7 @@ CASES = {
 def test_resume_after_kills_in_steps_is_bitwise_equal(place, case, images, kills):
     """Each kill is that many steps after the start of its process; the checkpoint before may be many steps back."""
     straight, killed = (place(name, images=(images, 300)) for name in ("straight", "killed"))
-    command = ["--model-name", *case.split(), *SMALL]
+    command = [*SMALL, "--model-name", *case.split()]
     assert straight.run(*command) == 0
     for step in kills:
         code = killed.run(*command, "--resume", "auto", before=SignalAtStep(step, signal.SIGKILL))

@@ -47,6 +47,20 @@ def test_run_name_tells_model_shuffle_seed_and_differences():
     assert name == "Q1_4__shuffle-fixed__epochs-15__lr-0.0123456789__shuffle-seed-3__val-holdout__seed-2"
 
 
+def test_run_is_over_when_its_epochs_or_its_patience_are():
+    run = Config("Q1_1", epochs=6, val="holdout", patience=2)
+    assert not run.is_over([])
+    assert [run.is_over([0.1, 0.3, 0.2, 0.3, 0.4][:epochs]) for epochs in range(1, 6)] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert run.is_over([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert not Config("Q1_1", epochs=6).is_over([0.5, 0.1, 0.1, 0.1, 0.1])
+
+
 LONG = dict(
     model_name="Q1_1", recipe="fast", epochs=20, batch_size=128, lr=0.05, warmup=0.25, momentum=0.95, nesterov=False,
     weight_decay=0.0005, init="torch", label_smoothing=0.05, augment="none", precision="fp32", shuffle="per-image",

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,33 @@ def test_one_cycle_rises_and_falls_and_constant_stays():
     assert torch.allclose(rises, rises[:1].expand(25), atol=1e-6)
     assert torch.allclose(falls, falls[:1].expand(75), atol=1e-6)
     assert {learning_rate(Config("Q1_1", lr=0.3), step, 100) for step in range(100)} == {0.3}
+
+
+def test_cosine_and_step_fall_from_the_highest_rate_after_a_rise():
+    cosine = [learning_rate(Config("Q1_1", schedule="cosine", lr=2.0), step, 100) for step in range(101)]
+    assert (cosine[0], cosine[50], cosine[100]) == (2.0, pytest.approx(1.0), pytest.approx(0.0))
+    assert cosine == sorted(cosine, reverse=True)
+    steps = [learning_rate(Config("Q1_1", schedule="step", lr=2.0), step, 100) for step in range(100)]
+    assert steps == pytest.approx([2.0] * 50 + [0.2] * 25 + [0.02] * 25)
+    for schedule in ("cosine", "step"):
+        risen = Config("Q1_1", schedule=schedule, lr=2.0, warmup=0.25)
+        assert [learning_rate(risen, step, 100) for step in (0, 25)] == pytest.approx([0.2, 2.0])
+        assert all(learning_rate(replace(risen, warmup=1.0), step, 100) <= 2.0 for step in range(100))
+
+
+def test_optimiser_is_the_one_that_is_asked_for():
+    for name, kind in (("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)):
+        config = Config("Q1_1", optimizer=name, lr=0.2, momentum=0.7, weight_decay=0.3)
+        network, twin = build(), build()
+        ours, theirs = make_optimizer(network, config), kind(twin.parameters(), 0.2, (0.7, 0.999), weight_decay=0.3)
+        for weight, other in zip(network.parameters(), twin.parameters()):
+            weight.grad = torch.ones_like(weight)
+            other.grad = torch.ones_like(other)
+        for _ in range(3):
+            ours.step()
+            theirs.step()
+        pairs = zip(network.parameters(), twin.parameters())
+        assert all(torch.allclose(weight, other, atol=1e-6) for weight, other in pairs)
 
 
 def test_optimiser_is_the_recipes():
