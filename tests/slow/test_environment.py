@@ -51,7 +51,7 @@ def test_results_made_under_one_locale_are_read_under_another(tmp_path, first, t
     options = ("--model-name", "Q1_4", "--seeds", "0", "--epochs", "1", "--data-dir", images, "--results-dir", results)
     done = start("ex1.py", *options, **first)
     assert done.returncode == 0, done.stderr
-    assert b"1 of 1 runs are finished" in done.stdout
+    assert b"1 of 1 run finished" in done.stdout
     [log] = results.glob("*/*/*.log")
     assert " · seed 0" in log.read_bytes().decode()
 

@@ -33,7 +33,7 @@ CASES = [
     ),
     ("--evaluate {run} --weights best --data-dir {images}", "best checkpoint, after epoch"),
     ("--evaluate {run} --data-check full --data-dir {images}", "images were decoded anew"),
-    ("--evaluate {run} --on {images}/test", "tested on folder test] Accuracy of the network on 50 test images"),
+    ("--evaluate {run} --on {images}/test", "tested on folder test, "),
     ("--transfer {run} --data-dir {images}", "tested with per-image"),
     ("--predict {image} --from {run}", "Q1_1 sees in"),
     ("--resume {run} --quiet --data-dir {images}", "Q1_1: test accuracy "),
@@ -47,12 +47,12 @@ CASES = [
     ("--conflict {cues}", "where colour and position show different classes"),
     (
         f"{TRAIN} --shuffle fixed --shuffle-seeds 0,1 --seeds 0 --jobs 2 --engine local --limit 20",
-        "2 of 2 runs are finished",
+        "2 of 2 runs finished",
     ),
     (f"--model-file {PROJECT / 'docs' / 'no_convolutions.py'} {TRAIN.replace('Q1_1', 'NoConv')}", "NoConv"),
     ("--model-name Q1_1 --dataset cifar10 --data-dir {empty} --data-url file:///nowhere/at.all --debug", "Traceback"),
 ]
-RAY = (f"{TRAIN} --engine ray --gpus-per-run 0 --seeds 0 --limit 20", "1 of 1 runs are finished")
+RAY = (f"{TRAIN} --engine ray --gpus-per-run 0 --seeds 0 --limit 20", "1 of 1 run finished")
 # What has its own tests, of the program as it is started too.
 ELSEWHERE = {"--compile": __file__, "--ray-address": PROJECT / "tests" / "slow" / "test_ray.py"}
 

@@ -110,7 +110,7 @@ def test_zoo_with_our_names_is_trained_resumed_and_used(zoo, command_line, tmp_p
     # A sweep, in processes that load the file again, beside a network of the table.
     done = ex1("mine.py", *new("--model-name", "Zoo_*,Q1_4"))
     assert done.returncode == 0, done.stderr
-    assert f"{len(NAMES) + 1} of {len(NAMES) + 1} runs are finished" in done.stdout
+    assert f"{len(NAMES) + 1} of {len(NAMES) + 1} runs finished" in done.stdout
 
     # The extension of one and what is asked of it; and one that is compiled.
     data = new()[new().index("--data-dir") :][:2]
@@ -140,9 +140,9 @@ def test_sweep_trains_a_changed_network_anew_and_reports_it_apart(command_line, 
     sweep("nn.Flatten()", "0-1")
     said = sweep("nn.Flatten(), nn.Tanh()", "0-2")
     assert "is not the run asked for, nor are 1 more, its Mine is another network of that name" in said
-    assert "0 of them finished already" in said
+    assert "none finished yet" in said
     assert "2 runs of Mine kept apart: network " in said
     assert "report on 3 runs" in said
-    assert "3 of them finished already" in sweep("nn.Flatten(), nn.Tanh()", "0-2")
-    assert "2 of them finished already" in sweep("nn.Flatten()", "0-1")
+    assert "3 finished already" in sweep("nn.Flatten(), nn.Tanh()", "0-2")
+    assert "2 finished already" in sweep("nn.Flatten()", "0-1")
     assert len(list(tmp_path.glob("results/*/Mine/*/metrics.json"))) == 5

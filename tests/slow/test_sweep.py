@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import random
 import re
 import signal
 import subprocess
@@ -38,7 +39,7 @@ def test_sweep_equals_single_runs_and_skips_finished(command_line, tmp_path, cap
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
     assert execute(command_line(*common, "Q1_4,Q1_1", "--shuffle", "none", "per-image", "--seeds", "0,3")) == 0
-    assert "8 of them finished already" in capfd.readouterr().out
+    assert "8 finished already" in capfd.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*/*/*/*")}
 
 
@@ -57,7 +58,7 @@ def test_sweep_in_quiet_says_outcome_only(command_line, tmp_path, capfd):
     arguments = command_line("--model-name", "Q1_4", "--seeds", "0", "--epochs", "1", "--limit", "20", "--quiet")
     assert execute(arguments) == 0
     out = capfd.readouterr().out
-    assert re.fullmatch(r"\[CIFAR-10 folder \w+\] 1 of 1 runs are finished\n", out)
+    assert re.fullmatch(r"1 of 1 run finished\n", out)
     assert len(list((tmp_path / "results").glob("*/report.html"))) == 1
 
 
@@ -221,3 +222,37 @@ def test_run_all_passes_its_arguments_on(command_line, tmp_path):
     assert len(outcomes_in(tmp_path / "results")) == 2
     listed = subprocess.run([PROJECT / "run_all.sh", "--jobs", "x"], capture_output=True, encoding="utf-8")
     assert listed.returncode == 2
+
+
+def test_plan_that_is_killed_at_random_moments_ends_as_one_that_never_was(command_line, tmp_path):
+    """A plan of 12 runs, over rates, batch sizes and seeds, killed with SIGKILL and begun again by the same command."""
+    plan = "--model-name Q1_1 --lr 0.001,0.01 --batch-size 4 20 --seeds 0-2 --epochs 2 --checkpoint-every 10".split()
+    moments = random.Random("a plan of 12")
+    began = time.monotonic()
+    assert execute(command_line(*plan, results="straight")) == 0
+    duration = time.monotonic() - began
+    finished = [0]
+    while finished[-1] < 12 and len(finished) < 4:
+        process = start(command_line(*plan))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=moments.uniform(0.2, 0.6) * duration)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        finished.append(len(list((tmp_path / "results").glob("*/*/*/metrics.json"))))
+        assert finished == sorted(finished)
+    until(lambda: execute(command_line(*plan)) == 0)  # a run that was killed with its plan may be about to end
+    assert 0 < finished[1] < 12
+    outcomes = outcomes_in(tmp_path / "results")
+    assert len(outcomes) == 12
+    assert same(outcomes, outcomes_in(tmp_path / "straight"))
+
+
+def test_run_that_diverges_is_not_tried_again(command_line, tmp_path, capfd):
+    assert execute(command_line("--model-name", "Q1_4", "--epochs", "1", "--lr", "0.001", "1e20")) == 1
+    out, err = capfd.readouterr()
+    assert "once more" not in out
+    assert re.search(r"Q1_4, epochs-1, lr-1e\+20, seed-0 failed \(.* not a finite|failed \(.*loss is", out)
+    assert "train it with a lower rate, such as --lr 2e+19" in out
+    assert "1 of 2 runs failed" in err.splitlines()[-1]
+    [log] = (tmp_path / "results").glob("*/*/*1e+20*.log")
+    assert log.read_text(encoding="utf-8").count("results go to") == 1

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 
 import models
 from experiments import engines, sweep
@@ -17,23 +16,31 @@ def test_sweep_begins_with_longest_runs():
     assert order.index("Q2_2") < order.index("Q1_1")
 
 
-def test_display_reckons_time_left_from_logs(tmp_path):
-    jobs = sweep.plan([Config("Q1_1", seed=seed, epochs=10) for seed in range(4)])
+def test_display_reckons_time_left_of_all_runs_with_their_start_up(tmp_path, monkeypatch):
+    clock = 1000.0
+    monkeypatch.setattr(engines.time, "monotonic", lambda: clock)
+    jobs = sweep.plan([Config("Q1_1", seed=seed, epochs=10) for seed in range(5)])
     said = []
     with listening(said.append), contextlib.closing(sweep.Display(jobs, "data")) as display:
+        for job in jobs:
+            job.log, job.started = tmp_path / f"{job.config.seed}.log", clock
         for job in jobs[:2]:
-            job.log = tmp_path / f"{job.config.seed}.log"
-            job.log.write_text(
-                "[data] Q1_1 epoch 3/10  training\n" if job is jobs[1] else "[data] Q1_1 epoch  1/10  x\n",
-                encoding="utf-8",
-            )
-        display._began -= 100
+            job.log.write_text("cpu, 1 thread; results go to there\n", encoding="utf-8")
+        clock += 20  # of start-up
         display.show(jobs[:2], jobs[2:], [])
+        assert display._left == ""
+        jobs[0].log.write_text("results go to there\nQ1_1 epoch  1/10  x\n", encoding="utf-8")
+        jobs[1].log.write_text("results go to there\n[data] Q1_1 epoch  3/10  x\n", encoding="utf-8")
         assert [job.epochs() for job in jobs[:2]] == [(0, 1), (2, 3)]
-        # Two epochs took 100 s, and 9 + 7 + 10 + 10 are left.
-        assert re.search(r"(\d+):(\d+) left", display._left).groups() == ("30", "00")
-        display.say_done(jobs[1], 0.5)
-    assert re.fullmatch(r"1/4 Q1_1, seed-1: test accuracy 50\.0 % after epoch 10, [\d:]+, 30:00 left", said[0])
+        clock += 100
+        display.show(jobs[:2], jobs[2:], [])
+        # An epoch takes 100 s. 900 s and 700 s are left of those two; then two runs begin, and after them the last.
+        assert display._left == "45:40 left"
+        clock += 700
+        jobs[1].log.write_text("results go to there\nQ1_1 epoch  3/10  x\nQ1_1 epoch 10/10  x\n", encoding="utf-8")
+        result = {"test": {"accuracy": 0.5}, "epochs": 10}
+        display.say_done(jobs[1], result)
+    assert said == ["1/5 Q1_1, seed-1: test accuracy 50.0 % after epoch 10, 13:40, 45:40 left"]
 
 
 def test_run_of_a_sweep_goes_on_with_what_there_is_of_it(tmp_path, monkeypatch):
