@@ -275,7 +275,9 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
                     again = " again" * (job.attempts > 1)
                     display.say(f"{job.name} failed{again} ({reason(job, code)})")
     if stop.requested:
-        raise Stopped(stop.requested, f"stopped, {display.done} of {len(todo)} runs done; the same command goes on")
+        raise Stopped(
+            stop.requested, f"stopped, {display.done} of {counted(len(todo), 'run')} done; the same command goes on"
+        )
     return failed, busy
 
 

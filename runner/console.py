@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from runner import machine
 from runner.config import Config
 from runner.errors import RunnerError, counted, one_line, printable
 from runner.run import Run
@@ -130,6 +131,8 @@ def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
         say.info("numbers (--val holdout keeps the test images unseen)")
     else:
         say.info(f"validation on {header['validated_on']}")
+    if busy := machine.busyness(here["threads"]):
+        say.info(busy)
     if few := few_steps(config, dataset["train_images"]):
         say.info(few)
     where = f"{here['device']}, {counted(here['threads'], 'thread')}"

@@ -74,6 +74,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def busyness(threads: int) -> str:
+    """Say that other work leaves no room for so many threads, which then wait for each other; empty if it does not."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if threads == 1 or load + threads < cores() + 1:
+        return ""
+    many = f"the machine is busy (load {load:.1f} on {cores()} cores), where {threads} threads wait for each other"
+    return f"{many}: --threads 1 may be several times as fast"
+
+
 def thread_limit() -> int | None:
     """Read the number of threads that $OMP_NUM_THREADS allows; None where it says nothing."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # others are for nested regions

@@ -22,18 +22,21 @@ TRAIN = "--model-name Q1_1 --epochs 1 --data-dir {images} --results-dir {results
 CASES = [
     ("-h", "usage: "),
     ("--help", "usage: "),
+    ("--help-all", "--label-smoothing"),
     ("--list-models", "Q1_19"),
     (
         "--model-name Q1_1 --recipe fast --epochs 2 --batch-size 8 --lr 0.05 --schedule one-cycle --warmup 0.3 "
         "--momentum 0.8 --no-nesterov --weight-decay 0.001 --init torch --label-smoothing 0.2 --augment none "
         "--precision bf16 --seed 5 --shuffle block:4 --val-shuffle none --shuffle-seed 2 --dataset cifar10 "
         "--data-dir {images} --val holdout --holdout 20 --train-fraction 0.5 --limit 60 --device cpu --threads 1 "
-        "--no-compile --step auto --results-dir {results}/main --checkpoint-every 3",
+        "--optimizer sgd --patience 5 --no-tensorboard --no-compile --step auto --results-dir {results}/main --checkpoint-every 3",
         "Accuracy of the network on 50 test images",
     ),
     ("--evaluate {run} --weights best --data-dir {images}", "best checkpoint, after epoch"),
     ("--evaluate {run} --data-check full --data-dir {images}", "images were decoded anew"),
     ("--evaluate {run} --on {images}/test", "tested on folder test, "),
+    ("--config {run}/config.json --dry-run --data-dir {images}", "1 run on CIFAR-10 "),
+    (f"{TRAIN} --new --tensorboard --limit 20", "tensorboard"),
     ("--transfer {run} --data-dir {images}", "tested with per-image"),
     ("--predict {image} --from {run}", "Q1_1 sees in"),
     ("--resume {run} --quiet --data-dir {images}", "Q1_1: test accuracy "),
@@ -106,7 +109,13 @@ def test_option_does_what_it_says(case, places):
         given = vars(cli.build_parser().parse_args(shlex.split(command.format(**here))))
         settings = json.loads((folder_of(places, "main") / "config.json").read_text(encoding="utf-8"))["settings"]
         assert {name: settings[name] for name in FIELDS if name in given} == {
-            name: given[name][0] if name == "shuffle" else given[name] for name in FIELDS if name in given
+            name: [*itertools.chain(*given[name])][0]
+            if isinstance(given[name], list) and isinstance(given[name][0], list)
+            else given[name][0]
+            if isinstance(given[name], list)
+            else given[name]
+            for name in FIELDS
+            if name in given
         }
 
 
