@@ -29,7 +29,8 @@ CASES = [
         "--momentum 0.8 --no-nesterov --weight-decay 0.001 --init torch --label-smoothing 0.2 --augment none "
         "--precision bf16 --seed 5 --shuffle block:4 --val-shuffle none --shuffle-seed 2 --dataset cifar10 "
         "--data-dir {images} --val holdout --holdout 20 --train-fraction 0.5 --limit 60 --device cpu --threads 1 "
-        "--optimizer sgd --patience 5 --no-tensorboard --no-compile --step auto --results-dir {results}/main --checkpoint-every 3",
+        "--optimizer sgd --patience 5 --no-tensorboard --no-compile --step auto "
+        "--results-dir {results}/main --checkpoint-every 3",
         "Accuracy of the network on 50 test images",
     ),
     ("--evaluate {run} --weights best --data-dir {images}", "best checkpoint, after epoch"),
