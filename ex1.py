@@ -188,8 +188,7 @@ def train(config: Config, resumed: str = "") -> Path:
     # The folder of the run is ours while we are in it, and an own network finds there what lies beside its file.
     with spec.beside, open_run(config, facts, resumed, spec.sha256) as run:
         if run.finished:
-            say_finished(run)
-            return run.folder
+            return say_finished(run)
         macs = machine.count_macs(model)
         here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
         library = native.choose(config, spec, here, run.saved and run.saved["machine"])
@@ -210,8 +209,7 @@ def train(config: Config, resumed: str = "") -> Path:
         if run.saved:
             restore(state, run.saved, run, train_loader)
 
-        events = state.history if config.tensorboard else None
-        watch = utils.Watch(run.folder, config.title(facts["name"]), header["validated_on"], events)
+        watch = watch_run(run, state, header["validated_on"])
         with StopSignal() as stop, contextlib.closing(watch), run_bar(state, config, train_loader, val_loader) as bar:
             val = None
             while not config.is_over([row["val_accuracy"] for row in state.history]):
@@ -224,9 +222,7 @@ def train(config: Config, resumed: str = "") -> Path:
             run.stage = "at its end"
             if val is None or has_holdout:
                 val = validate_run(state, test_loader, run, stop)
-            finish(run, state, val, header)
-            if stop.requested:
-                raise Stopped(stop.requested, f"stopped, but {run.folder} was finished already")
+            finish(run, state, val, header, stop)
     return run.folder
 
 
@@ -269,6 +265,12 @@ def restore(state: TrainState, saved: dict, run: Run, loader: data.Loader) -> No
     say = console.stdout_log(run.dataset["name"])
     say.info(f"going on from {origin}, {checkpoint.position(saved)}")
     resume.warn_of_other_machine(saved["machine"], run.machine)
+
+
+def watch_run(run: Run, state: TrainState, validated_on: str) -> utils.Watch:
+    """Have curves, and events where they are asked for, show the run while it trains."""
+    events = state.history if run.config.tensorboard else None
+    return utils.Watch(run.folder, run.config.title(run.dataset["name"]), validated_on, events)
 
 
 def run_bar(state: TrainState, config: Config, train: data.Loader, val: data.Loader) -> console.Bar:
@@ -329,8 +331,8 @@ def validate_run(state: TrainState, loader: data.Loader, run: Run, stop: StopSig
         return validate(state.step.model, chunks(), len(run.dataset["classes"]), state.step.precision)
 
 
-def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict) -> None:
-    """Write what a finished run leaves, ``metrics.json`` last, and say the result."""
+def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict, stop: StopSignal) -> None:
+    """Write what a finished run leaves, ``metrics.json`` last, and say the result. Raises Stopped if a signal came."""
     folder, name, classes, history = run.folder, run.dataset["name"], run.dataset["classes"], state.history
     title = run.config.title(name)
     run.check_folder()
@@ -356,15 +358,18 @@ def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict) -> None
     console.print_result(run.config, name, folder, test.accuracy, utils.result_lines(results["test"]))
     written = ", ".join(sorted(path.name for path in folder.iterdir() if path.name[0] != "."))
     console.stdout_log(name).info(f"in {folder}: {written}")
+    if stop.requested:
+        raise Stopped(stop.requested, f"stopped, but {folder} was finished already")
 
 
-def say_finished(run: Run) -> None:
-    """Say the result in the files of a run that is finished. Raises RunnerError if they can't be read."""
+def say_finished(run: Run) -> Path:
+    """Say the result in the files of a run that is finished; return its folder. Raises RunnerError if they can't be read."""
     folder, name = run.folder, run.dataset["name"]
     test = files.read_result(folder, run.config)["test"]
     how = "--new trains it again, --resume with more --epochs goes on with it"
     console.stdout_log(name).info(f"{folder} is finished; {how}")
     console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
+    return folder
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
