@@ -363,7 +363,7 @@ def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict, stop: S
 
 
 def say_finished(run: Run) -> Path:
-    """Say the result in the files of a run that is finished; return its folder. Raises RunnerError if they can't be read."""
+    """Say the result in the files of a finished run, and return its folder. Raises RunnerError if it can't be read."""
     folder, name = run.folder, run.dataset["name"]
     test = files.read_result(folder, run.config)["test"]
     how = "--new trains it again, --resume with more --epochs goes on with it"
