@@ -1,7 +1,10 @@
 """Errors that a user can mend, and how any error, and any other text, is put into one line."""
 
 import logging
+import os
 import re
+import shlex
+import subprocess
 import traceback
 from collections.abc import Sequence
 
@@ -56,6 +59,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-
 def printable(text: str) -> str:
     """Make text of any origin one line that a screen or a page only shows: control characters become ``?``."""
     return _CONTROL.sub("?", text)
+
+
+def quote(command: Sequence[str]) -> str:
+    """Put a command into a line as the shell here takes it: cmd.exe on Windows, else a POSIX one."""
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,16 @@ from pathlib import Path
 from runner import checkpoint, files
 from runner.checkpoint import has_checkpoint, position
 from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
-from runner.errors import BusyError, CheckpointError, FolderLost, RunnerError, UsageError, is_of_environment, one_line
+from runner.errors import (
+    BusyError,
+    CheckpointError,
+    FolderLost,
+    RunnerError,
+    UsageError,
+    is_of_environment,
+    one_line,
+    quote,
+)
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
 from runner.resume import changed_model, changed_step, describe, describe_by_config, differences
@@ -110,7 +118,7 @@ class Run:
         for name in PLACES:
             if getattr(self.config, name) != FIELDS[name].default:
                 command += [flag_of(name), str(getattr(self.config, name))]
-        return shlex.join(command)
+        return quote(command)
 
 
 @contextlib.contextmanager
