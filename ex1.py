@@ -29,13 +29,12 @@ import models
 import native
 import utils
 from experiments import trial
-from native.step import NativeStep
 from runner import checkpoint, console, files, machine, resume, rng
 from runner.config import AUTO, Config, EngineConfig
 from runner.errors import CheckpointError, Diverged
 from runner.run import Run, open_run
 from runner.signals import Stopped, StopSignal
-from runner.step import TrainStep, initialize, learning_rate, make_optimizer
+from runner.step import TrainStep, initialize, learning_rate
 from utils import EvalMetrics, RunningMetrics
 
 # ---- the state of training -------------------------------------------------------------------------------------------
@@ -190,8 +189,9 @@ def train(config: Config, resumed: str = "") -> Path:
             say_finished(run)
             return run.folder
         macs = machine.count_macs(model)
-        here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
-        library = native.choose(config, spec, here, run.saved and run.saved["machine"])
+        before = run.saved and run.saved["machine"]
+        here = machine.set_up(config, macs, device, before)
+        library = native.choose(config, spec, here, before, len(facts["classes"]))
         here = replace(here, step="native" if library else "torch")
         run.machine = machine.describe(here, spec.sha256)
         header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
@@ -205,11 +205,7 @@ def train(config: Config, resumed: str = "") -> Path:
         del train_images, val_images, test_images
 
         # The state that training changes: new, or that of the checkpoint.
-        optimizer = make_optimizer(model.to(device), config)
-        step = TrainStep(model, optimizer, here.precision, config.label_smoothing, config.compile)
-        if library:
-            step = NativeStep(model, optimizer, here.precision, config.label_smoothing, library=library)
-        state = TrainState(step, device)
+        state = TrainState(native.make_step(model, config, here, library), device)
         if run.saved:
             restore(state, run.saved, run, train_loader)
 
