@@ -68,15 +68,16 @@ def load_batches(folder: Path) -> Dataset:
             raise DataError(f"{folder / name} is damaged: it is larger than any official file")
         return (folder / name).read_bytes()
 
-    return _official(*_unpack(folder, read), folder)
+    return official(*_unpack(folder, read), folder)
 
 
 def load_archive(path: Path, anew: bool = False) -> Dataset:
     """Load the official archive: not extracted, but cached beside it. Raises DataError if it is damaged or another."""
-    return _official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path), anew), path)
+    return official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path), anew), path)
 
 
-def _official(train: Images, test: Images, source: Path) -> Dataset:
+def official(train: Images, test: Images, source: Path) -> Dataset:
+    """Make the data set of what is known to be the official images."""
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
 
 
@@ -100,15 +101,15 @@ def _is_batch(images: Images, sha256: str) -> bool:
 
 
 def name_by_content(
-    form: str, source: Path, train: Images, test: Images, official: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
+    form: str, source: Path, train: Images, test: Images, whole: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
 ) -> Dataset:
     """Make a data set of images that may be any part or any encoding of CIFAR-10, so their content is in its name.
 
     Where it is the official one, it is called so, in whatever form it came.
     """
     if is_official(train, test):
-        return _official(train, test, source)
-    for split, images, count in zip(("train", "test"), (train, test), official):
+        return official(train, test, source)
+    for split, images, count in zip(("train", "test"), (train, test), whole):
         if len(images) != count:
             log.warning(f"{source / split} holds {len(images):,} images, CIFAR-10 has {count:,}: is it whole?")
     content = digest(train, test)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data import Dataset, Images, balanced_subset, digest
 from datasets.cache import ANY, Splits, cached, stat_regular
-from datasets.cifar10 import CLASSES, is_official, name_by_content
+from datasets.cifar10 import CLASSES, is_official, name_by_content, official
 from runner.errors import DataError, one_line, raise_all, some_of
 from runner.files import MAX_CLASSES, MAX_NAME, MIN_CLASSES
 
@@ -71,7 +71,8 @@ def load(folder: Path, anew: bool = False) -> Dataset:
 
     names = [[path for path, _ in some] for some in listed]
     splits = cached(folder, "folder", sum(names, []), decode_all, anew)
-    return name_by_content("folder", folder, *(in_official_order(names, splits) or splits))
+    ordered = in_official_order(names, splits)
+    return official(*ordered, folder) if ordered else name_by_content("folder", folder, *splits)
 
 
 def in_official_order(names: Iterable[Sequence[str]], splits: Splits) -> Splits | None:
