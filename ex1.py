@@ -190,8 +190,9 @@ def train(config: Config, resumed: str = "") -> Path:
         if run.finished:
             return say_finished(run)
         macs = machine.count_macs(model)
-        here = machine.set_up(config, macs, device, run.saved and run.saved["machine"])
-        library = native.choose(config, spec, here, run.saved and run.saved["machine"])
+        before = run.saved and run.saved["machine"]
+        here = machine.set_up(config, macs, device, before)
+        library = native.choose(config, spec, here, before, len(facts["classes"]))
         here = replace(here, step="native" if library else "torch")
         run.machine = machine.describe(here, spec.sha256)
         header = write_header(run, model, macs, len(val_images) if has_holdout else 0)

@@ -46,6 +46,16 @@ TRAIN_BATCHES = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
 }
 TEST_BATCHES = {"test_batch": "40351d587109b95175f43aff81a1287e"}
+# SHA-256 of the records of each batch: label, red, green, blue. These are the files of the binary version, as in
+# github.com/ankane/torchvision-ruby; that of the test batch is in other public code, too.
+RECORDS_SHA256 = (
+    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)
 
 
 def load_batches(folder: Path) -> Dataset:
@@ -58,23 +68,48 @@ def load_batches(folder: Path) -> Dataset:
             raise DataError(f"{folder / name} is damaged: it is larger than any official file")
         return (folder / name).read_bytes()
 
-    return _official(*_unpack(folder, read), folder)
+    return official(*_unpack(folder, read), folder)
 
 
 def load_archive(path: Path, anew: bool = False) -> Dataset:
     """Load the official archive: not extracted, but cached beside it. Raises DataError if it is damaged or another."""
-    return _official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path), anew), path)
+    return official(*cached(path.parent, "archive", [str(path)], lambda: _read_archive(path), anew), path)
 
 
-def _official(train: Images, test: Images, source: Path) -> Dataset:
+def official(train: Images, test: Images, source: Path) -> Dataset:
+    """Make the data set of what is known to be the official images."""
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
 
 
+def is_official(train: Images, test: Images) -> bool:
+    """Tell whether these are the official images with their labels, in the official order."""
+    if (len(train), len(test)) != (TRAIN_IMAGES, TEST_IMAGES):
+        return False
+    batches = (
+        images.take(slice(start, start + TEST_IMAGES))
+        for images in (train, test)
+        for start in range(0, len(images), TEST_IMAGES)
+    )
+    return all(map(_is_batch, batches, RECORDS_SHA256))  # the first one that differs ends it
+
+
+def _is_batch(images: Images, sha256: str) -> bool:
+    records = np.empty((len(images), 1 + images.pixels[0].numel()), np.uint8)
+    records[:, 0] = images.labels
+    records[:, 1:] = images.pixels.flatten(1)
+    return hashlib.sha256(records.tobytes()).hexdigest() == sha256
+
+
 def name_by_content(
-    form: str, source: Path, train: Images, test: Images, official: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
+    form: str, source: Path, train: Images, test: Images, whole: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
 ) -> Dataset:
-    """Make a data set of images that may be any part or any encoding of CIFAR-10, so their content is in its name."""
-    for split, images, count in zip(("train", "test"), (train, test), official):
+    """Make a data set of images that may be any part or any encoding of CIFAR-10, so their content is in its name.
+
+    Where it is the official one, it is called so, in whatever form it came.
+    """
+    if is_official(train, test):
+        return official(train, test, source)
+    for split, images, count in zip(("train", "test"), (train, test), whole):
         if len(images) != count:
             log.warning(f"{source / split} holds {len(images):,} images, CIFAR-10 has {count:,}: is it whole?")
     content = digest(train, test)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from data import Images, balanced_subset
@@ -132,12 +133,19 @@ def read_images(archive: str, files: Files, problems: list[str]) -> Iterator[Par
         problems.append(f"{archive}: holds several images of one name")
     if problems or not keys:
         return
-    pixels = np.concatenate(blocks)
+    labels = torch.tensor([label for _, label, _ in keys])
+    everything = Images(torch.from_numpy(np.concatenate(blocks)), labels)
     blocks.clear()
-    for split in ("train", "test"):
-        rows = sorted((i for i, key in enumerate(keys) if key[0] == split), key=keys.__getitem__)
-        if rows:
-            yield make_part(archive, split, pixels[rows], np.array([keys[i][1] for i in rows]))
+    rows = [
+        sorted((i for i, key in enumerate(keys) if key[0] == split), key=keys.__getitem__)
+        for split in ("train", "test")
+    ]
+    train, test = (everything.take(torch.tensor(some, dtype=torch.int64)) for some in rows)
+    of_rows = ([keys[i][2] for i in some] for some in rows)
+    train, test = image_folder.in_official_order(of_rows, (train, test)) or (train, test)
+    for split, part in (("train", train), ("test", test)):
+        if len(part):
+            yield make_part(archive, split, part.pixels.numpy(), part.labels.numpy())
 
 
 # ---- Kaggle's --------------------------------------------------------------------------------------------------------

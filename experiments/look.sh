@@ -54,7 +54,8 @@ done
 for run in "$results"/synthetic-{colour,texture}-1/Q2_1/*/; do
     measure --collapse "$run" matrix.json
 done
-# Which of two cues a network follows, and what a classifier finds that sees no places.
+# Which of two cues a network follows, which differs from seed to seed; what a classifier finds that sees no places.
+on_cues --model-name Q1_1 --cues colour,position,texture --seeds 0-19
 for run in "$results"/synthetic-colour-1-position-1-texture-1/Q1_*/*__shuffle-none__*/; do
     measure --conflict "$run" conflict.json
 done

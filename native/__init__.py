@@ -10,7 +10,7 @@ import logging
 
 from torch import nn
 
-from models import ModelSpec
+from models import CLASSES, ModelSpec
 from native import compiler
 from native.source import Source
 from native.step import NativeStep
@@ -21,7 +21,9 @@ from runner.step import TrainStep, make_optimizer
 log = logging.getLogger("ex1")
 
 
-def choose(config: Config, spec: ModelSpec, here: Machine, before: dict | None = None) -> ctypes.CDLL | None:
+def choose(
+    config: Config, spec: ModelSpec, here: Machine, before: dict | None = None, classes: int = CLASSES
+) -> ctypes.CDLL | None:
     """Compile the native step of a run that asks for one; None: it takes PyTorch's.
 
     ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``auto`` leaves open. A new
@@ -34,7 +36,7 @@ def choose(config: Config, spec: ModelSpec, here: Machine, before: dict | None =
     if wanted == "torch" or (wanted == AUTO and here.threads > 1):
         return None
     try:
-        refuse(config, spec, here)
+        refuse(config, spec, here, classes)
         return compiler.load(Source(spec).text)
     except compiler.NoNativeStep as reason:
         if wanted != AUTO:
@@ -42,10 +44,12 @@ def choose(config: Config, spec: ModelSpec, here: Machine, before: dict | None =
         return None
 
 
-def refuse(config: Config, spec: ModelSpec, here: Machine) -> None:
+def refuse(config: Config, spec: ModelSpec, here: Machine, classes: int) -> None:
     """Raise NoNativeStep, with the reason, where the native step can't compute what is asked for."""
     if spec.module:
         raise compiler.NoNativeStep("it is for networks that are rows of the table, and not for modules of one's own")
+    if classes != CLASSES:
+        raise compiler.NoNativeStep(f"it is for images of {CLASSES} classes, and not of {classes}")
     if here.device.type != "cpu" or here.precision != "fp32":
         raise compiler.NoNativeStep(f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}")
     if config.compile:

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
     from report import overview
-    from runner.errors import RunnerError, one_line, printable
+    from runner.errors import RunnerError, one_line, printable, quote
 
     try:
         results = Path(options.results)
@@ -69,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         messages = [*report.notes, report.summary]
         if options.tensorboard:
             events = write_events(report.study)
-            messages.insert(-1, f"event files for TensorBoard: tensorboard --logdir {shlex.quote(str(events))}")
+            messages.insert(-1, f"event files for TensorBoard: {quote(['tensorboard', '--logdir', str(events)])}")
     except (RunnerError, OSError) as error:
         print(f"python -m report: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)

@@ -92,7 +92,8 @@ def bias_verdict(who: str, cues: tuple[str, str], bias: stats.Estimate) -> str:
     """Say which of two cues a network prefers, in a sentence; the bias is the first's share of both, in percent."""
     verdict = decide(bias, EQUAL_BIAS)
     preferred = UNDECIDED if verdict == UNDECIDED else cues[verdict != HOLDS]
-    return f"{who}: of {cues[0]} and {cues[1]} it answers by {preferred}, bias to {cues[0]} {percent_text(bias)}."
+    shown = percent_text(bias, bounds=(0, 100))
+    return f"{who}: of {cues[0]} and {cues[1]} it answers by {preferred}, bias to {cues[0]} {shown}."
 
 
 def template_blocks(studies: Mapping[Cues, Study], notes: list[str]) -> list[Block]:

@@ -11,7 +11,7 @@ from report.cues import difference_cell, group_pairs, is_convolutional
 from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import COLOUR, RunResult, SeedGroup, Study, read_run_json
 from report.stats import Estimate
-from report.text import HOLDS, accuracy_cell, decide, decide_near, diff_cell, number_cell, points_text
+from report.text import HOLDS, accuracy_cell, decide, decide_near, diff_cell, interval_text, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, IN_BLOCKS, OLD_NAMES, PUBLISHED_SHUFFLES, is_shuffle
 from runner.files import checked_number
@@ -98,8 +98,8 @@ def permutations_text(study: Study, name: str) -> str:
     estimate = stats.difference(values, plain, study.pooled_sd(ACCURACY))
     return (
         f"Over all {sum(group.permutations for group in groups)} permutations that are one for all images it makes "
-        f"{estimate.mean:+.2f} ({estimate.low:+.2f} … {estimate.high:+.2f}) points; within {ALIKE_POINTS:g} points of "
-        f"none: {decide_near(estimate, 0, ALIKE_POINTS)}."
+        f"{interval_text(estimate, '+.2f', ' points')}; within {ALIKE_POINTS:g} points of none: "
+        f"{decide_near(estimate, 0, ALIKE_POINTS)}."
     )
 
 

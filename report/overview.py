@@ -1,7 +1,6 @@
 """The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_s
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
 from runner.config import PUBLISHED_SHUFFLES
-from runner.errors import UsageError, one_line
+from runner.errors import UsageError, one_line, quote
 
 COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
 FIGURES = "report"  # their folder
@@ -310,7 +309,7 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
         *opening_blocks(study, folder, checked),
         *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
         *claim_blocks(checked),
-        *data_blocks(study, shlex.join(command)),
+        *data_blocks(study, quote(command)),
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),
         *calibration_blocks(study, folder),

@@ -29,7 +29,7 @@ GREY, HUES = "grey histogram", "colour-difference histogram"  # others there, wh
 IN_STUDY = {spec.name for spec in models.TABLE if spec.known_from != models.OWN}  # networks that their name tells
 
 Settings = tuple[tuple[str, object], ...]
-Draw = tuple[int, int]  # the seeds of a run: that of its permutation, and its own
+Draw = tuple[int, int]  # of a run: the number of its permutation, and its seed
 
 # What is no setting of those compared: a permutation is a draw, and the precision the one that was computed in.
 NO_SETTINGS = ("shuffle-seed", "precision")
@@ -57,6 +57,7 @@ class RunResult:
     macs: int  # multiply-accumulates for one image
     test: float  # accuracy in percent; NaN for an unfinished run
     images: int  # that this was measured on
+    permutation: str  # SHA-256 of the one that all its images have; empty without one
     neighbours_kept: float  # the share of neighbouring pixels that its shuffle leaves neighbours; NaN if not known
     correct: bytes  # a bit for each test image, whether it was classified correctly; empty if not known
     confusion: list[list[int]]  # test images by true class, then by the class answered; empty if not known
@@ -82,9 +83,9 @@ class SeedGroup:
 
     @property
     def size(self) -> str:
-        """Say how many runs there are, and of how many shuffle seeds if of several: ``15 runs, 5 shuffle seeds``."""
+        """Say how many runs there are, and of how many permutations if of several: ``15 runs, 5 permutations``."""
         n = len(self.runs)
-        return f"{n} run{'s' * (n != 1)}" + f", {self.permutations} shuffle seeds" * (self.permutations > 1)
+        return f"{n} run{'s' * (n != 1)}" + f", {self.permutations} permutations" * (self.permutations > 1)
 
     @property
     def example(self) -> RunResult:
@@ -294,6 +295,7 @@ def read_run(folder: Path) -> RunResult:
         macs=int(macs),
         test=test,
         images=images,
+        permutation=str(description["data"].get("permutation_sha256") or ""),
         neighbours_kept=neighbours_kept,
         correct=correct,
         confusion=confusion,
@@ -385,11 +387,14 @@ def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
 
 def _group(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
     groups: dict[tuple, SeedGroup] = {}
+    permutations: dict[str | int, int] = {}
     for run in finished:
         key = run.config.model_name, run.config.shuffle, run.settings
         group = groups.setdefault(key, SeedGroup(*key))
         moves = parts_of_shuffle(run.config.shuffle)[1] != "none"
-        draw = run.config.shuffle_seed * moves, run.config.seed
+        # Two shuffle seeds may draw the same permutation: four blocks have only nine.
+        permutation = (run.permutation or run.config.shuffle_seed) if moves else ""
+        draw = permutations.setdefault(permutation, len(permutations)), run.config.seed
         if draw in group.runs:
             notes.append(f"{run.folder} is left out: {group.runs[draw].folder} is the same run")
         elif group.runs and (run.parameters, run.macs) != (group.example.parameters, group.example.macs):

@@ -1,6 +1,7 @@
 """How verdicts, numbers and settings are put into words, and numbers into the cells of a table."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -45,10 +46,17 @@ def combine(verdicts: Iterable[str]) -> str:
     return FAILS if FAILS in different else UNDECIDED if UNDECIDED in different else HOLDS
 
 
-def interval_text(estimate: Estimate, form: str, unit: str = "", separator: str = " ") -> str:
-    """Show a quantity with its interval, e.g. ``74.1 (73.6 … 74.6) %``."""
-    interval = f"{separator}({estimate.low:{form}} … {estimate.high:{form}})" if estimate.has_interval else ""
-    return f"{estimate.mean:{form}}{interval}{unit}"
+def interval_text(
+    estimate: Estimate, form: str, unit: str = "", separator: str = " ", bounds: tuple[float, float] | None = None
+) -> str:
+    """Show a quantity with its interval, e.g. ``74.1 (73.6 … 74.6) %``; the interval ends at its ``bounds``."""
+    if not estimate.has_interval:
+        return f"{estimate.mean:{form}}{unit}"
+    lowest, highest = bounds or (-math.inf, math.inf)
+    low, high = max(estimate.low, lowest), min(estimate.high, highest)
+    if low < high and f"{low:{form}}" == f"{high:{form}}":  # one digit more, or it would look like none
+        form = re.sub(r"\d", lambda digits: str(int(digits[0]) + 1), form)
+    return f"{estimate.mean:{form}}{separator}({low:{form}} … {high:{form}}){unit}"
 
 
 percent_text = partial(interval_text, form=".1f", unit=" %")

@@ -69,5 +69,6 @@ def permutation_verdicts(study: Study, permuted: Permuted) -> Iterator[str]:
         level = 2 * (1 - stats.QUANTILE) / len(of_name)
         matters = [f"{shuffle} ({each.between:.1f} points)" for shuffle, each in of_name if each.p < level]
         verdict = f"with {', '.join(matters)}: {HOLDS}" if matters else f"with any shuffle: {UNDECIDED}"
-        others = f"; with the {len(of_name) - len(matters)} others: {UNDECIDED}" if matters else ""
+        rest = len(of_name) - len(matters)
+        others = f"; with the {rest} others: {UNDECIDED}" if matters and rest else ""
         yield f"{name}, {epochs_text(study)}: that permutations differ beyond their seeds {verdict}{others}."

@@ -1,7 +1,10 @@
 """Errors that a user can mend, and how any error, and any other text, is put into one line."""
 
 import logging
+import os
 import re
+import shlex
+import subprocess
 import traceback
 from collections.abc import Sequence
 
@@ -62,6 +65,11 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Count things in words, e.g. ``1 run`` or ``2,700 runs``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def quote(command: Sequence[str]) -> str:
+    """Put a command into a line as the shell here takes it: cmd.exe on Windows, else a POSIX one."""
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
 def some_of(names: Sequence[str]) -> str:

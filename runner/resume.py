@@ -142,8 +142,8 @@ def differences(saved: Mapping[str, object], config: Config, names: Iterable[str
 
 def warn_of_other_machine(before: dict, now: dict) -> None:
     """Warn of what keeps a run that goes on from being bit for bit as without a stop: another machine."""
-    compared = {"threads": "threads", "device": "device", "device_name": "processor", "precision": "precision"}
-    compared["step"] = "step"
+    compared = {"threads": "threads", "device": "device", "device_name": "processor", "precision": "precision",
+                "step": "step"}  # fmt: skip
     before = {"precision": "fp32", "step": "torch"} | before
     changes = [
         f"{word} {before.get(key)}, now {now[key]}" for key, word in compared.items() if before.get(key) != now[key]

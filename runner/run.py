@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from runner.errors import (
     UsageError,
     is_of_environment,
     one_line,
+    quote,
 )
 from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
 from runner.lock import FolderLock
@@ -123,7 +123,7 @@ class Run:
         for name in PLACES:
             if getattr(self.config, name) != FIELDS[name].default:
                 command += [flag_of(name), str(getattr(self.config, name))]
-        return shlex.join(command)
+        return quote(command)
 
 
 @contextlib.contextmanager

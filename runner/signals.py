@@ -9,8 +9,8 @@ import os
 import signal
 import threading
 
-# Ctrl-C; a plain kill; a terminal that closes; then what schedulers of clusters send before they end a job.
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+# Ctrl-C; a plain kill; a terminal that closes; then what schedulers of clusters send before they end a job; Ctrl-Break.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+import torch
+
 import models
 import utils
 from data import Dataset
+from experiments.benchmarks import gpu as on_gpu
 from experiments.benchmarks.contenders import UNTIMED, Contender, Lightning, NoDataLoop, Textbook, ThisRepo
 from report import results
 from report.page import Block, Figure, Heading, Row, Table, Text
@@ -303,6 +306,25 @@ def plot_growth(path: Path, points: Sequence[tuple[int, float, float]], batch_si
     return Figure(path, alt, utils.save_figure(figure, path, COLOURS_PER_FIGURE))
 
 
+def gpu(bench: Bench) -> list[Block]:
+    """Measure an epoch on a GPU, with a step that PyTorch computes as written, compiled, or recorded."""
+    if not torch.cuda.is_available():
+        return [Heading("On a GPU"), Text("There is no CUDA device here.")]
+    rows: list[Row] = []
+    for model in ("Q1_1", "Q1_19"):
+        for batch_size in on_gpu.LEARNING_RATES:
+            for way in on_gpu.WAYS:
+                seconds, accuracy = on_gpu.measure(bench.dataset, model, batch_size, way)
+                rows.append([model, str(batch_size), way, number_cell(seconds, 2), number_cell(100 * accuracy, 1)])
+    about = (
+        f"{torch.cuda.get_device_name()}, fp32, all images on it. The seconds are those of the training of epoch "
+        f"{on_gpu.EPOCHS}, one run each; the accuracy is that after it, with a learning rate of "
+        + ", ".join(f"{lr:g} for batches of {size}" for size, lr in on_gpu.LEARNING_RATES.items())
+        + "."
+    )
+    return [Heading("On a GPU"), Text(about), Table(("model", "batch", "step", "s/epoch", "accuracy, %"), rows)]
+
+
 SECTIONS: dict[str, Callable[[Bench], list[Block]]] = {
-    section.__name__: section for section in (overhead, classic, start, batch, fast, growth)
+    section.__name__: section for section in (overhead, classic, start, batch, fast, growth, gpu)
 }

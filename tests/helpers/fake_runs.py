@@ -92,7 +92,10 @@ def fake_run(
         "macs": sum(layer.macs for layer in row.layers()),
         "settings": asdict(run),
         "data": {"name": data, "slug": slug, "sha256": slug * 3, "classes": list(classes), "seed": None}
-        | {"permutation_sha256": "0" * 64, "neighbours_kept": neighbours_kept(shuffle)},
+        | {
+            "permutation_sha256": f"{shuffle} {run.shuffle_seed}" if "per-image" not in shuffle else None,
+            "neighbours_kept": neighbours_kept(shuffle),
+        },
         "machine": {"device_name": "a CPU", "threads": 1, "git_commit": "0" * 40, "versions": {"torch": "2.0"}},
     }
     files.write_json(folder / "config.json", description)

@@ -102,7 +102,7 @@ def test_dials_are_compared_with_no_shuffle(tmp_path):
     table, columns = rows(page[first:second], "shuffle")
     assert list(table) == ["none", "fixed", "block:4"]
     assert columns[1:] == ["runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none"]
-    assert table["fixed"][1:3] == ["9 runs, 3 shuffle seeds", "0.4"]
+    assert table["fixed"][1:3] == ["9 runs, 3 permutations", "0.4"]
     assert abs(float(table["block:4"][3].split()[0]) - 50) < 1
     assert abs(float(table["block:4"][4].split("<br>")[0]) + 10) < 1.5
     table, _ = rows(page[second:], "shuffle")
@@ -578,4 +578,4 @@ def test_permutations_are_told_from_their_seeds(tmp_path, orders, verdict):
     fake_orders(tmp_path, "Q1_1", "block:8", orders)
     page = gallery_of(tmp_path)
     assert f"that permutations differ beyond their seeds {verdict}" in page.replace("with any shuffle: not", "not")
-    assert "| 9 runs, 3 shuffle seeds |" in page
+    assert "| 9 runs, 3 permutations |" in page

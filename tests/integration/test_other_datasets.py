@@ -34,6 +34,12 @@ def train(model, images, place, *options):
     return execute(["--model-name", model, "--epochs", "1", *where, *options])
 
 
+def test_native_step_leaves_other_classes_to_pytorchs(tmp_path, capsys):
+    assert train("Q1_1", write_image_folder(tmp_path / "images", 8, 4, THREE), tmp_path, "--step", "native") == 0
+    assert "it is for images of 10 classes, and not of 3" in capsys.readouterr().err
+    assert files.read_config(run_folder(tmp_path))["machine"]["step"] == "torch"
+
+
 def test_last_layer_follows_the_classes(trained):
     run, _, out = trained
     assert run.parts[-3].startswith("folder-")

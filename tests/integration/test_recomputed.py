@@ -167,9 +167,9 @@ def looked(shuffle, epochs=2, model="Q1_1"):
     return found
 
 
-def by_permutation(shuffle, epochs=2):
+def by_permutation(shuffle, epochs=2, model="Q1_1"):
     """Accuracies in percent: means over the runs of each permutation, or of the runs where there is one."""
-    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle, epochs).values()]
+    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle, epochs, model).values()]
     return np.array([np.mean(group) for group in groups] if len(groups) > 1 else groups[0])
 
 
@@ -227,8 +227,24 @@ GALLERY = {
         welch_text(by_permutation("fixed"), by_permutation("none")).replace(" (", "<br>(")
     ],
     "blocks that keep half": lambda: [
-        combined_text([(1, by_permutation("block:8")), (-0.5, by_permutation("none")), (-0.5, by_permutation("fixed"))])
-        + " points from the middle"
+        f"{model}, {epochs} epochs: blocks of 8×8 pixels, kept whole wherever they are moved, leave more than half of "
+        "what a fixed shuffle takes: "
+        + combined_text(
+            [
+                (weight, by_permutation(shuffle, epochs, model))
+                for weight, shuffle in ((1, "block:8"), (-0.5, "none"), (-0.5, "fixed"))
+            ]
+        )
+        for model, epochs in (("Q1_1", 2), ("Q1_1", 8), ("Q1_19", 2))
+    ],
+    "growth of the cost": lambda: [
+        combined_text(
+            [
+                (sign * late, by_permutation(name, 8 if late > 0 else 2))
+                for late in (1, -1)
+                for sign, name in ((1, "none"), (-1, "fixed"))
+            ]
+        )
     ],
     "share that needs no colour": lambda: [
         f"“{shuffle}”, {share_text(grey, shuffle)} % needs no colour"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 import data
 import models
-from experiments.benchmarks import contenders, sections
+from experiments.benchmarks import contenders, gpu, sections
 from experiments.benchmarks.contenders import NoDataLoop, Textbook, ThisRepo
 from runner import files
 from runner.errors import RunnerError
@@ -124,3 +124,15 @@ def test_runs_of_another_recipe_are_not_taken_for_classic_ones(dataset, tmp_path
     bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
     with pytest.raises(RunnerError, match="not of the classic recipe"):
         sections.fast(bench)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_recorded_step_trains_as_the_one_that_is_not(dataset):
+    accuracies = {way: gpu.measure(dataset, "Q1_1", 4, way)[1] for way in gpu.WAYS}
+    assert len(set(accuracies.values())) == 1
+
+
+def test_section_of_gpus_says_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    [_, text] = sections.gpu(None)
+    assert text.text == "There is no CUDA device here."

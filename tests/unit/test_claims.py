@@ -338,7 +338,7 @@ def test_two_affine_networks_are_compared_seed_by_seed(tmp_path):
             run.history[-1]["val_accuracy"] = 37 + 5 * seed + gain + 0.01 * seed * gain
     [claim] = (claim for claim in claims.check_claims(study) if claim.key == "C10")
     assert claim.verdict == HOLDS
-    assert "+0.4 (+0.4 … +0.4) points" in claim.statements[0].reason
+    assert "+0.40 (+0.39 … +0.41) points" in claim.statements[0].reason
     assert "r = 1.00 between seeds" in claim.statements[0].reason
     assert study.difference(study.group("Q2_2"), study.group("Q2_1")).half_width > 5
 

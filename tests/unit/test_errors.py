@@ -41,3 +41,10 @@ def test_torchvision_that_does_not_fit_torch_is_told(tmp_path, monkeypatch, code
 def test_version_of_what_is_not_installed_is_none():
     assert errors.installed_version("torch").startswith("2.")
     assert errors.installed_version("no-such-package") is None
+
+
+def test_commands_are_quoted_for_the_shell_of_the_system(monkeypatch):
+    command = ["python", "ex1.py", "--resume", "my runs/Q1_1", "--model-name", "Q1_1?"]
+    assert errors.quote(command) == "python ex1.py --resume 'my runs/Q1_1' --model-name 'Q1_1?'"
+    monkeypatch.setattr(errors.os, "name", "nt")
+    assert errors.quote(command) == 'python ex1.py --resume "my runs/Q1_1" --model-name Q1_1?'

@@ -1,5 +1,6 @@
 """CIFAR-10 in the forms that others hand it out in."""
 
+import hashlib
 import io
 import sys
 import tarfile
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import arrays, containers, encoded, forms
+import data
+from datasets import arrays, cifar10, containers, encoded, forms
 from runner.errors import DataError
 from tests.helpers import forms as writers
 from tests.helpers.images import load_images, make_images, write_image_folder
@@ -51,6 +53,24 @@ def test_form_holds_the_same_pixels_and_labels(form, tmp_path):
     assert dataset.name.startswith("CIFAR-10 ")
     assert dataset.name.endswith(dataset.digest[:8])
     assert len([text for text in said if text.startswith("reading ")]) == (2 if form == "folder" else 1)
+
+
+@pytest.mark.parametrize("form", writers.LOSSLESS)
+def test_official_images_are_called_so_in_every_form(form, tmp_path, monkeypatch):
+    train, test = make_images(20, 1), make_images(10, 2)
+    records = [np.concatenate([part.labels[:, None].numpy(), part.pixels.flatten(1).numpy()], 1).astype(np.uint8)
+               for part in (train.take(slice(10)), train.take(slice(10, 20)), test)]  # fmt: skip
+    for name, value in (("TRAIN_IMAGES", 20), ("TEST_IMAGES", 10)):
+        monkeypatch.setattr(cifar10, name, value)
+    known = tuple(hashlib.sha256(some.tobytes()).hexdigest() for some in records)
+    monkeypatch.setattr(cifar10, "RECORDS_SHA256", known)
+    data_dir = writers.LOSSLESS[form](tmp_path / "data", train, test)
+    dataset = load(data_dir)
+    assert (dataset.name, dataset.slug, dataset.digest) == ("CIFAR-10", "cifar10", data.digest(train, test))
+    assert torch.equal(dataset.train.labels, train.labels)
+    # One other pixel, and they are not.
+    monkeypatch.setattr(cifar10, "RECORDS_SHA256", (*known[:2], "0" * 64))
+    assert load(data_dir).slug.startswith("cifar10-")
 
 
 @pytest.mark.parametrize("form", writers.LOSSLESS)

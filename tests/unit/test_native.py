@@ -181,6 +181,12 @@ def test_what_it_can_not_do_is_done_by_pytorch_and_said_where_it_was_asked_for(
     assert [why in message for message in caplog.messages] == [True] * (asked == "native")
 
 
+@pytest.mark.parametrize("asked", ["native", "auto"])
+def test_images_of_more_or_fewer_classes_are_for_pytorch(asked, caplog):
+    assert native.choose(Config("Q1_1", step=asked), SMALL, ONE_THREAD, None, 3) is None
+    assert ["images of 10 classes, and not of 3" in text for text in caplog.messages] == [True] * (asked == "native")
+
+
 # ---- runs ----
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from report import page, text
+from report import page, stats, text
 from runner.errors import printable
 from tests.helpers.internals import blank_png
 from tests.unit.test_console import acts_on_a_screen, any_text
@@ -20,6 +20,14 @@ def test_intervals_of_accuracies_end_where_accuracies_do():
     assert text.accuracy_cell([1.0, 40.0]).text == "20.5 ± 27.6\n(0.0 … 100.0)"
     assert text.accuracy_cell([40.0, 42.0]).text == "41.0 ± 1.4\n(28.3 … 53.7)"
     assert text.mean_cell([1.0, 40.0]).text == "20.5 ± 27.6\n(-227.3 … 268.3)"
+
+
+def test_intervals_end_at_their_bounds_and_have_digits_enough():
+    bias = stats.mean([20.0, 60.0, 99.0])
+    assert text.percent_text(bias, bounds=(0, 100)) == "59.7 (0.0 … 100.0) %"
+    assert text.percent_text(bias) == "59.7 (-38.5 … 157.8) %"
+    assert text.points_text(stats.mean([-4.70, -4.71, -4.69])) == "-4.70 (-4.72 … -4.68) points"
+    assert text.points_text(stats.mean([2.0, 2.0])) == "+2.0 (+2.0 … +2.0) points"
 
 
 def test_folded_blocks_are_there_behind_one_line():

@@ -120,6 +120,19 @@ def test_precision_that_was_asked_for_is_the_same_as_one_that_auto_chose(tmp_pat
     assert not study.is_classic
 
 
+def test_shuffle_seeds_of_the_same_permutation_are_one(tmp_path):
+    for shuffle_seed in range(3):
+        for seed in range(2):
+            folder = fake_run(tmp_path, "Q1_1", seed, "block:16", shuffle_seed=shuffle_seed)
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config["data"]["permutation_sha256"] = "ab"[shuffle_seed == 1] * 64
+            (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    study = results.read_study(tmp_path)
+    assert study.group("Q1_1", "block:16").size == "4 runs, 2 permutations"
+    assert len(study.notes) == 2
+    assert "is left out" in study.notes[0]
+
+
 def test_runs_of_the_native_step_are_pooled_with_those_of_pytorchs(tmp_path):
     for seed in range(3):
         folder = fake_run(tmp_path, "Q1_1", seed, step="auto" if seed else "torch")
