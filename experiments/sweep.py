@@ -79,7 +79,7 @@ def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
     except Exception as error:
         log.warning(f"no report: {one_line(error)}")
     else:
-        for line in [*written.notes, written.summary]:
+        for line in [*written.notes, *written.summaries]:
             say.info(line)
 
 

@@ -5,7 +5,7 @@ are too few for, or their intervals too wide, is not decided, with what would de
 constants below; ``templates/prose.md.j2`` has the rules in words, with these constants filled in.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from report.stats import Estimate
 from report.text import (
     FAILS,
     HOLDS,
+    NO_RUNS,
     UNDECIDED,
     combine,
     decide,
@@ -45,6 +46,9 @@ HELP_POINTS = 1.0  # an improvement that counts
 CHANCE_PERCENT = 10.0  # of ten classes with the same number of images
 
 
+LACKS = "It needs"  # how the reason begins where runs are too few
+
+
 class NotEnough(Exception):
     """Too few runs to decide; the message says which are missing."""
 
@@ -68,9 +72,12 @@ class Claim:
     statements: tuple[Statement, ...]
     of_rebuilt: bool  # whether it is about networks whose structure is not published in full
 
+    has_runs: bool = True  # whether there are runs of all that it is about; else it has no verdict
+    lacks: tuple[str, ...] = ()  # what more runs are needed, in words
+
     @property
     def verdict(self) -> str:
-        return combine(statement.verdict for statement in self.statements)
+        return combine(statement.verdict for statement in self.statements) if self.has_runs else NO_RUNS
 
 
 def require_group(
@@ -81,9 +88,9 @@ def require_group(
     n = len(group.runs) if group else 0
     if not group or n < runs:
         what = model + (f" with shuffle {shuffle}" if shuffle != "none" else "")
-        raise NotEnough(f"needs {runs} run{'s' * (runs > 1)} of {what}, there {'is' if n == 1 else 'are'} {n}")
+        raise NotEnough(f"{runs} run{'s' * (runs > 1)} of {what}, there {'is' if n == 1 else 'are'} {n}")
     if group.epochs < epochs:
-        raise NotEnough(f"needs {epochs} epochs, these runs have {group.epochs}")
+        raise NotEnough(f"{epochs} epochs, these runs have {group.epochs}")
     return group
 
 
@@ -105,7 +112,7 @@ def attempt(rule: Callable[..., Iterator[Statement]], *arguments: object) -> Ite
     try:
         yield from rule(*arguments)
     except NotEnough as missing:
-        yield Statement("", UNDECIDED, f"It {missing}.")
+        yield Statement("", UNDECIDED, f"{LACKS} {missing}.")
 
 
 def closing_text(verdict: str, estimate: Estimate, limits: Iterable[float] = (0.0,), comparisons: int = 1) -> str:
@@ -359,8 +366,11 @@ def published(
     def register(rule: Rule) -> Rule:
         def check(study: Study) -> Claim:
             groups = [group for name in names if (group := find(study, name))]
-            measured = show(*groups) if groups else "no runs"
-            return Claim(key, text, measured, tuple(attempt(rule, study)), any(map(is_rebuilt, names)))
+            measured = show(*groups) if groups else NO_RUNS
+            statements = tuple(attempt(rule, study))
+            of_rebuilt, has_runs = any(map(is_rebuilt, names)), len(groups) == len(names)
+            lacks = tuple(each.reason for each in statements if each.reason.startswith(LACKS))
+            return Claim(key, text, measured, statements, of_rebuilt, has_runs, lacks)
 
         CHECKS.append(check)
         return rule
@@ -411,7 +421,7 @@ def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
 def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
     group = require_group(study, "Q1_1", "per-image", epochs=1)
     if set(group.example.data["classes"]) != PER_IMAGE.keys():
-        raise NotEnough("needs CIFAR-10's classes, these runs have others")
+        raise NotEnough("CIFAR-10's classes, these runs have others")
     epoch = find_early_epoch(group, PER_IMAGE_PERCENT)
     recall = {name: group.values(f"val_accuracy_of_{name}", epoch) for name in PER_IMAGE}
     rank = spearmanr(list(PER_IMAGE.values()), [stats.mean(values).mean for values in recall.values()]).statistic
@@ -528,3 +538,8 @@ def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
 def check_claims(study: Study) -> list[Claim]:
     """Decide every published claim by the runs; runs of another recipe, or on other images, say nothing of any."""
     return [check(study) for check in CHECKS] if study.is_cifar10 and study.is_classic else []
+
+
+def is_complete(checked: Sequence[Claim]) -> bool:
+    """Tell whether every run is there that the claims need."""
+    return bool(checked) and all(claim.has_runs and not claim.lacks for claim in checked)
