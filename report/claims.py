@@ -60,6 +60,7 @@ class Statement:
     text: str
     verdict: str
     reason: str
+    of_runs: bool = True  # whether runs decide it, and not the table of networks
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,14 @@ class Claim:
     statements: tuple[Statement, ...]
     of_rebuilt: bool  # whether it is about networks whose structure is not published in full
 
-    has_runs: bool = True  # whether there are runs of all that it is about; else it has no verdict
+    has_runs: bool = True  # whether there are runs of all that it is about
     lacks: tuple[str, ...] = ()  # what more runs are needed, in words
 
     @property
     def verdict(self) -> str:
-        return combine(statement.verdict for statement in self.statements) if self.has_runs else NO_RUNS
+        if self.has_runs or any(each.verdict == FAILS and each.of_runs for each in self.statements):
+            return combine(statement.verdict for statement in self.statements)
+        return NO_RUNS
 
 
 def require_group(
@@ -461,7 +464,7 @@ def claim_q1_11_overfits(study: Study) -> Iterator[Statement]:
     )
     reason = f"{larger:,} of {_parameters('Q1_11'):,}; in Q1_1 they are {original:,} of {_parameters('Q1_1'):,}."
     yield Statement(
-        "it has more parameters in its fully connected layers", HOLDS if larger > original else FAILS, reason
+        "it has more parameters in its fully connected layers", HOLDS if larger > original else FAILS, reason, False
     )
 
 
@@ -471,7 +474,7 @@ def claim_q1_19_is_best(study: Study) -> Iterator[Statement]:
     yield from check_best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
     ours, other = _parameters("Q1_19"), _parameters("Q1_11")
     yield Statement(
-        "it has more parameters than Q1_11", HOLDS if ours > other else FAILS, f"{ours:,} against {other:,}."
+        "it has more parameters than Q1_11", HOLDS if ours > other else FAILS, f"{ours:,} against {other:,}.", False
     )
 
 
@@ -483,10 +486,10 @@ def claim_q1_20_to_25_vary_q1_19(study: Study) -> Iterator[Statement]:
     reason = ", ".join(f"{model} × {value:.2f}" for model, value in ratio.items())
     verdict = HOLDS if is_so else FAILS
     reason = f"Parameters, which are published, against Q1_19's: {reason}."
-    yield Statement("three are smaller, three larger", verdict, reason)
+    yield Statement("three are smaller, three larger", verdict, reason, False)
     far = [model for model, value in ratio.items() if max(value, 1 / value) > A_BIT]
     reason = f"By more than a factor of {A_BIT:g}: {', '.join(far)}." if far else f"None by more than {A_BIT:g} times."
-    yield Statement("by a bit", FAILS if far else HOLDS, reason)
+    yield Statement("by a bit", FAILS if far else HOLDS, reason, False)
     yield from attempt(check_variations, study, [*ratio], "Q1_19")
 
 

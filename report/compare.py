@@ -15,6 +15,7 @@ from typing import Any
 from report import stats
 from report.results import SeedGroup, estimate_difference
 from report.stats import Estimate, PooledSd
+from report.text import join_names
 from runner.config import FIELDS, in_words
 
 ACCURACY = "val_accuracy"
@@ -49,6 +50,10 @@ def value_text(value: object) -> str:
 
 def setting_text(setting: str, value: object) -> str:
     """Show a value with its setting, e.g. ``lr 0.01``; a network and a shuffle say themselves what they are."""
+    if setting == "epochs":
+        return f"{value} epoch{'s' * (value != 1)}"
+    if setting == "shuffle" and value == "none":
+        return "no shuffle"
     return value_text(value) if setting in ("model", "shuffle") else f"{setting} {value_text(value)}"
 
 
@@ -135,12 +140,11 @@ class Section:
     @property
     def title(self) -> str:
         """Say in words what is compared, e.g. ``lr and batch-size``."""
-        names = [f"{name}s" if name in ("model", "shuffle") else name for name in self.settings]
-        return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "one setting"
+        return join_names([f"{name}s" if name in ("model", "shuffle") else name for name in self.settings])
 
     @property
     def heading(self) -> str:
-        return f"{self.title[0].upper()}{self.title[1:]}: {self.common}"
+        return f"Compared: {self.title} ({self.common})" if self.settings else f"One setting: {self.common}"
 
     @property
     def common(self) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from report import chapter, claims, compare, gallery, live, plots, sections
-from report.compare import Section
+from report import chapter, claims, gallery, live, plots, sections
+from report.compare import Section, make_sections
 from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
 from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
@@ -179,7 +179,7 @@ def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Blo
         group for group in run_set.groups
         if any(run.config.run_name in batch.names for run in group.runs.values())
     ]  # fmt: skip
-    found = compare.make_sections(run_set.groups, own)
+    found = make_sections(run_set.groups, own)
     set_baselines(found, options.baseline)
     command += ["--compare", *compared] if compared else []
     command += ["--baseline", options.baseline] if options.baseline else []
@@ -197,7 +197,8 @@ def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Blo
         of_study = chapter.compose(study, folder, checked, compared, [Contents(), *links] if options.study else [])
 
     # The page opens with what was asked for: the study, or what the runs say themselves.
-    title = Heading(f"{found[0].title[0].upper()}{found[0].title[1:]} on {run_set.data['name']}", 1)
+    what = f"Compared: {found[0].title}" if found[0].settings else f"One setting: {found[0].common}"
+    title = Heading(f"{what}, on {run_set.data['name']}", 1)
     if options.study:
         of_runs = [Heading("All runs, compared", 1), *section_blocks(found, folder, compared, brief=True)]
         blocks = [of_study[0], *states, *of_study[1:], *of_runs]

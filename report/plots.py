@@ -15,6 +15,7 @@ from typing import Any, Literal
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -208,14 +209,15 @@ def plot_overlay(path: Path, title: str, groups: Sequence[SeedGroup], label_of: 
     """Plot loss and accuracy of a few groups in one pair of axes; training dashed, validation solid."""
     figure = new_figure(10, 4.4, title)
     for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
-        for group, colour, marker in zip(groups, COLOURS * 4, MARKERS * 4):
-            _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{label_of(group)} training")
-            style = dict(marker=marker, markersize=4, lw=1.5, label=f"{label_of(group)} validation")
-            _plot_band(axes, group, f"val_{key}", colour, **style)
+        for group, colour, marker in zip(groups, itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
+            _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--")
+            _plot_band(axes, group, f"val_{key}", colour, marker=marker, markersize=4, lw=1.5, label=label_of(group))
         axes.set_ylabel(label)
         _number_epochs(axes)
         _add_grid(axes)
-    return _save(figure, path, f"Loss and accuracy of {', '.join(map(label_of, groups))} over the epochs", 3)
+    handles = [*axes.get_legend_handles_labels()[0], Line2D([], [], color=GREY, ls="--", label="dashed: training")]
+    alt = f"Loss and accuracy of {', '.join(map(label_of, groups))} over the epochs"
+    return _save(figure, path, alt, 4, handles)
 
 
 # ---- what a comparison shows first: the accuracy after the last epoch, by what varies ----

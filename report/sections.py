@@ -22,13 +22,14 @@ from report.compare import (
     value_text,
     values_key,
 )  # fmt: skip
-from report.page import Block, Figure, Folded, Heading, Row, Table, Text, list_of, prose
+from report.page import Block, Figure, Folded, Heading, Row, Table, Text, prose
 from report.results import IMAGE_POINTS, RunResult, SeedGroup, estimate_difference, find_frontier
 from report.text import (
     Cell,
     accuracy_cell,
     count_cell,
     diff_cell,
+    interval_text,
     join_names,
     mean_cell,
     number_cell,
@@ -45,7 +46,7 @@ MOST_MAPS = 4
 MOST_BARS = 4  # of a class
 MOST_SIDE_BY_SIDE = 6  # figures of classes
 MOST_NAMED = 5  # groups in a sentence
-FILLED = 0.5  # of a heat map, at least
+FILLED = 0.5  # of a heat map, more than that
 CALIBRATION_PANELS = 6
 
 Notes = list[str]
@@ -63,7 +64,7 @@ def data_name(section: Section) -> str:
 
 
 def compared_text(section: Section) -> str:
-    """Say what is compared, e.g. ``lr (0.001, 0.01) and batch-size (4, 32): 4 settings, 12 runs; Q1_1, epochs 2``."""
+    """Say what is compared, e.g. ``lr (0.001, 0.01): 2 settings, 6 runs. In common: Q1_1, recipe classic.``"""
     told = []
     for name in section.settings:
         values = [*dict.fromkeys(value_text(value_of(group, name)) for group in section.groups)]
@@ -84,7 +85,7 @@ def answer_texts(section: Section) -> list[str]:
         alone = f"{section.common}: {accuracy} after the last epoch, {n}; there is nothing to compare it with."
         return [alone]
     return [
-        f"Compared: {compared_text(section)}",
+        compared_text(section),
         f"Best: {section.label(best)}, {accuracy}. {lead_text(section)}",
         *baseline_texts(section),
         *inseparable_texts(section.groups),
@@ -97,7 +98,7 @@ def lead_text(section: Section) -> str:
     lead = versus_best.comparisons[id(section.ranked[1])]
     ahead = stats.scale(lead.difference, -1)
     open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
-    text = f"It is {points_text(ahead)} ahead of the next, {section.label(lead.group)}: "
+    text = f"It is {interval_text(ahead, '.1f', ' points')} ahead of the next, {section.label(lead.group)}: "
     if not open_ones:
         return f"{text}decided{corrected_text(versus_best)}."
     if math.isnan(lead.p):
@@ -106,7 +107,7 @@ def lead_text(section: Section) -> str:
     if len(section.groups) > 2:
         named = [section.label(group) for group in open_ones[:MOST_NAMED]]
         more = [f"{len(open_ones) - MOST_NAMED} more"] * (len(open_ones) > MOST_NAMED)
-        text += f" {len(open_ones)} of {len(section.groups) - 1} can't be told from it: {join_names(named + more)}."
+        text += f" {len(open_ones)} of {len(section.groups) - 1} can't be told from it: {'; '.join(named + more)}."
     return f"{text} {needed_text(versus_best, lead)}"
 
 
@@ -139,10 +140,10 @@ def baseline_texts(section: Section) -> list[str]:
     for verdict, found in by_verdict.items():
         named = [f"{section.label(each.group)} ({points_text(each.difference)})" for each in found[:MOST_NAMED]]
         more = [f"{len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)
-        told += [f"{verdict}: {join_names(named + more)}"] if found else []
+        told += [f"{verdict} {'; '.join(named + more)}"] if found else []
     left = len(section.comparisons) - sum(map(len, by_verdict.values()))
     told += [f"not decided: {left}"] * (left > 0)
-    return [f"Against {section.label(section.baseline)}{corrected_text(section)}: {'; '.join(told)}."]
+    return [f"Against {section.label(section.baseline)}{corrected_text(section)}: {'. '.join(told)}."]
 
 
 def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
@@ -193,7 +194,7 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
             for of_map in by_names
         }
         sizes = [len({pair[i] for of_map in maps.values() for pair in of_map}) for i in (0, 1)]
-        if len(groups) >= FILLED * math.prod(sizes) * len(maps) and min(sizes) > 1:
+        if len(groups) > FILLED * math.prod(sizes) * len(maps) and min(sizes) > 1:
             return plots.plot_heat_maps(path, title, (y, x), maps)
     shown = section.ranked[:MOST_DOTS]
     reference = section.baseline or section.best
@@ -258,16 +259,16 @@ def section_table(section: Section) -> Table:
         compared = section.comparisons.get(id(group))
         differs: Row = ["", "", ""]
         if compared:
-            p = Cell(f"{compared.p:.3f}", compared.p) if not math.isnan(compared.p) else Cell("", math.nan)
+            p = Cell("" if math.isnan(compared.p) else f"{compared.p:.3f}".replace("0.000", "< 0.001"), compared.p)
             differs = [diff_cell(compared.difference), p, compared.verdict]
         values: Row = []
         for name in own:
             value = value_of(group, name)
             values.append(Cell(value_text(value), value) if is_number(name) else str(value))
         rows.append([section.label(group), accuracy, *differs, *values, *cells])
-    first = section.settings[0] if len(section.settings) == 1 else "settings"
+    first = "settings" if len(section.settings) > 1 else [*section.settings, "model"][0]
     than = section.label(reference) if section.baseline else "the best"
-    differences = [f"difference from {than} (points)", "p, corrected", "decided"]
+    differences = [f"difference from {than} (points)", "p, corrected", "verdict"]
     if len(section.groups) == 1:
         rows = [[row[0], row[1], *row[5:]] for row in rows]
         differences = []
@@ -388,8 +389,7 @@ def frontier_text(groups: Sequence[SeedGroup]) -> str:
 
 def opening_blocks(section: Section, folder: Path, stem: str) -> list[Block]:
     """Give the answer in words and in one picture."""
-    first, *rest = answer_texts(section)
-    blocks: list[Block] = [Text(first), *list_of(rest)] if rest else [Text(first)]
+    blocks: list[Block] = [Text(text) for text in answer_texts(section)]
     figure = picture(section, folder, stem)
     return [*blocks, figure] if figure else blocks
 
