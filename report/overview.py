@@ -142,19 +142,25 @@ def stem_of(number: int) -> str:
     return f"{COMPARED}{number}"
 
 
-def section_blocks(found: Sequence[Section], folder: Path, compare: Sequence[str], brief: bool) -> list[Block]:
-    """Give each section its answer; the first ones are shown in full, unless it is to be ``brief``."""
+def section_blocks(found: Sequence[Section], folder: Path, compare: Sequence[str]) -> list[Block]:
+    """Give each section its answer, but the first, which opens the page; the first ones are shown in full."""
     blocks: list[Block] = []
     for number, section in enumerate(found, 1):
-        stem = stem_of(number)
-        opens_page = number == 1 and not brief
-        if not opens_page:
-            blocks += [Heading(section.heading), *sections.opening_blocks(section, folder, stem)]
-        if number <= IN_FULL and not brief:
-            blocks += [Heading("Details")] * opens_page
-            blocks += sections.detail_blocks(section, folder, stem, compare)
+        opening = sections.opening_blocks(section, folder, stem_of(number)) if number > 1 else []
+        blocks += [Heading(section.heading if number > 1 else "Details"), *opening]
+        if number <= IN_FULL:
+            blocks += sections.detail_blocks(section, folder, stem_of(number), compare)
         elif len(section.groups) > 1:
             blocks.append(Folded("All settings", [sections.section_table(section)]))
+    return blocks
+
+
+def brief_blocks(found: Sequence[Section]) -> list[Block]:
+    """Give each section its answer in words and its table, beside the chapter on the study."""
+    blocks: list[Block] = [Heading("All runs, compared", 1)]
+    for section in found:
+        blocks += [Heading(section.heading), *map(Text, sections.answer_texts(section))]
+        blocks.append(Folded("All settings", [sections.section_table(section)]))
     return blocks
 
 
@@ -200,11 +206,10 @@ def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Blo
     what = f"Compared: {found[0].title}" if found[0].settings else f"One setting: {found[0].common}"
     title = Heading(f"{what}, on {run_set.data['name']}", 1)
     if options.study:
-        of_runs = [Heading("All runs, compared", 1), *section_blocks(found, folder, compared, brief=True)]
-        blocks = [of_study[0], *states, *of_study[1:], *of_runs]
+        blocks = [of_study[0], *states, *of_study[1:], *brief_blocks(found)]
     else:
         opening = sections.opening_blocks(found[0], folder, stem_of(1))
-        of_runs = section_blocks(found, folder, compared, brief=False)
+        of_runs = section_blocks(found, folder, compared)
         blocks = [title, *states, *opening, Contents(), *links, *of_runs, *more_blocks(run_set, found[0], folder)]
         blocks += of_study
     blocks += [

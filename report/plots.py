@@ -104,6 +104,7 @@ def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Seque
     if columns:
         handles = handles or figure.axes[0].get_legend_handles_labels()[0]
         columns = max(1, min(columns, int(figure.get_figwidth() / 2)))  # of two inches each
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     _set_text_size(figure)
     style = _STYLE.get()
@@ -425,9 +426,10 @@ def plot_calibration(path: Path, title: str, groups: Sequence[SeedGroup]) -> pag
         _add_grid(loss)
         _add_grid(share)
     for kind in (0, 1):  # axes of one kind have one scale
-        alike = [axes for line in panels[kind::2] for axes in line]
-        for axes in alike[1:]:
-            axes.sharey(alike[0])
+        alike = [axes for line in panels[kind::2] for axes in line if axes.lines]
+        lows, highs = zip(*(axes.get_ylim() for axes in alike))
+        for axes in alike:
+            axes.set_ylim(min(lows), max(highs))
     for axes in [axes for line in panels[-2:] for axes in line[len(groups) - (rows - 1) * columns :]]:
         axes.axis("off")
     first, below = panels[0][0], panels[1][0]

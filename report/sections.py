@@ -42,6 +42,7 @@ from runner.errors import one_line
 
 MOST_LINES = 7  # in one pair of axes: as many as there are colours
 MOST_DOTS = 40  # in a dot plot
+MIN_SIZES = 3  # different ones of networks, for a plot of accuracy against parameters
 MOST_MAPS = 4
 MOST_BARS = 4  # of a class
 MOST_SIDE_BY_SIDE = 6  # figures of classes
@@ -86,7 +87,7 @@ def answer_texts(section: Section) -> list[str]:
         return [alone]
     return [
         compared_text(section),
-        f"Best: {section.label(best)}, {accuracy}. {lead_text(section)}",
+        f"Best: {section.label(best)}: {accuracy}. {lead_text(section)}",
         *baseline_texts(section),
         *inseparable_texts(section.groups),
     ]
@@ -177,7 +178,8 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
     def label_names(group: SeedGroup) -> str:
         return ", ".join(setting_text(name, value_of(group, name)) for name in names)
 
-    if names == ["model"] and not numbers:
+    sizes_of_models = {group.example.parameters for group in groups}
+    if names == ["model"] and not numbers and len(sizes_of_models) >= MIN_SIZES:
         return plots.plot_accuracy_against_parameters(path, title, groups, section.label)
     if len(numbers) == 1 and len(by_names) <= MOST_LINES and len(by_names) < len(groups):
         lines = {
@@ -206,7 +208,7 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
 def model_picture(section: Section, folder: Path, stem: str) -> list[Block]:
     """Plot the best settings of each model against its parameters, where the first picture is another."""
     best = {group.model: group for group in reversed(section.ranked)}
-    if section.settings == ["model"] or len({group.example.parameters for group in best.values()}) < 3:
+    if section.settings == ["model"] or len({group.example.parameters for group in best.values()}) < MIN_SIZES:
         return []
     title = f"Models at their best on {data_name(section)}"
     path = folder / f"{stem}_parameters.png"
