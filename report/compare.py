@@ -78,7 +78,6 @@ class Section:
 
     groups: list[SeedGroup]
     baseline: SeedGroup | None = None  # what all are compared with, where one was asked for; else the best
-    is_own: bool = False  # whether the runs are those of the batch at work
 
     def __post_init__(self):
         self.groups = sorted(self.groups, key=lambda group: [_order(group, name) for name in self.settings])
@@ -214,7 +213,7 @@ def make_sections(groups: Sequence[SeedGroup], own: Sequence[SeedGroup] = ()) ->
 
     A group that has none to be compared with is a section of its own.
     """
-    first = [Section(each, is_own=True) for each in _find_sections(own)]
+    first = [Section(alike) for alike in part(own, values_key(MEASURED_ON))]  # what was asked at once is one question
     found = [Section(each) for each in _find_sections(groups)]
     there = [{id(group) for group in section.groups} for section in first]
     found = [section for section in found if {id(group) for group in section.groups} not in there]

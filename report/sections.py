@@ -154,13 +154,9 @@ def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
         new = [partner for partner in partners if frozenset((name, partner)) not in pairs]
         pairs |= {frozenset((name, partner)) for partner in partners}
         if new:
-            told.append(
-                f"{name} differs only together with {join_names(new)}: which of them matters can't be told apart."
-            )
+            told.append(f"{name} differs only together with {join_names(new)}: they can't be told apart.")
         elif not partners:
-            told.append(
-                f"{name} differs only together with other settings: what it does can't be told apart from them."
-            )
+            told.append(f"{name} differs only together with one or another setting: they can't be told apart.")
     return told
 
 
