@@ -23,6 +23,7 @@ from report.text import (
     NO_RUNS,
     UNDECIDED,
     combine,
+    count_text,
     decide,
     decide_all,
     decide_near,
@@ -245,14 +246,14 @@ def named(model: str) -> str:
 
 
 def _seeds(group: SeedGroup) -> str:
-    return f"{len(group.runs)} seed{'s' * (len(group.runs) != 1)}"
+    return count_text(len(group.runs), "seed")
 
 
 def show_course(group: SeedGroup) -> str:
     """Show accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs``."""
     epochs = dict.fromkeys([*range(1, min(EARLY_EPOCHS, group.epochs) + 1), group.epochs])
     means = " / ".join(f"{group.mean('val_accuracy', epoch).mean:.1f}" for epoch in epochs)
-    return f"{means} % after {' / '.join(map(str, epochs))} epochs ({_seeds(group)})"
+    return f"{means} % after {' / '.join(map(str, epochs))} epoch{'s' * (group.epochs > 1)} ({_seeds(group)})"
 
 
 def _in_order(values: dict[str, float]) -> str:
@@ -286,8 +287,8 @@ def show_losses(*groups: SeedGroup) -> str:
     """Show the last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats after 10 epochs (3 seeds)``."""
     losses = [(group, group.mean("train_loss").mean, group.mean("val_loss").mean) for group in groups]
     return "\n".join(
-        f"{named(group.model)}: training {train:.2f}, validation {val:.2f} nats after {group.epochs} epochs "
-        f"({_seeds(group)})"
+        f"{named(group.model)}: training {train:.2f}, validation {val:.2f} nats after "
+        f"{count_text(group.epochs, 'epoch')} ({_seeds(group)})"
         for group, train, val in losses
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 from report import stats
 from report.results import SeedGroup, estimate_difference
 from report.stats import Estimate, PooledSd
-from report.text import join_names
+from report.text import count_text, join_names
 from runner.config import FIELDS, in_words
 
 ACCURACY = "val_accuracy"
@@ -51,7 +51,7 @@ def value_text(value: object) -> str:
 def setting_text(setting: str, value: object) -> str:
     """Show a value with its setting, e.g. ``lr 0.01``; a network and a shuffle say themselves what they are."""
     if setting == "epochs":
-        return f"{value} epoch{'s' * (value != 1)}"
+        return count_text(int(str(value)), "epoch")
     if setting == "shuffle" and value == "none":
         return "no shuffle"
     return value_text(value) if setting in ("model", "shuffle") else f"{setting} {value_text(value)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from report.page import Block, Folded, Heading, Row, Table, Text, list_of
 from report.results import RunResult, RunSet
-from report.text import number_cell
+from report.text import count_text, number_cell
 from runner import files
 from runner.config import FIELDS, PLACES, flag_of
 from runner.errors import RunnerError, printable
@@ -98,7 +98,7 @@ def state_text(unfinished: Sequence[Unfinished], finished: int, waiting: int) ->
     """Count the runs by their state, e.g. ``3 runs finished, 2 waiting, 1 running``; empty where all are finished."""
     counts = [(sum(each.state == state for each in unfinished), state) for state in (RUNNING, FAILED, STOPPED)]
     told = [f"{n} {state}" for n, state in [*counts, (waiting, "waiting")] if n]
-    runs = f"{finished:,} run{'s' * (finished != 1)}" if finished else "no run"
+    runs = count_text(finished, "run") if finished else "no run"
     return ", ".join([f"{runs} finished", *told]) if told else ""
 
 

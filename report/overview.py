@@ -13,6 +13,7 @@ from report.compare import Section, make_sections
 from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
 from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
+from report.text import count_text
 from runner import files
 from runner.errors import UsageError, some_of
 
@@ -59,8 +60,7 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
     in_recipe = {"recipe", "epochs", "batch-size", "lr", "momentum", "val"}
     others = "".join(f", {name} {value}" for name, value in runs[0].settings if name not in in_recipe)
-    epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
-    recipe = f"{config.recipe}: {recipe}, {epochs}{others}"
+    recipe = f"{config.recipe}: {recipe}, {count_text(config.epochs, 'epoch')}{others}"
     if len({group.settings for group in run_set.groups}) > 1:
         recipe = f"{count_values([run.config.recipe for run in runs])}; the tables have the settings that vary"
     validated_on = count_values(
@@ -76,8 +76,8 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     facts = (
         f"Data: {run_set.data['name']}" + ("" if is_cifar10(run_set.data) else " (this is not CIFAR-10)"),
         f"Recipe {recipe}; validation on {validated_on}",
-        f"Runs: {sections.count_runs(len(runs))} of {len(names)} model{'s' * (len(names) > 1)}"
-        + f"; {sections.count_runs(shuffled)} with shuffled pixels" * (shuffled > 0),
+        f"Runs: {count_text(len(runs), 'run')} of {count_text(len(names), 'model')}"
+        + f"; {count_text(shuffled, 'run')} with shuffled pixels" * (shuffled > 0),
         f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}"
         + ("" if step == "PyTorch's step" else f"; computed by {step}"),
         f"Code: commit {commit}",
@@ -271,7 +271,7 @@ class Written:
     def summaries(self) -> list[str]:
         """A line for each page."""
         return [
-            f"report on {sections.count_runs(len(run_set.finished))}: {path}, {path.with_suffix('.md')}"
+            f"report on {count_text(len(run_set.finished), 'run')}: {path}, {path.with_suffix('.md')}"
             for path, run_set in zip(self.paths, self.run_sets)
         ]
 
@@ -295,7 +295,7 @@ def write(results: Path, options: Options = DEFAULTS, batch: Batch = NO_BATCH) -
 
 
 def link_to(other: RunSet, run_set: RunSet) -> Link:
-    runs = sections.count_runs(len(other.finished))
+    runs = count_text(len(other.finished), "run")
     place = Path(os.path.relpath(other.folder, run_set.folder))
     text = f"Another data set, whose runs are not compared with these: {other.data['name']}, {runs}"
     return Link(text, (place / "report").as_posix())

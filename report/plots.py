@@ -38,6 +38,7 @@ PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
 SCREEN_DPI = 150
+LEGEND_INCHES = 1.6  # of a column of a legend
 PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
 FORMATS = ("png", "pdf", "svg")
 
@@ -71,7 +72,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     style = _STYLE.get()
     if style.width:
         # Text of one size takes more of a small figure, so that it is higher than to scale.
-        width, height = style.width, height * math.sqrt(style.width / width)
+        width, height = style.width, height * (style.width / width) ** (1 / 3)
     figure = new_plain_figure(width, height, title)
     if not style.has_titles:
         figure.suptitle("")
@@ -103,7 +104,7 @@ def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Seque
     """Save a figure; one with ``columns`` gets a legend below it, by default that of its first axes."""
     if columns:
         handles = handles or figure.axes[0].get_legend_handles_labels()[0]
-        columns = max(1, min(columns, int(figure.get_figwidth() / 2)))  # of two inches each
+        columns = max(1, min(columns, int(figure.get_figwidth() / LEGEND_INCHES)))
         columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     _set_text_size(figure)

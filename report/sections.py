@@ -28,6 +28,7 @@ from report.text import (
     Cell,
     accuracy_cell,
     count_cell,
+    count_text,
     diff_cell,
     interval_text,
     join_names,
@@ -53,10 +54,6 @@ CALIBRATION_PANELS = 6
 Notes = list[str]
 
 
-def count_runs(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"
-
-
 def data_name(section: Section) -> str:
     return plots.data_name(section.groups[0].example.data)
 
@@ -74,7 +71,7 @@ def compared_text(section: Section) -> str:
         shown = values if len(values) <= 2 * MOST_NAMED else [*values[:MOST_NAMED], "…", values[-1]]
         told.append(f"{name} ({', '.join(shown)})")
     n = len(section.groups)
-    return f"{join_names(told)}: {n} settings, {count_runs(section.runs)}. In common: {section.common}."
+    return f"{join_names(told)}: {n} settings, {count_text(section.runs, 'run')}. In common: {section.common}."
 
 
 def answer_texts(section: Section) -> list[str]:
@@ -82,7 +79,7 @@ def answer_texts(section: Section) -> list[str]:
     best = section.best
     accuracy = percent_text(best.mean(ACCURACY))
     if len(section.groups) == 1:
-        n = count_runs(section.runs)
+        n = count_text(section.runs, "run")
         alone = f"{section.common}: {accuracy} after the last epoch, {n}; there is nothing to compare it with."
         return [alone]
     return [

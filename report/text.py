@@ -12,6 +12,11 @@ HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decided"
 NO_RUNS = "no runs"  # of what a claim is about
 
 
+def count_text(n: int, what: str) -> str:
+    """Count things in words, e.g. ``1 run`` or ``2,700 runs``."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def join_names(names: Sequence[str]) -> str:
     """List names in words, e.g. ``C5, C8 and C10``."""
     return ", ".join(names[:-1]) + " and " * (len(names) > 1) + "".join(names[-1:])
