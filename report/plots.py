@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -38,6 +39,7 @@ PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
 SCREEN_DPI = 150
+NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
 LEGEND_INCHES = 1.6  # of a column of a legend
 PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
 FORMATS = ("png", "pdf", "svg")
@@ -182,6 +184,14 @@ def _model_style(name: str) -> tuple[str, str]:
 Labels = Callable[[SeedGroup], str]
 
 
+def _add_pair(figure: Figure, widths: tuple[float, float]) -> list[Axes]:
+    """Add two axes side by side, or in a figure of one column of a paper one above the other."""
+    if figure.get_figwidth() < NARROW_INCHES:
+        figure.set_figheight(1.7 * figure.get_figheight())
+        return [*figure.subplots(2, 1)]
+    return [*figure.subplots(1, 2, width_ratios=widths)]
+
+
 @own_style()
 def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figure:
     """Plot ``key`` (loss or accuracy) over the epochs: a panel per model, with the same axes."""
@@ -210,7 +220,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
 def plot_overlay(path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels) -> page.Figure:
     """Plot loss and accuracy of a few groups in one pair of axes; training dashed, validation solid."""
     figure = new_figure(10, 4.4, title)
-    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
+    for axes, key, label in zip(_add_pair(figure, (1, 1)), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
         for group, colour, marker in zip(groups, itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
             _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--")
             _plot_band(axes, group, f"val_{key}", colour, marker=marker, markersize=4, lw=1.5, label=label_of(group))
@@ -352,6 +362,7 @@ def plot_accuracy_against_parameters(
         labels.append((label_of(group), x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     told = "Pareto frontier: no model of this size or smaller is more accurate"
+    told = textwrap.fill(told, int(9 * figure.get_figwidth()))
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label=told)
     axes.set(xscale="log", xlabel="trainable parameters (log scale)")
     label_powers(axes.xaxis)
@@ -375,9 +386,7 @@ def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label
     """Plot a few groups: their accuracy over the epochs if there are several, and that of each class after the last."""
     figure = new_figure(11, 4.4, title)
     has_curves = any(group.epochs > 1 for group in groups)
-    by_class, *over_epochs = reversed(
-        [*figure.subplots(1, 1 + has_curves, width_ratios=(1, 1.7)[not has_curves :], squeeze=False)[0]]
-    )
+    *over_epochs, by_class = _add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
     classes, told = pick_group_classes(groups[0])
     width, handles = 0.8 / len(groups), []
     for i, group in enumerate(groups):
