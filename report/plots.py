@@ -362,16 +362,15 @@ def plot_accuracy_against_parameters(
         labels.append((label_of(group), x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
     told = "Pareto frontier: no model of this size or smaller is more accurate"
-    told = textwrap.fill(told, int(9 * figure.get_figwidth()))
+    told = textwrap.fill(told, int(12 * figure.get_figwidth()))
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label=told)
     axes.set(xscale="log", xlabel="trainable parameters (log scale)")
     label_powers(axes.xaxis)
     axes.set_ylabel(LAST_ACCURACY)
     axes.margins(0.08, 0.12)
-    axes.legend(loc="lower right", fontsize=9)
     _add_grid(axes)
     _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    return _save(figure, path, "Validation accuracy of each model against its parameters")
+    return _save(figure, path, "Validation accuracy of each model against its parameters", 1)
 
 
 def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:
@@ -388,7 +387,7 @@ def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label
     has_curves = any(group.epochs > 1 for group in groups)
     *over_epochs, by_class = _add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
     classes, told = pick_group_classes(groups[0])
-    width, handles = 0.8 / len(groups), []
+    width = 0.8 / len(groups)
     for i, group in enumerate(groups):
         label = f"{label_of(group)} (n = {len(group.runs)})"
         for axes in over_epochs:
@@ -406,7 +405,8 @@ def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label
         axes.set_ylabel("validation accuracy (%)")
         _number_epochs(axes)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
-    rotation = 90 if told else 45 if max(map(len, classes)) > 5 else 0
+    is_tight = max(map(len, classes)) > 5 or figure.get_figwidth() < NARROW_INCHES
+    rotation = 90 if told else 45 if is_tight else 0
     names = ["all", *map(cut_name, classes)]
     by_class.set_xticks(range(len(names)), names, rotation=rotation, fontsize=6 if told else 9)
     by_class.set_xlabel(told)
