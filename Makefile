@@ -36,6 +36,7 @@ reproduce: $(VENV)/run
 	$(REPRODUCTION) --model-name Q1_1 --shuffle none fixed per-image --seeds 0-2
 	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_17,Q1_18 --seeds 0-2 --epochs 50
 	$(REPRODUCTION) --model-name 'Q1_2?' --seeds 0-2
+	$(VENV)/bin/python -m report results/reproduction --study
 
 look: $(VENV)/optional
 	./experiments/look.sh

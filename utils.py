@@ -297,10 +297,10 @@ def label_powers(*axes: "Axis") -> None:
         axis.set_minor_formatter(Powers())
 
 
-def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> bytes:
+def save_figure(figure: "Figure", path: Path, colours: int | None = None, dpi: int = 150) -> bytes:
     """Write a PNG, and return its bytes; with 256 ``colours`` a figure takes about a third of them."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=dpi)
     if colours:
         from PIL import Image
 

@@ -94,5 +94,5 @@ for run in "$results"/cifar10*/Q2_*/*/; do
 done
 for study in "$results"/cifar10*/; do
     [ -e "$study/baselines.json" ] || "$python" -m experiments.baselines --results-dir "$results"
-    "$python" -m report "$study"
+    "$python" -m report "$study" --study
 done

@@ -7,9 +7,10 @@ sweep that is begun again skips the finished runs and goes on with the others.
 import contextlib
 import logging
 import math
+import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ POLL_SECONDS = 0.5
 ATTEMPTS = 2  # of a run that fails, but for one that diverges: the same again would, too
 MOST_SHOWN = 40  # runs that are shown one by one
 FINISHED = "finished"
+REPORT_SECONDS = 60  # after which the report says how far the runs are, also where none has ended
+REPORT_SHARE = 0.1  # of the time may go into reports while runs train
 
 
 def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
@@ -58,9 +61,14 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
         warn_of_changed_runs(changed_runs(todo, facts))
         finished = f"{len(jobs) - len(todo):,} finished already" if len(todo) < len(jobs) else "none finished yet"
         say.info(f"{counted(len(jobs), 'run')} on {facts['name']}, {finished}; on {engine.name}")
-        failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]))
+        live = LiveReport(Path(config.results_dir) / facts["slug"], jobs)
+        try:
+            failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]), live.rewrite)
+        except Stopped:
+            live.end()
+            raise
 
-    report_on(Path(config.results_dir) / facts["slug"], say)
+    report_on(live, say)
     say.log(console.RESULT, f"{len(jobs) - len(failed) - len(busy)} of {counted(len(jobs), 'run')} finished")
     for job in busy:
         log.warning(f"{job.name}: another process trains it")
@@ -129,14 +137,51 @@ def plan(configs: Iterable[Config]) -> list[Job]:
     return sorted(jobs, key=lambda job: -job.cost)
 
 
-def report_on(folder: Path, say: logging.LoggerAdapter) -> None:
-    """Write the report on the results in ``folder``, or say why there is none."""
+class LiveReport:
+    """The report on a batch, which is written anew beside it, by a thread, as its runs end."""
+
+    def __init__(self, folder: Path, jobs: Sequence[Job]):
+        self.folder, self.names = folder, frozenset(job.config.run_name for job in jobs)
+        self._thread: threading.Thread | None = None
+        self._ended = time.monotonic()  # the report before
+        self._took = 0.0
+
+    def rewrite(self, running: Sequence[Job], waiting: int, has_news: bool) -> None:
+        """Write it if a run has ended, or some time has gone by, unless reports take too much of the time."""
+        pause = max(0 if has_news else REPORT_SECONDS, self._took / REPORT_SHARE)
+        if (self._thread and self._thread.is_alive()) or time.monotonic() - self._ended < pause:
+            return
+        batch = overview.Batch(self.names, frozenset(job.config.run_name for job in running), waiting)
+        self._thread = threading.Thread(target=self._write, args=(batch,), daemon=True)
+        self._thread.start()
+
+    def _write(self, batch: overview.Batch) -> None:
+        began = time.monotonic()
+        with contextlib.suppress(Exception):  # the one at the end says what is wrong
+            overview.write(self.folder, batch=batch)
+        self._ended = time.monotonic()
+        self._took = self._ended - began
+
+    def join(self) -> None:
+        if self._thread:
+            self._thread.join()
+
+    def end(self) -> None:
+        """Leave no page behind that says of runs that they train."""
+        self.join()
+        if self._thread:
+            self._write(overview.Batch(self.names))
+
+
+def report_on(live: LiveReport, say: logging.LoggerAdapter) -> None:
+    """Write the report on a batch that is done, or say why there is none."""
+    live.join()
     try:
-        written = overview.write(folder)
+        written = overview.write(live.folder, batch=overview.Batch(live.names))
     except Exception as error:
         log.warning(f"no report: {one_line(error)}")
     else:
-        for line in [*written.notes, written.summary]:
+        for line in [*written.notes, *written.summaries]:
             say.info(line)
 
 
@@ -237,9 +282,16 @@ class Display:
         self.say(f"{self.done}/{len(self.todo)} {job.name}: {accuracy}, {tqdm.format_interval(seconds)}{left}")
 
 
-def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) -> tuple[list[Job], list[Job]]:
+def train_all(
+    todo: list[Job],
+    engine: Engine,
+    facts: dict,
+    display: Display,
+    rewrite: Callable[[list[Job], int, bool], None] = lambda *_: None,
+) -> tuple[list[Job], list[Job]]:
     """Train the runs of ``todo``, each that fails once more when all others are done.
 
+    ``rewrite`` is told the runs at work, the number of those that wait, and whether one has ended.
     Returns those that failed, and those that other processes were at. Raises Stopped if a signal came, with all saved.
     """
     waiting, running = deque(todo), list[Job]()
@@ -257,7 +309,8 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
                 engine.stop()
 
             # What has ended is done if it left a result, whatever its exit code; else it may be tried again.
-            for job, code in engine.wait(POLL_SECONDS):
+            ended = engine.wait(POLL_SECONDS)
+            for job, code in ended:
                 running.remove(job)
                 result = result_of(job, facts)
                 if result:
@@ -274,6 +327,7 @@ def train_all(todo: list[Job], engine: Engine, facts: dict, display: Display) ->
                     failed.append(job)
                     again = " again" * (job.attempts > 1)
                     display.say(f"{job.name} failed{again} ({reason(job, code)})")
+            rewrite(running, len(waiting), bool(ended))
     if stop.requested:
         raise Stopped(
             stop.requested, f"stopped, {display.done} of {counted(len(todo), 'run')} done; the same command goes on"

@@ -9,25 +9,38 @@ from typing import TYPE_CHECKING
 from runner import startup
 
 if TYPE_CHECKING:
-    from report.results import Study
+    from report.results import RunSet
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m report",
-        description="Compares all runs in a folder of results, and decides which published claims hold.",
+        description="Compares all runs in a folder of results, also while some are being trained.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("results", nargs="?", type=startup.expand_home, default="results", metavar="RESULTS",
         help="folder of results, or of one data set in it (default: results)")  # fmt: skip
     add("--compare", nargs="+", default=(), metavar="MODEL",
-        help="models to show side by side (default: the original, the one that overfits and the best)")  # fmt: skip
+        help="models to show side by side, by name or pattern (default: the best)")  # fmt: skip
+    add("--baseline", default="", metavar="NAME",
+        help="compare all others with this setting and not with the best, e.g. Q1_1, fixed or 'lr 0.01'")  # fmt: skip
+    add("--study", action="store_true",
+        help="the published study first, and its gallery (default: where all of its runs are there)")  # fmt: skip
+    figures = parser.add_argument_group("figures for a paper or a slide")
+    add = figures.add_argument
+    add("--format", choices=("png", "pdf", "svg"), default="png", help="write them in this format, too (default: png)")
+    add("--width", type=float, metavar="INCHES", help="their width; text is then 8 points high")
+    add("--no-titles", action="store_true", help="leave out their titles, which a caption replaces")
+    add = parser.add_argument
     add("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.width is not None and not 1 <= options.width <= 40:
+        parser.error(f"--width {options.width:g}: must be from 1 to 40 inches")
+    return options
 
 
-def write_events(study: "Study") -> Path:
+def write_events(run_set: "RunSet") -> Path:
     """Write all histories as event files, in place of those there. Raises UsageError where TensorBoard can't."""
     from runner import files
     from runner.errors import UsageError
@@ -36,8 +49,7 @@ def write_events(study: "Study") -> Path:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError("--tensorboard needs a package that is not installed: pip install tensorboard") from None
-    folder, groups = study.folder / "tensorboard", [*study.groups.values(), *study.others]
-    runs = [*(run for group in groups for run in group.runs.values()), *study.unfinished]
+    folder, runs = run_set.folder / "tensorboard", [*run_set.finished, *run_set.unfinished]
     for place in (folder, *(run.folder for run in runs)):
         try:
             str(place).encode()
@@ -57,18 +69,21 @@ def write_events(study: "Study") -> Path:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
-    from report import overview
+    from report import overview, plots
     from runner.errors import RunnerError, one_line, printable, quote
 
     try:
         results = Path(options.results)
         if results.name in ("", ".."):  # such as ".": beside it there may be folders of generated images
             results = results.resolve()
-        report = overview.write(results, options.compare)
-        messages = [*report.notes, report.summary]
-        if options.tensorboard:
-            events = write_events(report.study)
-            messages.insert(-1, f"event files for TensorBoard: {quote(['tensorboard', '--logdir', str(events)])}")
+        style = plots.Style(options.format, options.width, not options.no_titles)
+        asked = overview.Options(options.compare, options.baseline, options.study, style)
+        report = overview.write(results, asked)
+        messages = [*report.notes]
+        for run_set in report.run_sets if options.tensorboard else ():
+            events = write_events(run_set)
+            messages.append(f"event files for TensorBoard: {quote(['tensorboard', '--logdir', str(events)])}")
+        messages += report.summaries
     except (RunnerError, OSError) as error:
         print(f"python -m report: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)

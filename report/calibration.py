@@ -4,6 +4,7 @@ import math
 
 from report.results import SeedGroup
 from report.text import FAILS, HOLDS, decide, points_text
+from runner.errors import counted
 
 CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
 KEPT_POINTS = 1.0  # an accuracy that falls by less has held
@@ -27,7 +28,7 @@ def overconfidence_text(group: SeedGroup) -> str:
     """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
     epoch, climb = group.min_loss_epoch, group.loss_climb
     if not is_climbing(group):
-        return f"{group.model}'s validation loss does not climb within {group.epochs} epochs."
+        return f"{group.model}'s validation loss does not climb within {counted(group.epochs, 'epoch')}."
     accuracy = group.change("val_accuracy", epoch)
     before, after = overconfidence(group)
     course = (

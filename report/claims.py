@@ -5,7 +5,7 @@ are too few for, or their intervals too wide, is not decided, with what would de
 constants below; ``templates/prose.md.j2`` has the rules in words, with these constants filled in.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from report.stats import Estimate
 from report.text import (
     FAILS,
     HOLDS,
+    NO_RUNS,
     UNDECIDED,
     combine,
     decide,
@@ -29,6 +30,7 @@ from report.text import (
     percent_text,
     points_text,
 )
+from runner.errors import counted
 
 MIN_RUNS = 3  # of what a claim is about; what it is compared with needs one run
 MIN_EPOCHS = 10  # to say what becomes of a network that is trained on: the published runs have 10 or 15
@@ -45,6 +47,9 @@ HELP_POINTS = 1.0  # an improvement that counts
 CHANCE_PERCENT = 10.0  # of ten classes with the same number of images
 
 
+LACKS = "It needs"  # how the reason begins where runs are too few
+
+
 class NotEnough(Exception):
     """Too few runs to decide; the message says which are missing."""
 
@@ -56,6 +61,7 @@ class Statement:
     text: str
     verdict: str
     reason: str
+    of_runs: bool = True  # whether runs decide it, and not the table of networks
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,14 @@ class Claim:
     statements: tuple[Statement, ...]
     of_rebuilt: bool  # whether it is about networks whose structure is not published in full
 
+    has_runs: bool = True  # whether there are runs of all that it is about
+    lacks: tuple[str, ...] = ()  # what more runs are needed, in words
+
     @property
     def verdict(self) -> str:
-        return combine(statement.verdict for statement in self.statements)
+        if self.has_runs or any(each.verdict == FAILS and each.of_runs for each in self.statements):
+            return combine(statement.verdict for statement in self.statements)
+        return NO_RUNS
 
 
 def require_group(
@@ -81,9 +92,9 @@ def require_group(
     n = len(group.runs) if group else 0
     if not group or n < runs:
         what = model + (f" with shuffle {shuffle}" if shuffle != "none" else "")
-        raise NotEnough(f"needs {runs} run{'s' * (runs > 1)} of {what}, there {'is' if n == 1 else 'are'} {n}")
+        raise NotEnough(f"{runs} run{'s' * (runs > 1)} of {what}, there {'is' if n == 1 else 'are'} {n}")
     if group.epochs < epochs:
-        raise NotEnough(f"needs {epochs} epochs, these runs have {group.epochs}")
+        raise NotEnough(f"{epochs} epochs, these runs have {group.epochs}")
     return group
 
 
@@ -105,7 +116,7 @@ def attempt(rule: Callable[..., Iterator[Statement]], *arguments: object) -> Ite
     try:
         yield from rule(*arguments)
     except NotEnough as missing:
-        yield Statement("", UNDECIDED, f"It {missing}.")
+        yield Statement("", UNDECIDED, f"{LACKS} {missing}.")
 
 
 def closing_text(verdict: str, estimate: Estimate, limits: Iterable[float] = (0.0,), comparisons: int = 1) -> str:
@@ -235,14 +246,14 @@ def named(model: str) -> str:
 
 
 def _seeds(group: SeedGroup) -> str:
-    return f"{len(group.runs)} seed{'s' * (len(group.runs) != 1)}"
+    return counted(len(group.runs), "seed")
 
 
 def show_course(group: SeedGroup) -> str:
     """Show accuracies after the early epochs and the last, e.g. ``47.4 / 54.4 / 63.1 % after 1 / 2 / 10 epochs``."""
     epochs = dict.fromkeys([*range(1, min(EARLY_EPOCHS, group.epochs) + 1), group.epochs])
     means = " / ".join(f"{group.mean('val_accuracy', epoch).mean:.1f}" for epoch in epochs)
-    return f"{means} % after {' / '.join(map(str, epochs))} epochs ({_seeds(group)})"
+    return f"{means} % after {' / '.join(map(str, epochs))} epoch{'s' * (group.epochs > 1)} ({_seeds(group)})"
 
 
 def _in_order(values: dict[str, float]) -> str:
@@ -276,8 +287,8 @@ def show_losses(*groups: SeedGroup) -> str:
     """Show the last losses, e.g. ``Q1_4: training 1.52, validation 1.50 nats after 10 epochs (3 seeds)``."""
     losses = [(group, group.mean("train_loss").mean, group.mean("val_loss").mean) for group in groups]
     return "\n".join(
-        f"{named(group.model)}: training {train:.2f}, validation {val:.2f} nats after {group.epochs} epochs "
-        f"({_seeds(group)})"
+        f"{named(group.model)}: training {train:.2f}, validation {val:.2f} nats after "
+        f"{counted(group.epochs, 'epoch')} ({_seeds(group)})"
         for group, train, val in losses
     )
 
@@ -359,8 +370,11 @@ def published(
     def register(rule: Rule) -> Rule:
         def check(study: Study) -> Claim:
             groups = [group for name in names if (group := find(study, name))]
-            measured = show(*groups) if groups else "no runs"
-            return Claim(key, text, measured, tuple(attempt(rule, study)), any(map(is_rebuilt, names)))
+            measured = show(*groups) if groups else NO_RUNS
+            statements = tuple(attempt(rule, study))
+            of_rebuilt, has_runs = any(map(is_rebuilt, names)), len(groups) == len(names)
+            lacks = tuple(each.reason for each in statements if each.reason.startswith(LACKS))
+            return Claim(key, text, measured, statements, of_rebuilt, has_runs, lacks)
 
         CHECKS.append(check)
         return rule
@@ -411,7 +425,7 @@ def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
 def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
     group = require_group(study, "Q1_1", "per-image", epochs=1)
     if set(group.example.data["classes"]) != PER_IMAGE.keys():
-        raise NotEnough("needs CIFAR-10's classes, these runs have others")
+        raise NotEnough("CIFAR-10's classes, these runs have others")
     epoch = find_early_epoch(group, PER_IMAGE_PERCENT)
     recall = {name: group.values(f"val_accuracy_of_{name}", epoch) for name in PER_IMAGE}
     rank = spearmanr(list(PER_IMAGE.values()), [stats.mean(values).mean for values in recall.values()]).statistic
@@ -451,7 +465,7 @@ def claim_q1_11_overfits(study: Study) -> Iterator[Statement]:
     )
     reason = f"{larger:,} of {_parameters('Q1_11'):,}; in Q1_1 they are {original:,} of {_parameters('Q1_1'):,}."
     yield Statement(
-        "it has more parameters in its fully connected layers", HOLDS if larger > original else FAILS, reason
+        "it has more parameters in its fully connected layers", HOLDS if larger > original else FAILS, reason, False
     )
 
 
@@ -461,7 +475,7 @@ def claim_q1_19_is_best(study: Study) -> Iterator[Statement]:
     yield from check_best(study, "Q1_19", [f"Q1_{number}" for number in range(1, 19)])
     ours, other = _parameters("Q1_19"), _parameters("Q1_11")
     yield Statement(
-        "it has more parameters than Q1_11", HOLDS if ours > other else FAILS, f"{ours:,} against {other:,}."
+        "it has more parameters than Q1_11", HOLDS if ours > other else FAILS, f"{ours:,} against {other:,}.", False
     )
 
 
@@ -473,10 +487,10 @@ def claim_q1_20_to_25_vary_q1_19(study: Study) -> Iterator[Statement]:
     reason = ", ".join(f"{model} × {value:.2f}" for model, value in ratio.items())
     verdict = HOLDS if is_so else FAILS
     reason = f"Parameters, which are published, against Q1_19's: {reason}."
-    yield Statement("three are smaller, three larger", verdict, reason)
+    yield Statement("three are smaller, three larger", verdict, reason, False)
     far = [model for model, value in ratio.items() if max(value, 1 / value) > A_BIT]
     reason = f"By more than a factor of {A_BIT:g}: {', '.join(far)}." if far else f"None by more than {A_BIT:g} times."
-    yield Statement("by a bit", FAILS if far else HOLDS, reason)
+    yield Statement("by a bit", FAILS if far else HOLDS, reason, False)
     yield from attempt(check_variations, study, [*ratio], "Q1_19")
 
 
@@ -528,3 +542,8 @@ def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
 def check_claims(study: Study) -> list[Claim]:
     """Decide every published claim by the runs; runs of another recipe, or on other images, say nothing of any."""
     return [check(study) for check in CHECKS] if study.is_cifar10 and study.is_classic else []
+
+
+def is_complete(checked: Sequence[Claim]) -> bool:
+    """Tell whether every run is there that the claims need."""
+    return bool(checked) and all(claim.has_runs and not claim.lacks for claim in checked)

@@ -1,13 +1,14 @@
 """How networks do on other images than those of their data set, as ``--evaluate RUN --on PATH`` measures it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from report import plots, stats
 from report.page import Block, Folded, Heading, Row, Table, prose
-from report.results import Draw, SeedGroup, Study, read_run_json
+from report.results import Draw, SeedGroup, read_run_json, settings_text
 from report.text import accuracy_cell, count_cell, diff_cell
 from runner import files
 from runner.files import checked_number, is_file_name
@@ -36,27 +37,27 @@ class Measured(NamedTuple):
 ByGroup = dict[int, tuple[SeedGroup, dict[Draw, Measured]]]  # by place among the groups, see SeedGroup.runs
 
 
-def other_blocks(study: Study, folder: Path) -> list[Block]:
+def other_blocks(groups: Sequence[SeedGroup], folder: Path, notes: list[str]) -> list[Block]:
     """Compare networks on each set of other images that some were measured on."""
     found: dict[Source, ByGroup] = {}
-    for place, group in enumerate(study.groups.values()):
+    for place, group in enumerate(groups):
         for draw, run in group.runs.items():
             for name in files.find_on(run.folder)[:MOST]:
-                if measured := read_run_json(run, name, read_measured, study.notes):
+                if measured := read_run_json(run, name, read_measured, notes):
                     of_source = found.setdefault(measured.source, {})
                     of_source.setdefault(place, (group, {}))[1][draw] = measured
     if not found:
         return []
+    label_of = partial(_name, has_settings=len({group.settings for group in groups}) > 1)
     blocks: list[Block] = [Heading("On other images"), prose("others")]
     for number, (source, by_group) in enumerate(sorted(found.items()), 1):
         heading = f"{source.name} ({source.images:,} images, SHA-256 {source.sha256[:8]})"
-        blocks += [Heading(heading, 3), accuracy_table(by_group)]
+        blocks += [Heading(heading, 3), accuracy_table(by_group, label_of)]
         if source.corruptions:
-            groups = {_name(group): severity_means(group, measured) for group, measured in by_group.values()}
-            blocks.append(plots.plot_severities(folder / f"on_{number}.png", source.name, groups))
-            blocks.append(
-                Folded("By corruption, the mean over its severities (%)", [corruption_table(source, by_group)])
-            )
+            courses = {label_of(group): severity_means(group, measured) for group, measured in by_group.values()}
+            blocks.append(plots.plot_severities(folder / f"on_{number}.png", source.name, courses))
+            table = corruption_table(source, by_group, label_of)
+            blocks.append(Folded("By corruption, the mean over its severities (%)", [table]))
     return blocks
 
 
@@ -78,11 +79,12 @@ def read_measured(content: dict) -> Measured:
     return Measured(source, accuracy, by_severity)
 
 
-def _name(group: SeedGroup) -> str:
-    return group.model if group.shuffle == "none" else f"{group.model}, {group.shuffle}"
+def _name(group: SeedGroup, has_settings: bool) -> str:
+    shuffle = [group.shuffle] * (group.shuffle != "none")
+    return ", ".join([group.model, *shuffle, *[settings_text(group.settings)] * has_settings])
 
 
-def accuracy_table(by_group: ByGroup) -> Table:
+def accuracy_table(by_group: ByGroup, label_of: plots.Labels) -> Table:
     """Show the accuracies on the test images and on other ones by network, of the runs that were measured on both."""
     rows: list[Row] = []
     for group, measured in by_group.values():
@@ -91,7 +93,7 @@ def accuracy_table(by_group: ByGroup) -> Table:
         # The two of one run are a pair: they are of the same weights.
         lost = stats.mean(group.independent({draw: there[draw] - test[draw] for draw in measured}))
         cells = [accuracy_cell(group.independent(values)) for values in (test, there)]
-        rows.append([_name(group), count_cell(len(measured)), *cells, diff_cell(lost)])
+        rows.append([label_of(group), count_cell(len(measured)), *cells, diff_cell(lost)])
     return Table(("network", "runs", "test images (%)", "these images (%)", "difference (points)"), rows)
 
 
@@ -104,7 +106,7 @@ def severity_means(group: SeedGroup, measured: Mapping[Draw, Measured]) -> list[
     return [stats.mean(group.independent(column)) for column in columns]
 
 
-def corruption_table(source: Source, by_group: ByGroup) -> Table:
+def corruption_table(source: Source, by_group: ByGroup, label_of: plots.Labels) -> Table:
     rows: list[Row] = []
     for name in source.corruptions:
         row: Row = [name]
@@ -112,4 +114,4 @@ def corruption_table(source: Source, by_group: ByGroup) -> Table:
             means = {draw: fmean(each.by_severity[name]) for draw, each in measured.items()}
             row.append(accuracy_cell(group.independent(means)))
         rows.append(row)
-    return Table(("corruption", *(_name(group) for group, _ in by_group.values())), rows)
+    return Table(("corruption", *(label_of(group) for group, _ in by_group.values())), rows)

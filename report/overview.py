@@ -1,25 +1,48 @@
 """The report on many runs: ``report.html`` and ``report.md``, which say the same, and their figures."""
 
+import fnmatch
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import models
-from report import claims, gallery, plots, stats
-from report.calibration import climbing_text, is_climbing, overconfidence_text
+from report import chapter, claims, gallery, live, plots, sections
+from report.compare import Section, make_sections
 from report.others import other_blocks
-from report.page import Block, Code, Folded, Heading, Link, Row, Table, Text, prose, write_page
-from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_study, settings_text
-from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
+from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
+from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
 from runner import files
-from runner.config import PUBLISHED_SHUFFLES
-from runner.errors import UsageError, one_line, quote
+from runner.errors import UsageError, counted, quote, some_of
 
-COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
 FIGURES = "report"  # their folder
-CALIBRATION_PANELS = 5
+COMPARED = "compared_"  # how the names of a section's figures begin
+IN_FULL = 3  # sections that are shown with curves and classes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch at work knows of its runs, by the names of their folders."""
+
+    names: Collection[str] = ()  # of all of them: the report is about these first
+    running: Collection[str] = ()
+    waiting: int = 0  # how many are still to begin
+
+
+NO_BATCH = Batch()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report is asked for."""
+
+    compare: Sequence[str] = ()  # models to show side by side, by name or pattern
+    baseline: str = ""  # the group that the others are compared with; empty: the best
+    study: bool = False  # whether the chapter on the published study and the gallery are wanted
+    style: plots.Style = field(default_factory=plots.Style)
+
+
+DEFAULTS = Options()
 
 
 def count_values(values: Sequence[str]) -> str:
@@ -28,14 +51,20 @@ def count_values(values: Sequence[str]) -> str:
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts)
 
 
-def data_blocks(study: Study, command: str) -> list[Block]:
+def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
-    runs, config = study.runs, study.runs[0].config
+    runs = run_set.finished
+    config = runs[0].config
     recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
-    in_recipe = {"epochs", "batch-size", "lr", "momentum", "val"}
-    others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
-    validated_on = "the test images" if config.val == "test" else "images held out from training"
-    shuffled = sum(run.config.shuffle != "none" for run in runs)
+    in_recipe = {"recipe", "epochs", "batch-size", "lr", "momentum", "val"}
+    others = "".join(f", {name} {value}" for name, value in runs[0].settings if name not in in_recipe)
+    recipe = f"{config.recipe}: {recipe}, {counted(config.epochs, 'epoch')}{others}"
+    if len({group.settings for group in run_set.groups}) > 1:
+        recipe = f"{count_values([run.config.recipe for run in runs])}; the tables have the settings that vary"
+    validated_on = count_values(
+        ["the test images" if run.config.val == "test" else "images held out from training" for run in runs]
+    )
+    names, shuffled = {run.config.model_name for run in runs}, sum(run.config.shuffle != "none" for run in runs)
     facts_of_machines = ("device_name", "threads", "precision", "torch", "computed_by")
     device, threads, precision, torch, step = (
         count_values([run.machine[key] for run in runs]) for key in facts_of_machines
@@ -43,9 +72,10 @@ def data_blocks(study: Study, command: str) -> list[Block]:
     # A commit is 40 digits, and "-dirty" where the code was changed since.
     commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
     facts = (
-        f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
-        f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
-        f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
+        f"Data: {run_set.data['name']}" + ("" if is_cifar10(run_set.data) else " (this is not CIFAR-10)"),
+        f"Recipe {recipe}; validation on {validated_on}",
+        f"Runs: {counted(len(runs), 'run')} of {counted(len(names), 'model')}"
+        + f"; {counted(shuffled, 'run')} with shuffled pixels" * (shuffled > 0),
         f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}"
         + ("" if step == "PyTorch's step" else f"; computed by {step}"),
         f"Code: commit {commit}",
@@ -53,268 +83,217 @@ def data_blocks(study: Study, command: str) -> list[Block]:
     return [
         Heading("How it was measured"),
         Text(items=facts),
-        prose("figures", chosen=config.recipe == "fast"),
-        *decidable_blocks(study),
+        prose("figures", chosen="fast" in {run.config.recipe for run in runs}),
+        Folded("How runs are put together", [prose("sections")]),
         Code(command),
     ]
 
 
-def decidable_blocks(study: Study) -> list[Block]:
-    """Say what difference of accuracy a study of this size can decide; nothing where no network has several runs."""
-    pooled = study.pooled_sd("val_accuracy")
-    numbers = [n for group in study.groups.values() if (n := len(group.values("val_accuracy"))) > 1]
-    if not pooled:
-        return []
-    n = Counter(numbers).most_common(1)[0][0]
-    sds = stats.decidable(n)
-    return [prose("decidable", n=n, power=stats.POWER, points=sds * pooled.sd, sds=sds, sd=pooled.sd)]
+# ---- what was asked for ----------------------------------------------------------------------------------------------
 
 
-VERBS = {
-    HOLDS: ("holds", "hold"),
-    FAILS: ("does not hold", "do not hold"),
-    UNDECIDED: ("is not decided", "are not decided"),
-}
+def _key(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace("=", " ")
 
 
-def join_names(names: Sequence[str]) -> str:
-    """List names in words, e.g. ``C5, C8 and C10``."""
-    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+def pick_models(asked: Sequence[str], there: Sequence[str]) -> list[str]:
+    """Pick the models that names or patterns stand for, among those of the runs. Raises UsageError if none is."""
+    picked: dict[str, None] = {}
+    for pattern in ",".join(asked).split(",") if asked else ():
+        found = [name for name in there if fnmatch.fnmatchcase(_key(name), _key(pattern))]
+        if not found:
+            raise UsageError(f"--compare {pattern}: there is no run of it, but of {some_of(there)}")
+        picked |= dict.fromkeys(found)
+    return [*picked]
 
 
-def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) -> list[Block]:
-    """Say what holds, and show one picture."""
-    keys = {verdict: [claim.key for claim in checked if claim.verdict == verdict] for verdict in VERBS}
-    counts = [
-        f"{len(keys[verdict])} {VERBS[verdict][len(keys[verdict]) != 1]} ({', '.join(keys[verdict])})"
-        for verdict in VERBS
-        if keys[verdict]
-    ]
-    blocks: list[Block] = [
-        Heading(f"Small networks on {study.data['name']}", 1),
-        prose("verdicts", claims=len(checked), counts=join_names(counts)) if checked else prose("no_claims"),
-    ]
-    if keys[HOLDS]:
-        held = [claim for claim in checked if claim.verdict == HOLDS]
-        blocks.append(Text(items=tuple(f"{claim.key} holds: {claim.published}" for claim in held)))
-    if study.models:
-        on_frontier = ", ".join(group.model for group in find_frontier(study.models))
-        blocks += [
-            plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
-            Text(
-                f"The frontier joins the models whose mean none with as few parameters exceeds: {on_frontier}. This "
-                "does not say that one of them is better than the next."
-            ),
-        ]
-    return blocks
+def find_baseline(section: Section, wanted: str) -> SeedGroup | None:
+    """Find the one group of a section that a name stands for: a part of its label, or of a run's name."""
+
+    def names_of(group: SeedGroup) -> list[str]:
+        return [section.label(group), group.model, group.shuffle, *(run.folder.name for run in group.runs.values())]
+
+    key = _key(wanted.removeprefix("--"))
+    exact = [group for group in section.groups if key in map(_key, names_of(group))]
+    partly = [group for group in section.groups if any(key in _key(name) for name in names_of(group))]
+    found = exact or partly
+    return found[0] if len(found) == 1 else None
 
 
-def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
-    """Show each claim beside what was measured, with its verdict; reasons and rules are folded."""
-    if not checked:
-        return []
-    rows: list[Row] = [[claim.key, claim.published, claim.measured, claim.verdict] for claim in checked]
-    reasons: list[Row] = []
-    for claim in checked:
-        for part in claim.statements:
-            reasons.append([f"{claim.key}: {part.text}" if part.text else claim.key, part.verdict, part.reason])
-    rebuilt = join_names([claim.key for claim in checked if claim.of_rebuilt])
-    return [
-        Heading("Which published claims hold?"),
-        Table(("claim", "published", "measured", "verdict"), rows, sortable=False),
-        prose("rebuilt", keys=rebuilt),
-        Folded(
-            "Why: each statement with its figures and 95 % intervals",
-            [Table(("statement", "verdict", "why"), reasons, sortable=False)],
-        ),
-        Folded("The rules", [prose("rules", **vars(claims), IMAGE_POINTS=IMAGE_POINTS)]),
-    ]
+def set_baselines(found: Sequence[Section], wanted: str) -> None:
+    """Have sections compare with the baseline that is asked for. Raises UsageError if no section has just one such."""
+    for section in found if wanted else ():
+        section.baseline = find_baseline(section, wanted)
+    if wanted and found and not any(section.baseline for section in found):
+        labels = some_of([section.label(group) for section in found for group in section.groups])
+        raise UsageError(f"--baseline {wanted}: it is not just one of those compared, which are {labels}")
 
 
-def _gap(group: SeedGroup, larger: str, smaller: str, form: str) -> Cell:
-    return mean_cell([a - b for a, b in zip(group.values(larger), group.values(smaller))], form)
+# ---- the page -------------------------------------------------------------------------------------------------------
 
 
-def _seconds_per_epoch(group: SeedGroup) -> float:
-    seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
-    return sum(seconds) / len(seconds)
+def is_cifar10(data: dict) -> bool:
+    return data["slug"].partition("-")[0] == "cifar10"
 
 
-SIZES, TEST = ("parameters", "multiply–accumulates"), "test accuracy (%)"  # columns that a table may lack
-MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
-    "parameters": lambda group: count_cell(group.example.parameters),
-    "multiply–accumulates": lambda group: count_cell(group.example.macs),
-    "runs": lambda group: count_cell(len(group.runs)),
-    "training loss": lambda group: mean_cell(group.values("train_loss"), ".3f"),
-    "training accuracy (%)": lambda group: accuracy_cell(group.values("train_accuracy")),
-    "validation loss": lambda group: mean_cell(group.values("val_loss"), ".3f"),
-    "validation accuracy (%)": lambda group: accuracy_cell(group.values("val_accuracy")),
-    "test accuracy (%)": lambda group: accuracy_cell(run.test for run in group.runs.values()),
-    "gap (points)": lambda group: _gap(group, "train_accuracy", "val_accuracy", ".1f"),
-    "gap (nats)": lambda group: _gap(group, "val_loss", "train_loss", ".3f"),
-    "s/epoch": lambda group: number_cell(_seconds_per_epoch(group), 0),
-}
+def stem_of(number: int) -> str:
+    return f"{COMPARED}{number}"
 
 
-def model_blocks(study: Study, folder: Path) -> list[Block]:
-    """Compare all models without a shuffle; the test accuracy is shown where it is not the validation's."""
-    held_out = any(run.config.val == "holdout" for run in study.runs)
-    columns = [name for name in MODEL_COLUMNS if held_out or name != TEST]
-    rows: list[Row] = [[group.model, *(MODEL_COLUMNS[name](group) for name in columns)] for group in study.models]
-    return [
-        Heading("The models"),
-        plots.plot_parameters(folder / "parameters.png"),
-        Folded("All models: losses, accuracies and gaps", [Table(("model", *columns), rows), prose("gaps")]),
-    ]
-
-
-def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Block]:
-    if not study.models:
-        return []
-    blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
-    for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
-        blocks.append(plots.plot_all_curves(folder / f"all_{key}.png", study, key, label))
-    blocks.append(Text("Lines are means over the seeds; bands reach from the least to the greatest of them."))
-    chosen = [group for name in compare or COMPARED if (group := study.group(name))]
-    if chosen:
-        heading = f"Side by side: {', '.join(group.model for group in chosen)}"
-        blocks += [Heading(heading, 3), plots.plot_overlay(folder / "compare.png", study, chosen)]
-    return blocks
-
-
-def calibration_blocks(study: Study, folder: Path) -> list[Block]:
-    """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
-    climbing = [group for group in study.models if is_climbing(group)]
-    climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
-    if not climbing:
-        return []
-    shown = climbing[:CALIBRATION_PANELS]
-    return [
-        Heading("Where the test loss climbs: confidence and accuracy"),
-        Text(climbing_text(study.models)),
-        plots.plot_calibration(folder / "calibration.png", study, shown),
-        prose("calibration"),
-        Text(items=tuple(overconfidence_text(group) for group in shown)),
-    ]
-
-
-def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
-    """Compare the published shuffles, a section for each model that has runs with several of them."""
+def section_blocks(found: Sequence[Section], folder: Path, compare: Sequence[str]) -> list[Block]:
+    """Give each section its answer, but the first, which opens the page; the first ones are shown in full."""
     blocks: list[Block] = []
-    for model in dict.fromkeys(model for model, _ in study.groups):
-        groups = [group for shuffle in PUBLISHED_SHUFFLES if (group := study.group(model, shuffle))]
-        if len(groups) > 1:
-            figure = plots.plot_shuffles(folder / f"shuffles_{model}.png", study, groups)
-            told = plots.pick_group_classes(groups[0])[1]
-            summary = f"{model} by class and shuffle" + f": {told}" * bool(told)
-            table = Folded(summary, [shuffle_table(study, groups)])
-            blocks += [Heading(f"{model} by pixel shuffle", 3), figure, table]
-    if not blocks:
-        return []
-    samples = sample_blocks(study, folder / "samples.png")
-    return [Heading("What shuffling the pixels costs"), prose("shuffles"), *blocks, *samples]
-
-
-def shuffle_table(study: Study, groups: Sequence[SeedGroup]) -> Table:
-    plain = next((group for group in groups if group.shuffle == "none"), None)
-    shuffled = [group for group in groups if plain and group is not plain]
-    columns = [f"{group.shuffle} (n = {len(group.runs)})" for group in groups]
-    columns += [f"{group.shuffle} less none" for group in shuffled]
-    rows: list[Row] = []
-    for name in ("all classes", *plots.pick_group_classes(groups[0])[0]):
-        column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
-        row: Row = [name, *(accuracy_cell(group.values(column)) for group in groups)]
-        rows.append(row + [diff_cell(study.difference(group, plain, column)) for group in shuffled if plain])
-    return Table(("accuracy (%)", *columns), rows)
-
-
-def sample_blocks(study: Study, path: Path) -> list[Block]:
-    """Show one run's picture of samples for each shuffle; where the runs have none, the one that is at ``path``."""
-    pictures = []
-    for shuffle in PUBLISHED_SHUFFLES[1:]:
-        runs = [run for run in study.runs if run.config.shuffle == shuffle]
-        pictures += [picture for run in runs if os.path.lexists(picture := run.folder / files.SAMPLES)][:1]
-    alt = "An image of each class before and after the shuffles"
-    try:
-        if pictures:
-            figure = plots.plot_samples(path, alt, pictures)
-        elif os.path.lexists(path):
-            figure = plots.read_picture(path, alt)
-        else:
-            return []
-    except Exception as error:
-        study.notes.append(f"{files.SAMPLES} can't be shown: {one_line(error)}")
-        return []
-    return [Heading("What the network sees", 3), figure]
-
-
-def rest_blocks(study: Study) -> list[Block]:
-    blocks: list[Block] = []
-    if study.others:
-        columns = [name for name in MODEL_COLUMNS if name not in (*SIZES, TEST)]
-        rows: list[Row] = []
-        for group in study.others:
-            cells = [MODEL_COLUMNS[name](group) for name in columns]
-            rows.append([group.model, group.shuffle, settings_text(group.settings), *cells])
-        table = Table(("model", "shuffle", "settings", *columns), rows)
-        blocks += [Heading("Runs of other settings"), Folded("Their losses, accuracies and gaps", [table])]
-    if study.unfinished:
-        items = [f"{run.config.run_name}: {len(run.history)} of {run.config.epochs} epochs" for run in study.unfinished]
-        blocks += [Heading("Not finished, and not in any figure"), Text(items=tuple(items))]
-    if study.notes:
-        blocks += [Heading("Left out"), Text(items=tuple(study.notes))]
+    for number, section in enumerate(found, 1):
+        opening = sections.opening_blocks(section, folder, stem_of(number)) if number > 1 else []
+        blocks += [Heading(section.heading if number > 1 else "Details"), *opening]
+        if number <= IN_FULL:
+            blocks += sections.detail_blocks(section, folder, stem_of(number), compare)
+        elif len(section.groups) > 1:
+            blocks.append(Folded("All settings", [sections.section_table(section)]))
     return blocks
+
+
+def brief_blocks(found: Sequence[Section]) -> list[Block]:
+    """Give each section its answer in words and its table, beside the chapter on the study."""
+    blocks: list[Block] = [Heading("All runs, compared", 1)]
+    for section in found:
+        blocks += [Heading(section.heading), *map(Text, sections.answer_texts(section))]
+        blocks.append(Folded("All settings", [sections.section_table(section)]))
+    return blocks
+
+
+def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Block]) -> tuple[list[Block], bool]:
+    """Make the page on one data set, with its figures and its gallery; tell too whether something runs."""
+    folder = run_set.folder / FIGURES
+    files.require_inside(folder, run_set.folder)
+    files.make_folder(folder)
+    unfinished = live.find_unfinished(run_set, batch.running)
+    is_live = batch.waiting > 0 or any(each.state == live.RUNNING for each in unfinished)
+    command = ["python", "-m", "report", str(run_set.folder)]
+    state = live.state_text(unfinished, len(run_set.finished), batch.waiting)
+    states = list_of([state and f"{state}."])
+    if not run_set.finished:
+        blocks: list[Block] = [Heading(f"Runs on {run_set.data['name']}", 1), *states, *links]
+        return [*blocks, *live.unfinished_blocks(unfinished), *note_blocks(run_set), Code(quote(command))], is_live
+
+    # What is compared.
+    names = [*dict.fromkeys(group.model for group in run_set.groups)]
+    compared = [name for name in options.compare if name in names]
+    own = [
+        group for group in run_set.groups
+        if any(run.config.run_name in batch.names for run in group.runs.values())
+    ]  # fmt: skip
+    found = make_sections(run_set.groups, own)
+    set_baselines(found, options.baseline)
+    command += ["--compare", *compared] if compared else []
+    command += ["--baseline", options.baseline] if options.baseline else []
+    command += ["--study"] if options.study else []
+
+    # The chapter on the study, where it is asked for or has all its runs; its gallery is a page of its own.
+    study = make_study(run_set)
+    checked = claims.check_claims(study)
+    of_study: list[Block] = []
+    if options.study or claims.is_complete(checked):
+        gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
+        if gallery_blocks:
+            write_page(gallery_blocks, study.folder, "gallery")
+            links = [Link("What the networks look at: the gallery", "gallery"), *links]
+        of_study = chapter.compose(study, folder, checked, compared, [Contents(), *links] if options.study else [])
+
+    # The page opens with what was asked for: the study, or what the runs say themselves.
+    what = f"Compared: {found[0].title}" if found[0].settings else f"One setting: {found[0].common}"
+    title = Heading(f"{what}, on {run_set.data['name']}", 1)
+    if options.study:
+        blocks = [of_study[0], *states, *of_study[1:], *brief_blocks(found)]
+    else:
+        opening = sections.opening_blocks(found[0], folder, stem_of(1))
+        of_runs = section_blocks(found, folder, compared)
+        blocks = [title, *states, *opening, Contents(), *links, *of_runs, *more_blocks(run_set, found[0], folder)]
+        blocks += of_study
+    blocks += [
+        *live.unfinished_blocks(unfinished),
+        *other_blocks(run_set.groups, folder, run_set.notes),
+        *data_blocks(run_set, quote(command)),
+        *note_blocks(run_set),
+    ]
+    remove_former_figures(folder, blocks)
+    return blocks, is_live
+
+
+def more_blocks(run_set: RunSet, section: Section, folder: Path) -> list[Block]:
+    """Show what explains the first section: confidence where each model is there once, and shuffled images."""
+    blocks: list[Block] = []
+    if len({group.model for group in section.groups}) == len(section.groups):
+        blocks += sections.calibration_blocks(section.groups, folder)
+    if "shuffle" in section.settings:
+        blocks += sections.sample_blocks(run_set.finished, folder / "samples.png", run_set.notes)
+    return blocks
+
+
+def note_blocks(run_set: RunSet) -> list[Block]:
+    return [Heading("Left out"), Text(items=tuple(run_set.notes))] if run_set.notes else []
+
+
+def remove_former_figures(folder: Path, blocks: Sequence[Block]) -> None:
+    """Remove figures of comparisons that the page no longer has."""
+    shown = {path.stem for path in figures_in(blocks)}
+    for path in folder.glob(f"{COMPARED}*"):
+        if path.stem not in shown:
+            path.unlink(missing_ok=True)
+
+
+def figures_in(blocks: Sequence[Block]) -> Iterator[Path]:
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block.path
+        elif isinstance(block, Folded):
+            yield from figures_in(block.blocks)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written."""
+    """Reports that were written."""
 
-    path: Path  # of report.html
-    study: Study
+    paths: list[Path]  # of report.html of each data set, the one with the most runs first
+    run_sets: list[RunSet]
+
+    @property
+    def path(self) -> Path:
+        return self.paths[0]
 
     @property
     def notes(self) -> list[str]:
-        return self.study.notes
+        return [note for run_set in self.run_sets for note in run_set.notes]
 
     @property
-    def summary(self) -> str:
-        return f"report on {len(self.study.runs)} runs: {self.path}, {self.path.with_suffix('.md')}"
+    def summaries(self) -> list[str]:
+        """A line for each page."""
+        return [
+            f"report on {counted(len(run_set.finished), 'run')}: {path}, {path.with_suffix('.md')}"
+            for path, run_set in zip(self.paths, self.run_sets)
+        ]
+
+    @property
+    def study(self) -> Study:
+        return make_study(self.run_sets[0])
 
 
-def write(results: Path, compare: Sequence[str] = ()) -> Written:
-    """Write the report on ``results``, and their gallery. Raises RunnerError without runs, or one of ``compare``."""
-    study = read_study(results)
-    try:
-        compare = [model.name for names in compare for model in models.select(names)]
-    except models.UnknownModel as error:
-        raise UsageError(str(error)) from None
-    for name in compare:
-        if not study.group(name):
-            there = ", ".join(group.model for group in study.models)
-            raise UsageError(f"--compare {name}: there is no run of it, but of {there}")
+def write(results: Path, options: Options = DEFAULTS, batch: Batch = NO_BATCH) -> Written:
+    """Write the report on ``results``, a page for each data set. Raises RunnerError without runs, or what is asked."""
+    run_sets = read_run_sets(results)
+    there = [*dict.fromkeys(group.model for run_set in run_sets for group in run_set.groups)]
+    options = replace(options, compare=pick_models(options.compare, there))
+    written = []
+    with plots.drawn_in(options.style):
+        for run_set in run_sets:
+            links = [link_to(other, run_set) for other in run_sets if other is not run_set]
+            blocks, is_live = compose(run_set, options, batch, links)
+            written.append(write_page(blocks, run_set.folder, "report", is_live))
+    return Written(written, run_sets)
 
-    # The gallery first: the report names what was left out of either.
-    folder = study.folder / FIGURES
-    files.require_inside(folder, study.folder)
-    files.make_folder(folder)
-    gallery_blocks = gallery.compose(study, folder) if study.is_cifar10 else []
-    if gallery_blocks:
-        write_page(gallery_blocks, study.folder, "gallery")
 
-    # The report.
-    command = ["python", "-m", "report", str(study.folder), *(["--compare", *compare] if compare else [])]
-    checked = claims.check_claims(study)
-    blocks = [
-        *opening_blocks(study, folder, checked),
-        *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
-        *claim_blocks(checked),
-        *data_blocks(study, quote(command)),
-        *model_blocks(study, folder),
-        *curve_blocks(study, folder, compare),
-        *calibration_blocks(study, folder),
-        *shuffle_blocks(study, folder),
-        *other_blocks(study, folder),
-        *rest_blocks(study),
-    ]
-    return Written(write_page(blocks, study.folder, "report"), study)
+def link_to(other: RunSet, run_set: RunSet) -> Link:
+    runs = counted(len(other.finished), "run")
+    place = Path(os.path.relpath(other.folder, run_set.folder))
+    text = f"Another data set, whose runs are not compared with these: {other.data['name']}, {runs}"
+    return Link(text, (place / "report").as_posix())

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -70,6 +71,11 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """Links to the headings of a page below its title; in Markdown there are none, as GitHub makes them."""
+
+
+@dataclass(frozen=True)
 class Folded:
     """Blocks for who wants them, behind a line that a click opens."""
 
@@ -77,7 +83,7 @@ class Folded:
     blocks: Sequence["Block"]
 
 
-Block = Heading | Text | Code | Table | Figure | Link | Folded
+Block = Heading | Text | Code | Table | Figure | Link | Contents | Folded
 
 
 def list_of(sentences: Iterable[str]) -> list[Block]:
@@ -118,6 +124,7 @@ TEMPLATES.filters |= {
     "html_line": lambda text: escape(printable(text)),
     "relative_to": lambda path, folder: Path(os.path.relpath(path, folder)),  # a copy of a run may be beside it
     "url": lambda path: quote(os.fsencode(path.as_posix())),
+    "quote": lambda name: quote(os.fsencode(name)),
     "base64": lambda content: base64.b64encode(content).decode(),
 }
 
@@ -132,14 +139,25 @@ def prose(name: str, **values: object) -> Text:
 
 def to_markdown(blocks: Sequence[Block], folder: Path) -> str:
     """Write a page as Markdown, with its figures' paths relative to ``folder``."""
-    return TEMPLATES.get_template("page.md.j2").render(blocks=blocks, folder=folder)
+    shown = [block for block in blocks if not isinstance(block, Contents)]
+    return TEMPLATES.get_template("page.md.j2").render(blocks=shown, folder=folder)
 
 
-def write_page(blocks: Sequence[Block], folder: Path, name: str) -> Path:
-    """Write ``name.md``, and ``name.html`` that holds its figures, style and script; return the latter's path."""
+def write_page(blocks: Sequence[Block], folder: Path, name: str, is_live: bool = False) -> Path:
+    """Write ``name.md``, and ``name.html`` that holds its figures, style and script; return the latter's path.
+
+    A page that ``is_live`` says when it was written, and loads itself again until it is written as one that is not.
+    """
+    now = datetime.now().astimezone() if is_live else None
+    if now:
+        note = Text(f"Written at {now:%Y-%m-%d %H:%M:%S}; this page loads itself again while something runs.")
+        blocks = [blocks[0], note, *blocks[1:]]
     files.write_file(folder / f"{name}.md", to_markdown(blocks, folder))
     title = next(block.text for block in blocks if isinstance(block, Heading))
     html = TEMPLATES.get_template("page.html.j2")
     path = folder / f"{name}.html"
-    files.write_file(path, html.render(blocks=blocks, title=title, class_of_verdict=CLASS_OF_VERDICT))
+    headings = [(place, block) for place, block in enumerate(blocks) if isinstance(block, Heading)]
+    contents = [(place, heading) for place, heading in headings[1:] if heading.level < 3]
+    facts = dict(title=title, contents=contents, written_at=now and now.timestamp())
+    files.write_file(path, html.render(blocks=blocks, class_of_verdict=CLASS_OF_VERDICT, **facts))
     return path

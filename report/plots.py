@@ -1,10 +1,14 @@
 """The figures of a report: many runs side by side."""
 
+import contextlib
 import io
 import itertools
 import math
+import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -12,24 +16,80 @@ from typing import Any, Literal
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-import models
 from report import page
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, cut_name, label_powers, new_figure, own_style, pick_classes, save_figure
+from utils import BLUE, GREY, VERMILION, cut_name, label_powers, own_style, pick_classes, save_figure
+from utils import new_figure as new_plain_figure
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+HATCHES = ("", "////", "....", "xx")  # of bars, whose colours are alike in grey
 SHUFFLE_STYLE = dict(zip(PUBLISHED_SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
+SCREEN_DPI = 150
+NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
+LEGEND_INCHES = 1.6  # of a column of a legend
+PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
+FORMATS = ("png", "pdf", "svg")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the figures of a report are drawn; the default is for its page."""
+
+    format: str = "png"  # that of a file beside the PNG
+    width: float | None = None  # in inches; with it all text has PRINT_POINTS
+    has_titles: bool = True
+
+
+_ON_SCREEN = Style()
+_STYLE = ContextVar("style", default=_ON_SCREEN)
+
+
+@contextlib.contextmanager
+def drawn_in(style: Style) -> Iterator[None]:
+    """Draw all figures inside the block in a style."""
+    token = _STYLE.set(style)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+@own_style()
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """Make an empty figure, ``width`` × ``height`` inches or of the width that is asked for, with a title above it."""
+    style = _STYLE.get()
+    if style.width:
+        # Text of one size takes more of a small figure, so that it is higher than to scale.
+        width, height = style.width, height * (style.width / width) ** (1 / 3)
+    figure = new_plain_figure(width, height, title)
+    if not style.has_titles:
+        figure.suptitle("")
+    return figure
+
+
+def _set_text_size(figure: Figure) -> None:
+    if _STYLE.get().width:
+        for text in figure.findobj(Text):
+            text.set_fontsize(PRINT_POINTS)
+
+
+def data_name(data: Mapping[str, Any]) -> str:
+    """Name a data set in a title; which copy of CIFAR-10 it is says the head of the page."""
+    return "CIFAR-10" if data["slug"].partition("-")[0] == "cifar10" else data["name"]
 
 
 def _add_grid(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
@@ -46,8 +106,17 @@ def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Seque
     """Save a figure; one with ``columns`` gets a legend below it, by default that of its first axes."""
     if columns:
         handles = handles or figure.axes[0].get_legend_handles_labels()[0]
+        columns = max(1, min(columns, int(figure.get_figwidth() / LEGEND_INCHES)))
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE))
+    _set_text_size(figure)
+    style = _STYLE.get()
+    if style.format != "png":
+        nobody_asks_when = {"CreationDate": None} if style.format == "pdf" else {"Date": None}
+        figure.savefig(buffer := io.BytesIO(), format=style.format, metadata=nobody_asks_when)
+        files.write_file(path.with_suffix(f".{style.format}"), buffer.getvalue())
+    dpi = PRINT_DPI if style.width else SCREEN_DPI
+    return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE, dpi))
 
 
 def read_picture(path: Path, alt: str) -> page.Figure:
@@ -66,13 +135,18 @@ def _decode(content: bytes) -> Image.Image:
         return image.convert("RGBA")
 
 
-def _error_bar(estimate: Estimate) -> float | None:
-    return estimate.half_width if estimate.has_interval else None
+def _error_bar(estimate: Estimate) -> float:
+    """Return how far an error bar reaches; NaN, which draws none, where there is no interval."""
+    return estimate.half_width if estimate.has_interval else math.nan
+
+
+def _reach(estimate: Estimate) -> float:
+    return estimate.half_width if estimate.has_interval else 0.0
 
 
 def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimate], width: float, **style: Any) -> None:
-    bars, error_bars = [each.mean for each in accuracies], [_error_bar(each) or 0 for each in accuracies]
-    axes.bar(places, bars, width, yerr=error_bars, error_kw=dict(lw=0.8, capsize=2), **style)
+    bars, error_bars = [each.mean for each in accuracies], [_error_bar(each) for each in accuracies]
+    axes.bar(places, bars, width, yerr=error_bars, edgecolor="white", lw=0, error_kw=dict(lw=0.8, capsize=2), **style)
 
 
 def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: Any) -> None:
@@ -87,20 +161,35 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
 
 
 @own_style()
-def plot_parameters(path: Path) -> page.Figure:
-    """Plot the parameters of every model of the table."""
-    rows = [(model.name, model.parameters) for model in models.TABLE if model.parameters]
-    names, counts = zip(*rows)
-    figure = new_figure(11, 4.2, "Trainable parameters of the models")
+def plot_parameters(path: Path, counts: Mapping[str, int]) -> page.Figure:
+    """Plot the parameters of models."""
+    figure = new_figure(max(5, 0.38 * len(counts) + 0.8), 4.2, "Trainable parameters of the models")
     axes = figure.subplots()
-    bars = axes.bar(names, counts, color=[VERMILION if name.startswith("Q2_") else BLUE for name in names])
-    axes.bar_label(bars, [f"{count:,}" for count in counts], rotation=90, padding=3, fontsize=8)
-    axes.set(yscale="log", ylabel="parameters (log scale)", ylim=(min(1e3, *counts), max(3e7, *counts)))
+    bars = axes.bar([*counts], [*counts.values()], color=[_model_style(name)[0] for name in counts])
+    axes.bar_label(bars, [f"{count:,}" for count in counts.values()], rotation=90, padding=3, fontsize=8)
+    limits = min(1e3, *counts.values()), max(3e7, *counts.values())
+    axes.set(yscale="log", ylabel="parameters (log scale)", ylim=limits)
     label_powers(axes.yaxis)
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
     _add_grid(axes, "y")
     return _save(figure, path, "Bar chart of the trainable parameters of every model")
+
+
+def _model_style(name: str) -> tuple[str, str]:
+    """Return the colour and marker of a model: the affine ones differ."""
+    return (VERMILION, "s") if name.startswith("Q2_") else (BLUE, "o")
+
+
+Labels = Callable[[SeedGroup], str]
+
+
+def _add_pair(figure: Figure, widths: tuple[float, float]) -> list[Axes]:
+    """Add two axes side by side, or in a figure of one column of a paper one above the other."""
+    if figure.get_figwidth() < NARROW_INCHES:
+        figure.set_figheight(1.7 * figure.get_figheight())
+        return [*figure.subplots(2, 1)]
+    return [*figure.subplots(1, 2, width_ratios=widths)]
 
 
 @own_style()
@@ -109,7 +198,8 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
     groups = study.models
     columns = min(PANELS_PER_ROW, len(groups))
     rows = math.ceil(len(groups) / columns)
-    figure = new_figure(2 * columns + 0.8, 1.7 * rows + 1.1, f"{label}, all models on {study.data['name']}")
+    title = f"{label}, all models on {data_name(study.data)}"
+    figure = new_figure(max(4.5, 2 * columns + 0.8), 1.7 * rows + 1.1, title)
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, group in zip(panels, groups):
         _plot_band(axes, group, f"train_{key}", BLUE, lw=1.2, ls="--", label="training (mean over the epoch)")
@@ -127,28 +217,110 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
 
 
 @own_style()
-def plot_overlay(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
-    """Plot loss and accuracy of a few models in one pair of axes; training dashed, validation solid."""
-    names = ", ".join(group.model for group in groups)
-    figure = new_figure(10, 4.4, f"{names} on {study.data['name']}")
-    for axes, key, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
-        for group, colour, marker in zip(groups, COLOURS * 4, MARKERS * 4):
-            _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--", label=f"{group.model} training")
-            style = dict(marker=marker, markersize=4, lw=1.5, label=f"{group.model} validation")
-            _plot_band(axes, group, f"val_{key}", colour, **style)
+def plot_overlay(path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels) -> page.Figure:
+    """Plot loss and accuracy of a few groups in one pair of axes; training dashed, validation solid."""
+    figure = new_figure(10, 4.4, title)
+    for axes, key, label in zip(_add_pair(figure, (1, 1)), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
+        for group, colour, marker in zip(groups, itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
+            _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--")
+            _plot_band(axes, group, f"val_{key}", colour, marker=marker, markersize=4, lw=1.5, label=label_of(group))
         axes.set_ylabel(label)
         _number_epochs(axes)
         _add_grid(axes)
-    return _save(figure, path, f"Loss and accuracy of {names} over the epochs", 3)
+    handles = [*axes.get_legend_handles_labels()[0], Line2D([], [], color=GREY, ls="--", label="dashed: training")]
+    alt = f"Loss and accuracy of {', '.join(map(label_of, groups))} over the epochs"
+    return _save(figure, path, alt, 4, handles)
+
+
+# ---- what a comparison shows first: the accuracy after the last epoch, by what varies ----
+
+
+@own_style()
+def plot_lines(
+    path: Path, title: str, setting: str, lines: Mapping[str, Sequence[tuple[float, Estimate]]]
+) -> page.Figure:
+    """Plot accuracy against a number, with bands that are 95 % intervals: a line for each of some names."""
+    figure = new_figure(7.5, 4.4, title)
+    axes = figure.subplots()
+    for (name, points), colour, marker in zip(lines.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
+        xs, means = [x for x, _ in points], [estimate.mean for _, estimate in points]
+        axes.plot(xs, means, color=colour, marker=marker, label=name)
+        low, high = ([estimate.mean + sign * _reach(estimate) for _, estimate in points] for sign in (-1, 1))
+        axes.fill_between(xs, low, high, color=colour, alpha=0.2, lw=0)
+    xs = sorted({x for points in lines.values() for x, _ in points})
+    if xs[0] > 0 and xs[-1] > 8 * xs[0]:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    shown = xs if len(xs) <= 10 else [xs[0], xs[len(xs) // 2], xs[-1]]
+    axes.set_xticks(shown, [f"{x:g}" for x in shown])
+    axes.set(xlabel=setting, ylabel=LAST_ACCURACY)
+    _add_grid(axes)
+    return _save(figure, path, f"Accuracy against {setting}", 3 if len(lines) > 1 else 0)
+
+
+@own_style()
+def plot_heat_maps(path: Path, title: str, settings: tuple[str, str], maps: Mapping[str, Mapping]) -> page.Figure:
+    """Show mean accuracies by two numbers, ``maps`` by name and by pair of numbers; the best of all has a frame."""
+    ys, xs = (sorted({pair[i] for table in maps.values() for pair in table}) for i in (0, 1))
+    best = max((value, name, pair) for name, table in maps.items() for pair, value in table.items())
+    values = [value for table in maps.values() for value in table.values()]
+    columns = min(2, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    size = max(4.5, columns * (0.62 * len(xs) + 1.2) + 1), rows * (0.4 * len(ys) + 1) + 1
+    figure = new_figure(*size, title)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    small = len(xs) * columns > 14
+    for axes, (name, table) in zip(panels, maps.items()):
+        grid = [[table.get((y, x), math.nan) for x in xs] for y in ys]
+        image = axes.imshow(grid, cmap="cividis", vmin=min(values), vmax=max(values), aspect="auto", origin="lower")
+        middle = (min(values) + max(values)) / 2
+        for (y, x), value in table.items():
+            is_best = best[1:] == (name, (y, x))
+            place = xs.index(x), ys.index(y)
+            style: dict[str, Any] = dict(fontsize=6 if small else 9, fontweight="bold" if is_best else "normal")
+            colour = "black" if value > middle else "white"
+            axes.text(*place, f"{value:.1f}", ha="center", va="center", color=colour, **style)
+            if is_best:
+                corner = place[0] - 0.48, place[1] - 0.48
+                axes.add_patch(Rectangle(corner, 0.96, 0.96, fill=False, ec="black", lw=2))
+        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs], rotation=45 if len(xs) > 8 else 0)
+        axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+        axes.set(xlabel=settings[1], ylabel=settings[0])
+        axes.set_title(name, fontsize=10)
+    for axes in panels[len(maps) :]:
+        axes.axis("off")
+    figure.colorbar(image, ax=panels, label="accuracy (%)", shrink=0.8)
+    return _save(figure, path, f"Mean accuracy by {settings[0]} and {settings[1]}")
+
+
+@own_style()
+def plot_dots(path: Path, title: str, accuracies: Mapping[str, Estimate], reference: str) -> page.Figure:
+    """Plot accuracies with their 95 % intervals, a line each, and where the one compared with is."""
+    figure = new_figure(7.5, 0.27 * len(accuracies) + 1.4, title)
+    axes = figure.subplots()
+    for place, (name, estimate) in enumerate(accuracies.items()):
+        is_reference = name == reference
+        style: dict[str, Any] = dict(color=VERMILION, marker="s") if is_reference else dict(color=BLUE, marker="o")
+        axes.errorbar(estimate.mean, place, xerr=_error_bar(estimate), ms=6, capsize=3, **style)
+    axes.axvline(accuracies[reference].mean, color=VERMILION, ls=":", lw=1)
+    axes.set_yticks(range(len(accuracies)), [cut_name(name, 60) for name in accuracies], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel(LAST_ACCURACY)
+    _add_grid(axes)
+    return _save(figure, path, "Accuracies with their 95 % intervals")
+
+
+LAST_ACCURACY = "validation accuracy after the last epoch (%)"
 
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
     """Write each label near its point, tied to it, where it lies over the fewest points, intervals and labels."""
+    _set_text_size(figure)
     figure.draw_without_rendering()  # only now is known where in the picture a point is
     boxes = []  # of what a label should not lie over, in pixels
     for _, x, estimate, _ in labels:
         (left, low), (_, high) = (
-            axes.transData.transform((x, estimate.mean + sign * (_error_bar(estimate) or 0))) for sign in (-1, 1)
+            axes.transData.transform((x, estimate.mean + sign * _reach(estimate))) for sign in (-1, 1)
         )
         boxes.append(Bbox.from_extents(left - 8, low - 8, left + 8, high + 8))
     directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
@@ -156,6 +328,8 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
     backing = dict(color="white", alpha=0.7, lw=0, pad=0)
     for text, x, estimate, style in labels:
         style = dict(textcoords="offset points", ha="center", va="center") | style
+        if _STYLE.get().width:
+            style["fontsize"] = PRINT_POINTS
         # Try a dozen directions at five distances; of equally good places the first is taken.
         trial = axes.annotate(text, (x, estimate.mean), (0, 0), **style)
         choices: list[tuple[int, int, tuple[float, float], Bbox]] = []
@@ -172,29 +346,31 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
 
 
 @own_style()
-def plot_accuracy_against_parameters(path: Path, study: Study) -> page.Figure:
-    """Plot the last accuracy of each model against its parameters, with the frontier and 95 % intervals over seeds."""
-    figure = new_figure(9, 5.6, f"Accuracy against parameters on {study.data['name']}")
+def plot_accuracy_against_parameters(
+    path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels
+) -> page.Figure:
+    """Plot the last accuracy of models against their parameters, with the frontier and 95 % intervals over seeds."""
+    figure = new_figure(9, 5.6, title)
     axes = figure.subplots()
-    best, labels = find_frontier(study.models), list[tuple[str, float, Estimate, dict]]()
-    for group in study.models:
+    best, labels = find_frontier(groups), list[tuple[str, float, Estimate, dict]]()
+    for group in groups:
         estimate = group.mean("val_accuracy")
-        colour, marker = (VERMILION, "s") if group.model.startswith("Q2_") else (BLUE, "o")
+        colour, marker = _model_style(group.model)
         x = group.example.parameters
         axes.errorbar(x, estimate.mean, _error_bar(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3)
         style: dict[str, Any] = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
-        labels.append((group.model, x, estimate, style))
+        labels.append((label_of(group), x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
-    told = "frontier: no mean of as small a network is higher"
+    told = "Pareto frontier: no model of this size or smaller is more accurate"
+    told = textwrap.fill(told, int(12 * figure.get_figwidth()))
     axes.step(xs, ys, where="post", color=GREY, ls=":", zorder=1, label=told)
     axes.set(xscale="log", xlabel="trainable parameters (log scale)")
     label_powers(axes.xaxis)
-    axes.set_ylabel("validation accuracy after the last epoch (%)")
+    axes.set_ylabel(LAST_ACCURACY)
     axes.margins(0.08, 0.12)
-    axes.legend(loc="lower right", fontsize=9)
     _add_grid(axes)
     _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    return _save(figure, path, "Validation accuracy of each model against its parameters")
+    return _save(figure, path, "Validation accuracy of each model against its parameters", 1)
 
 
 def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:
@@ -205,49 +381,69 @@ def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:
 
 
 @own_style()
-def plot_shuffles(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
-    """Plot one model with each shuffle: its accuracy over the epochs, and that of each class after the last."""
-    figure = new_figure(11, 4.4, f"{groups[0].model} on {study.data['name']}, by pixel shuffle")
-    over_epochs, by_class = figure.subplots(1, 2, width_ratios=(1, 1.7))
+def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels) -> page.Figure:
+    """Plot a few groups: their accuracy over the epochs if there are several, and that of each class after the last."""
+    figure = new_figure(11, 4.4, title)
+    has_curves = any(group.epochs > 1 for group in groups)
+    *over_epochs, by_class = _add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
     classes, told = pick_group_classes(groups[0])
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):
-        colour, marker = SHUFFLE_STYLE[group.shuffle]
-        label = f"{group.shuffle} (n = {len(group.runs)})"
-        _plot_band(over_epochs, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
-        accuracies = [group.mean(f"val_accuracy_of_{name}") for name in classes]
-        places = [x + (i - (len(groups) - 1) / 2) * width for x in range(len(classes))]
-        _plot_bars(by_class, places, accuracies, width, color=colour)
-    for axes in (over_epochs, by_class):
-        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1)
+        label = f"{label_of(group)} (n = {len(group.runs)})"
+        for axes in over_epochs:
+            _plot_band(axes, group, "val_accuracy", COLOURS[i], marker=MARKERS[i], markersize=4)
+        columns = ["val_accuracy", *(f"val_accuracy_of_{name}" for name in classes)]
+        places = [x + (i - (len(groups) - 1) / 2) * width for x in range(len(columns))]
+        accuracies = [group.mean(column) for column in columns]
+        _plot_bars(by_class, places, accuracies, width, color=COLOURS[i], hatch=HATCHES[i % len(HATCHES)], label=label)
+    for axes in (*over_epochs, by_class):
+        chance = 100 / len(groups[0].example.data["classes"])
+        line = axes.axhline(chance, color=GREY, ls=":", lw=1, label=f"chance: {chance:.2g} %")
         axes.set_ylim(0, None)
         _add_grid(axes)
-    over_epochs.set_ylabel("validation accuracy (%)")
-    _number_epochs(over_epochs)
+    for axes in over_epochs:
+        axes.set_ylabel("validation accuracy (%)")
+        _number_epochs(axes)
     by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
-    rotation = 90 if told else 45 if max(map(len, classes)) > 5 else 0
-    by_class.set_xticks(range(len(classes)), map(cut_name, classes), rotation=rotation, fontsize=6 if told else 9)
+    is_tight = max(map(len, classes)) > 5 or figure.get_figwidth() < NARROW_INCHES
+    rotation = 90 if told else 45 if is_tight else 0
+    names = ["all", *map(cut_name, classes)]
+    by_class.set_xticks(range(len(names)), names, rotation=rotation, fontsize=6 if told else 9)
     by_class.set_xlabel(told)
-    alt = f"Accuracy of {groups[0].model} with each pixel shuffle: over the epochs, and of each class"
-    return _save(figure, path, alt, 3)
+    handles, _ = by_class.get_legend_handles_labels()
+    handles.sort(key=lambda handle: handle is line)
+    return _save(figure, path, f"{title}: accuracy over the epochs, and of each class", 3, handles)
 
 
 @own_style()
-def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> page.Figure:
-    """Plot validation loss above, confidence and accuracy below, over the epochs: a column per model."""
-    figure = new_figure(max(5, 2.6 * len(groups) + 1), 5, f"Loss, accuracy and confidence on {study.data['name']}")
-    above, below = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
-    for loss, share, group in zip(above, below, groups):
+def plot_calibration(path: Path, title: str, groups: Sequence[SeedGroup]) -> page.Figure:
+    """Plot validation loss above, confidence and accuracy below, over the epochs: two panels per model."""
+    columns = min(3, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    figure = new_figure(max(5, 2.6 * columns + 1), 4.4 * rows + 0.6, title)
+    panels = figure.subplots(2 * rows, columns, sharex=True, squeeze=False)
+    for place, group in enumerate(groups):
+        row, column = divmod(place, columns)
+        loss, share = panels[2 * row][column], panels[2 * row + 1][column]
         _plot_band(loss, group, "val_loss", VERMILION, marker="s", markersize=3, label="validation loss")
-        _plot_band(share, group, "val_accuracy", VERMILION, marker="s", markersize=3, label="validation accuracy")
+        _plot_band(share, group, "val_accuracy", COLOURS[2], marker="^", markersize=3, label="validation accuracy")
         _plot_band(share, group, "val_confidence", BLUE, marker="o", markersize=3, ls="--", label="mean confidence")
         loss.set_title(group.model, fontsize=10)
         _number_epochs(share)
+        share.tick_params(labelbottom=True)
+        loss.set_ylabel("loss (nats)" if not column else "")
+        share.set_ylabel("%" if not column else "")
         _add_grid(loss)
         _add_grid(share)
-    above[0].set_ylabel("loss (nats)")
-    below[0].set_ylabel("%")
-    handles = [*above[0].get_legend_handles_labels()[0], *below[0].get_legend_handles_labels()[0]]
+    for kind in (0, 1):  # axes of one kind have one scale
+        alike = [axes for line in panels[kind::2] for axes in line if axes.lines]
+        lows, highs = zip(*(axes.get_ylim() for axes in alike))
+        for axes in alike:
+            axes.set_ylim(min(lows), max(highs))
+    for axes in [axes for line in panels[-2:] for axes in line[len(groups) - (rows - 1) * columns :]]:
+        axes.axis("off")
+    first, below = panels[0][0], panels[1][0]
+    handles = [*first.get_legend_handles_labels()[0], *below.get_legend_handles_labels()[0]]
     alt = "Validation loss, accuracy and mean confidence over the epochs of the models whose loss climbs"
     return _save(figure, path, alt, 3, handles)
 
@@ -281,14 +477,15 @@ def plot_cues(
             groups = {x: group for x, each in enumerate(studies.values()) if (group := each.group(name, shuffle))}
             places = [x + (i - 1) * width for x in groups]
             accuracies = [group.mean("val_accuracy") for group in groups.values()]
-            _plot_bars(axes, places, accuracies, width, color=SHUFFLE_STYLE[shuffle][0], label=shuffle)
-        axes.axhline(10, color=GREY, ls=":", lw=1)
+            style = dict(color=SHUFFLE_STYLE[shuffle][0], hatch=HATCHES[i], label=shuffle)
+            _plot_bars(axes, places, accuracies, width, **style)
+        axes.axhline(10, color=GREY, ls=":", lw=1, label="chance")
         for x, cues in enumerate(studies):
             axes.hlines(ceilings[cues], x - 0.42, x + 0.42, color="black", lw=1.2, label="ceiling" if x == 0 else None)
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 105))
         _add_grid(axes)
     axes.set_xticks(range(len(labels)), labels, fontsize=9)
-    return _save(figure, path, "Accuracy by cue and shuffle, and what the cue allows: a panel for each model", 4)
+    return _save(figure, path, "Accuracy by cue and shuffle, and what the cue allows: a panel for each model", 5)
 
 
 @own_style()
@@ -302,20 +499,20 @@ def plot_budgets(path: Path, shown: Mapping[tuple[str, str], Mapping[int, Sequen
             colour, marker = SHUFFLE_STYLE[groups[0].shuffle]
             style = dict(color=colour, marker=marker, label=groups[0].shuffle)
             _plot_means(axes, [*pairs], groups, **style)
-        axes.axhline(10, color=GREY, ls=":", lw=1)
+        axes.axhline(10, color=GREY, ls=":", lw=1, label="chance")
         axes.set(xscale="log", xlabel="epochs")
         axes.set_xticks([*pairs], map(str, pairs))
         axes.minorticks_off()
         axes.set_title(f"{cue}, {name}", fontsize=10)
         _add_grid(axes)
     figure.axes[0].set(ylabel="accuracy after the last epoch (%)", ylim=(0, 105))
-    return _save(figure, path, "Accuracy against the number of epochs, a panel for each cue and model", 2)
+    return _save(figure, path, "Accuracy against the number of epochs, a panel for each cue and model", 3)
 
 
 def _plot_means(axes: Axes, places: Sequence[float], groups: Sequence[SeedGroup], **style: Any) -> None:
     """Plot accuracies after the last epoch with their intervals."""
     accuracies = [group.mean("val_accuracy") for group in groups]
-    bars = [_error_bar(each) or 0 for each in accuracies]
+    bars = [_error_bar(each) for each in accuracies]
     axes.errorbar(places, [each.mean for each in accuracies], yerr=bars, capsize=3, **style)
 
 
@@ -350,7 +547,7 @@ def _add_panels(figure: Figure, panels: Panels, histogram: float | None) -> list
 
 def _size_of_panels(panels: Panels) -> tuple[float, float]:
     columns = min(2, len(panels))
-    return max(7.5, 5.2 * columns + 0.6), 3.8 * math.ceil(len(panels) / columns) + 1.4
+    return max(7.5, 4.2 * columns + 0.6), 3.8 * math.ceil(len(panels) / columns) + 1.4
 
 
 @own_style()
@@ -365,7 +562,7 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
         ("edges:K alone, nothing moved", "edges", ("", ""), dict(color="black", marker="X", ls="")),
     )
     # A panel for each model and number of epochs.
-    title = f"How large a neighbourhood? {panels[0][0].data['name']}"
+    title = f"How large a neighbourhood? {data_name(panels[0][0].data)}"
     figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
         for label, kind, ends, style in curves:
@@ -385,7 +582,7 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
 def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
     """Plot accuracy against the share of neighbouring pixels that a shuffle leaves neighbours."""
     families = (("block", BLUE, "o"), ("within", VERMILION, "s"), ("within-shared", COLOURS[5], "D"))
-    title = f"Accuracy and what stays next to what, {panels[0][0].data['name']}"
+    title = f"Accuracy and what stays next to what, {data_name(panels[0][0].data)}"
     figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
         for kind, colour, marker in families:
@@ -418,7 +615,7 @@ def plot_severities(path: Path, name: str, groups: Mapping[str, Sequence[Estimat
     figure = new_figure(7.5, 4.4, f"Accuracy on the test images (0), and on {name} by severity")
     axes = figure.subplots()
     for (label, estimates), colour, marker in zip(groups.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
-        bars = [_error_bar(each) or 0 for each in estimates]
+        bars = [_error_bar(each) for each in estimates]
         means = [each.mean for each in estimates]
         axes.errorbar(range(len(means)), means, yerr=bars, capsize=3, color=colour, marker=marker, label=label)
     axes.set(xlabel="severity", ylabel="accuracy (%), mean over the corruptions", ylim=(0, 100))
@@ -438,17 +635,18 @@ def _all_handles(figure: Figure) -> list[Artist]:
 @own_style()
 def plot_use(path: Path, study: Study, bars: Mapping[str, Mapping[str, Sequence[Estimate]]]) -> page.Figure:
     """Plot accuracy by shuffle, of networks trained with it and only tested with it: a panel for each model."""
-    title = f"Trained with a shuffle (need), or only tested with it (use): {study.data['name']}"
+    title = f"Trained with a shuffle (need), or only tested with it (use): {data_name(study.data)}"
     figure = new_figure(11, 2.7 * len(bars) + 1.4, title)
     for axes, (name, of_shuffle) in zip(figure.subplots(len(bars), 1, squeeze=False).flat, bars.items()):
         for i, (label, colour) in enumerate((("trained with it", BLUE), ("only tested with it", VERMILION))):
             places = [x + 0.4 * (i - 0.5) for x in range(len(of_shuffle))]
-            _plot_bars(axes, places, [pair[i] for pair in of_shuffle.values()], 0.4, color=colour, label=label)
-        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1)
+            style = dict(color=colour, hatch=HATCHES[i], label=label)
+            _plot_bars(axes, places, [pair[i] for pair in of_shuffle.values()], 0.4, **style)
+        axes.axhline(100 / len(study.data["classes"]), color=GREY, ls=":", lw=1, label="chance")
         axes.set(ylabel=f"{name}\naccuracy (%)", ylim=(0, 100))
         axes.set_xticks(range(len(of_shuffle)), of_shuffle, rotation=30, ha="right", fontsize=8)
         _add_grid(axes, "y")
-    return _save(figure, path, "Accuracy by shuffle, trained with it and only tested with it", 2)
+    return _save(figure, path, "Accuracy by shuffle, trained with it and only tested with it", 3)
 
 
 @own_style()
@@ -456,7 +654,7 @@ def plot_transfer(path: Path, study: Study, name: str, table: Mapping[str, Mappi
     """Show accuracies in percent by the shuffle of training, then that of the test, as a map with its numbers."""
     rows, columns = list(table), list(next(iter(table.values())))
     values = [[table[row][column] for column in columns] for row in rows]
-    figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, f"{name} on {study.data['name']}")
+    figure = new_figure(0.62 * len(columns) + 2.4, 0.42 * len(rows) + 2.2, f"{name} on {data_name(study.data)}")
     axes = figure.subplots()
     axes.imshow(values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for y, row in enumerate(values):
@@ -475,14 +673,16 @@ def plot_by_class(
 ) -> page.Figure:
     """Plot a network's accuracy in each class, in percent, against the colour histogram's, with 95 % intervals."""
     figure = new_figure(6, 5.4, f"{model}, per-image, and the colour histogram")
-    axes = figure.subplots()
+    axes, labels = figure.subplots(), list[tuple[str, float, Estimate, dict]]()
     for name, estimate in network.items():
         x = histogram[name]
         bars: dict[str, Any] = dict(xerr=_error_bar(x), yerr=_error_bar(estimate), elinewidth=0.7)
         axes.errorbar(x.mean, estimate.mean, color=BLUE, marker="o", ms=5, **bars)
-        axes.annotate(name, (x.mean, estimate.mean), (6, 5), textcoords="offset points", fontsize=9)
-    axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1)
+        labels.append((name, x.mean, estimate, dict(fontsize=9)))
+    axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1, label="equal")
+    axes.legend(loc="lower right", fontsize=9)
     axes.set(xlabel="colour histogram alone, accuracy (%)", ylabel="network, accuracy (%)", xlim=(0, None))
     axes.set_ylim(0, None)
     _add_grid(axes)
+    _place_labels(figure, axes, labels)
     return _save(figure, path, f"Accuracy of {model} in each class against the colour histogram's")

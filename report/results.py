@@ -165,6 +165,39 @@ def _find_lowest(curves: Sequence[Sequence[float]]) -> int:
 
 
 @dataclass
+class RunSet:
+    """All runs on one data set."""
+
+    folder: Path  # of the data set; it holds one of each model
+    data: dict
+    groups: list[SeedGroup]  # of finished runs, in the order in which people count
+    unfinished: list[RunResult]
+    notes: list[str]  # what was left out, and why
+
+    @property
+    def finished(self) -> list[RunResult]:
+        return [run for group in self.groups for run in group.runs.values()]
+
+
+def estimate_difference(
+    a: SeedGroup, b: SeedGroup, column: str = "val_accuracy", pooled_sd: PooledSd | None = None
+) -> Estimate:
+    """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``.
+
+    The test images are a source of its interval too where it is so small that they matter.
+    """
+    return _with_images(stats.difference(a.values(column), b.values(column), pooled_sd), a, b, column)
+
+
+def _with_images(estimate: Estimate, a: SeedGroup, b: SeedGroup, column: str) -> Estimate:
+    if column == "val_accuracy" and abs(estimate.mean) < IMAGE_POINTS and a.example.config.val == "test":
+        shares = a.correct_shares(), b.correct_shares()
+        if shares[0] is not None and shares[1] is not None and len(shares[0]) == len(shares[1]):
+            return stats.add_images(estimate, shares[0], shares[1])
+    return estimate
+
+
+@dataclass
 class Study:
     """All runs on one data set, and those of them that are compared: the ones of the most frequent settings."""
 
@@ -218,24 +251,18 @@ class Study:
     def difference(self, a: SeedGroup, b: SeedGroup, column: str = "val_accuracy", paired: bool = False) -> Estimate:
         """Estimate the mean of ``column`` after the last epoch in ``a`` less that in ``b``.
 
-        The test images are a source of its interval too where it is so small that they matter. With ``paired`` runs of
-        one seed are a pair, where there are two pairs: only for networks whose runs go together seed by seed.
+        With ``paired`` runs of one seed are a pair, where there are two pairs: only for networks whose runs go together
+        seed by seed.
         """
         ours, theirs = a.by_draw(column), b.by_draw(column)
         pairs = [ours[draw] - theirs[draw] for draw in ours if draw in theirs]
         if paired and len(pairs) > 1:
-            estimate = stats.mean(pairs, "paired")
-        else:
-            estimate = stats.difference(a.values(column), b.values(column), self.pooled_sd(column))
-        if column == "val_accuracy" and abs(estimate.mean) < IMAGE_POINTS and a.example.config.val == "test":
-            shares = a.correct_shares(), b.correct_shares()
-            if shares[0] is not None and shares[1] is not None and len(shares[0]) == len(shares[1]):
-                return stats.add_images(estimate, shares[0], shares[1])
-        return estimate
+            return _with_images(stats.mean(pairs, "paired"), a, b, column)
+        return estimate_difference(a, b, column, self.pooled_sd(column))
 
 
 class NoRuns(RunnerError):
-    """There is no finished run to report on."""
+    """There is no run to report on."""
 
 
 def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
@@ -321,8 +348,11 @@ def check_history(history: Sequence[dict[str, float]], config: Config, classes: 
         raise ValueError(f"{files.HISTORY} has more epochs than {files.CONFIG}")
 
 
-def read_study(root: Path) -> Study:
-    """Read the runs in a folder of results, or in that of one data set. Raises NoRuns if none is finished."""
+def read_run_sets(root: Path) -> list[RunSet]:
+    """Read the runs in a folder of results, or in that of one data set, by data set, the most runs first.
+
+    Raises NoRuns if there is none that can be read.
+    """
     # A damaged run is left out with a note, so that one file can't keep the others from being reported.
     notes, runs = list[str](), list[RunResult]()
     for path in sorted([*root.glob(f"*/*/*/{files.CONFIG}"), *root.glob(f"*/*/{files.CONFIG}")]):
@@ -334,30 +364,61 @@ def read_study(root: Path) -> Study:
         except Exception as error:
             notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
     notes = [*dict.fromkeys(notes)]  # all runs behind one link are one
+    if not runs:
+        why = f"{root} holds no runs" if root.is_dir() else f"{root}: folder does not exist"
+        raise NoRuns("; ".join([why, *notes]))
     # Runs in the folder that is named after their data and model come first: copies elsewhere are left out.
     runs.sort(key=lambda run: run.folder.parts[-3:-1] != (run.data["slug"], run.config.model_name))
-    finished = [run for run in runs if run.is_finished]
-    if not finished:
-        raise NoRuns("; ".join([f"{root} holds no finished run", *notes]))
 
-    # The data set with the most runs, and of its runs the most frequent settings; of equally many the classic ones.
-    facts = Counter(json.dumps(run.data) for run in finished).most_common(1)[0][0]
-    data = json.loads(facts)
-    for other, n in Counter(run.data["name"] for run in runs if run.data != data).items():
-        notes.append(f"{n} run{'s' * (n > 1)} on {other} left out: a report is on one data set, here {data['name']}")
-    runs = [run for run in runs if run.data == data]
-    finished = [run for run in runs if run.is_finished]
-    settings = max(Counter(run.settings for run in finished).items(), key=lambda item: (item[1], not item[0]))[0]
-    groups = _group(_set_apart(finished, notes), notes)
+    by_data: dict[str, list[RunResult]] = {}
+    for run in runs:
+        by_data.setdefault(json.dumps(run.data), []).append(run)
+    run_sets: dict[Path, RunSet] = {}
+    for of_data in sorted(by_data.values(), key=lambda them: (-sum(run.is_finished for run in them), -len(them))):
+        folder = of_data[0].folder.parents[1]
+        if folder in run_sets:  # of other images than the name of the folder says
+            run_sets[folder].notes.append(_left_out_text(of_data, run_sets[folder].data["name"]))
+            continue
+        own_notes = [] if run_sets else notes
+        groups = _group(_set_apart([run for run in of_data if run.is_finished], own_notes), own_notes)
+        unfinished = [run for run in of_data if not run.is_finished]
+        run_sets[folder] = RunSet(folder, of_data[0].data, groups, unfinished, own_notes)
+    return [*run_sets.values()]
+
+
+def _left_out_text(runs: Sequence[RunResult], here: str) -> str:
+    n = len(runs)
+    return f"{n} run{'s' * (n > 1)} on {runs[0].data['name']} left out: a page is on one data set, here {here}"
+
+
+def make_study(run_set: RunSet) -> Study:
+    """Make the study of the runs on one data set: of the most frequent settings, of equally many the classic ones.
+
+    Raises NoRuns if none is finished.
+    """
+    counts: Counter[Settings] = Counter()
+    for group in run_set.groups:
+        counts[group.settings] += len(group.runs)
+    if not counts:
+        raise NoRuns("; ".join([f"{run_set.folder} holds no finished run", *run_set.notes]))
+    settings = max(counts.items(), key=lambda item: (item[1], not item[0]))[0]
     return Study(
-        folder=finished[0].folder.parents[1],
-        data=data,
+        folder=run_set.folder,
+        data=run_set.data,
         settings=settings,
-        groups={(group.model, group.shuffle): group for group in groups if group.settings == settings},
-        others=[group for group in groups if group.settings != settings],
-        unfinished=[run for run in runs if not run.is_finished],
-        notes=notes,
+        groups={(group.model, group.shuffle): group for group in run_set.groups if group.settings == settings},
+        others=[group for group in run_set.groups if group.settings != settings],
+        unfinished=run_set.unfinished,
+        notes=run_set.notes,
     )
+
+
+def read_study(root: Path) -> Study:
+    """Read the study of the data set with the most runs in a folder of results. Raises NoRuns if none is finished."""
+    first, *others = read_run_sets(root)
+    for other in others:
+        first.notes.append(_left_out_text([*other.finished, *other.unfinished], first.data["name"]))
+    return make_study(first)
 
 
 def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
@@ -373,13 +434,13 @@ def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
         for run in sorted(finished, key=lambda run: run.machine["started"], reverse=True):
             usual.setdefault(kind_of(run), Counter())[run.machine[fact]] += 1
         most = {kind: counts.most_common(1)[0][0] for kind, counts in usual.items()}
-        apart = [run for run in finished if run.machine[fact] != most[kind_of(run)]]
+        apart = {run.folder: run for run in finished if run.machine[fact] != most[kind_of(run)]}
         for (model, value, other), n in Counter(
-            (run.config.model_name, run.machine[fact], most[kind_of(run)]) for run in apart
+            (run.config.model_name, run.machine[fact], most[kind_of(run)]) for run in apart.values()
         ).items():
             notes.append(f"{n} run{'s' * (n > 1)} of {model} kept apart: {fact} {value}, most have {other}")
         finished = [
-            replace(run, settings=(*run.settings, (fact, run.machine[fact]))) if run in apart else run
+            replace(run, settings=(*run.settings, (fact, run.machine[fact]))) if run.folder in apart else run
             for run in finished
         ]
     return finished

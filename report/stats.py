@@ -134,6 +134,35 @@ def difference(a: Sequence[float], b: Sequence[float], pooled_sd: PooledSd | Non
     return contrast([(1, a), (-1, b)], pooled_sd)
 
 
+def scale(estimate: Estimate, factor: float) -> Estimate:
+    """Multiply a quantity by a number that is known."""
+    sd, half_width = (abs(factor) * width for width in (estimate.sd, estimate.half_width))
+    return replace(estimate, mean=factor * estimate.mean, sd=sd, half_width=half_width)
+
+
+def p_value(estimate: Estimate) -> float:
+    """Compute the p of the two-sided test that a difference is 0, by what its interval rests on; NaN without one."""
+    if not estimate.has_interval or math.isnan(estimate.mean):
+        return math.nan
+    if not estimate.half_width:
+        return float(not estimate.mean)
+    errors = abs(estimate.mean) / estimate.half_width * t.ppf(QUANTILE, estimate.degrees)
+    return float(2 * t.sf(errors, estimate.degrees))
+
+
+def correct_holm(p_values: Sequence[float], tests: int) -> list[float]:
+    """Correct p values for ``tests`` comparisons, which they are some of (Holm, 1979); NaN stays NaN.
+
+    Of some of all tests the order is not known among all; to take them for the first ones errs on the safe side.
+    """
+    corrected, highest = list(p_values), 0.0
+    known = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    for rank, i in enumerate(sorted(known, key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (tests - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
+
+
 def widen(estimate: Estimate, comparisons: int) -> Estimate:
     """Widen an interval so that of so many all hold what they should in 95 of 100 studies (Bonferroni)."""
     wider, usual = t.ppf(1 - (1 - QUANTILE) / comparisons, estimate.degrees), t.ppf(QUANTILE, estimate.degrees)

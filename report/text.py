@@ -10,6 +10,12 @@ from report import stats
 from report.stats import Estimate
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decided"
+NO_RUNS = "no runs"  # of what a claim is about
+
+
+def join_names(names: Sequence[str]) -> str:
+    """List names in words, e.g. ``C5, C8 and C10``."""
+    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + "".join(names[-1:])
 
 
 def decide(estimate: Estimate, limit: float = 0.0, above: bool = True) -> str:

@@ -249,4 +249,4 @@ def studied(tmp_path_factory):
     fake_study(results)
     with pytest.MonkeyPatch.context() as patch:
         internals.render_no_figures(patch.setattr)
-        return overview.write(results).path.parent
+        return overview.write(results, overview.Options(study=True)).path.parent

@@ -43,7 +43,7 @@ def fake_orders(root, model, shuffle, accuracies, **options):
 def test_no_page_where_nothing_is_to_show(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     assert gallery_of(tmp_path) == ""
-    overview.write(tmp_path)
+    overview.write(tmp_path, overview.Options(study=True))
     assert not (tmp_path / "cifar10/gallery.md").exists()
     report = (tmp_path / "cifar10/report.md").read_text(encoding="utf-8").replace(str(tmp_path), "")
     assert "gallery" not in report
@@ -52,7 +52,7 @@ def test_no_page_where_nothing_is_to_show(tmp_path):
 def test_gallery_is_linked_in_report(tmp_path):
     fake_seeds(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_1", shuffle="block:4", accuracy=50)
-    overview.write(tmp_path)
+    overview.write(tmp_path, overview.Options(study=True))
     assert (tmp_path / "cifar10/gallery.md").read_text(encoding="utf-8") == gallery_of(tmp_path)
     assert "](gallery.md)" in (tmp_path / "cifar10/report.md").read_text(encoding="utf-8")
     assert 'href="gallery.html"' in (tmp_path / "cifar10/report.html").read_text(encoding="utf-8")

@@ -58,7 +58,7 @@ def test_link_in_place_of_a_page_or_a_figure_is_replaced(tmp_path, outside, name
     link = tmp_path / "cifar10" / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(outside / "notes.txt")
-    assert report_main.main([str(tmp_path / "cifar10")]) == 0
+    assert report_main.main([str(tmp_path / "cifar10"), "--study"]) == 0
     assert not link.is_symlink()
     assert content_of(outside) == {next(iter(content_of(outside))): SECRET}
 
@@ -69,14 +69,14 @@ def test_link_in_place_of_a_temporary_file_is_not_followed(tmp_path, outside, na
     link = tmp_path / "cifar10" / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(outside / "notes.txt")
-    overview.write(tmp_path)
+    overview.write(tmp_path, overview.Options(study=True))
     assert (outside / "notes.txt").read_bytes() == SECRET
 
 
 def test_link_in_place_of_the_folder_of_figures_is_refused(tmp_path, outside, capsys):
     fake_run(tmp_path, "Q1_1")
     (tmp_path / "cifar10" / "report").symlink_to(outside)
-    assert report_main.main([str(tmp_path)]) == 1
+    assert report_main.main([str(tmp_path), "--study"]) == 1
     assert "report is a link that leads out of" in capsys.readouterr().err
     assert list(outside.iterdir()) == [outside / "notes.txt"]
 
@@ -85,7 +85,7 @@ def test_event_files_replace_a_link(tmp_path, outside):
     pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
     fake_run(tmp_path, "Q1_1")
     (tmp_path / "cifar10" / "tensorboard").symlink_to(outside)
-    assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
+    assert report_main.main([str(tmp_path), "--tensorboard", "--study"]) == 0
     assert list(outside.iterdir()) == [outside / "notes.txt"]
     assert list((tmp_path / "cifar10" / "tensorboard").glob("Q1_1/*/events*"))
 
@@ -105,7 +105,7 @@ def test_pictures_of_a_run_that_lies_elsewhere_are_shown(tmp_path):
     affine_run(run)
     (tmp_path / "backup" / "Q2_1").mkdir(parents=True)
     run.rename(tmp_path / "backup" / "Q2_1" / run.name)
-    study = overview.write(tmp_path).study
+    study = overview.write(tmp_path, overview.Options(study=True)).study
     assert not study.notes
     page = (study.folder / "gallery.md").read_text(encoding="utf-8")
     assert f"](../backup/Q2_1/{run.name}/templates.png)" in page
@@ -115,9 +115,9 @@ def test_pictures_of_a_run_that_lies_elsewhere_are_shown(tmp_path):
 def test_matrix_that_is_not_the_results_is_left_out(tmp_path, facts):
     for seed in range(2):
         affine_run(fake_run(tmp_path, "Q2_1", seed))
-    assert overview.write(tmp_path).notes == []
+    assert overview.write(tmp_path, overview.Options(study=True)).notes == []
     affine_run(fake_run(tmp_path, "Q2_1", 2), **facts)
-    study = overview.write(tmp_path).study
+    study = overview.write(tmp_path, overview.Options(study=True)).study
     assert all("seed-2/matrix.json is left out, it can't be read: " in note for note in study.notes)
     assert study.notes
     assert "seed-2" not in (study.folder / "gallery.md").read_text(encoding="utf-8")
@@ -129,7 +129,7 @@ def test_odd_baseline_beside_proper_ones_is_left_out_with_a_line(tmp_path):
     change_json(
         tmp_path / "cifar10/baselines.json", lambda content: content["baselines"].update(mine={"accuracy": "bad"})
     )
-    [note] = overview.write(tmp_path).notes
+    [note] = overview.write(tmp_path, overview.Options(study=True)).notes
     assert "baselines.json can't be read" in note
 
 
@@ -137,7 +137,7 @@ def test_name_that_tensorboard_can_not_take_is_told(tmp_path):
     pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install -r requirements-optional.txt")
     fake_run(tmp_path, "Q1_1", name=os.fsdecode(b"run\xff"))
     with pytest.raises(UsageError, match="TensorBoard can't write of "):
-        report_main.write_events(results.read_study(tmp_path))
+        report_main.write_events(*results.read_run_sets(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["../../../outside/x", "/x", "..", "a/b", "a\\b", "a\nb", "a\x1b[2Jb", "", "x" * 200])
@@ -147,7 +147,7 @@ def test_name_of_a_model_that_names_no_file_is_left_out(tmp_path, outside, name)
         change_json(folder / "config.json", lambda content: content["settings"].update(model_name=name))
     fake_run(tmp_path, "Q1_1")
     (tmp_path / "cifar10" / "report" / "shuffles_..").mkdir(parents=True)
-    assert report_main.main([str(tmp_path), "--tensorboard"]) == 0
+    assert report_main.main([str(tmp_path), "--tensorboard", "--study"]) == 0
     assert list(outside.iterdir()) == [outside / "notes.txt"]
     text = report_text(tmp_path)
     assert text.count("is left out") == 2
@@ -165,7 +165,7 @@ def test_picture_that_is_a_link_or_none_is_not_shown(tmp_path, outside, place, p
         (folder / "samples.png").symlink_to(outside / "notes.txt")
     else:
         (folder / "samples.png").write_bytes(SECRET)
-    page = overview.write(tmp_path).path.read_text(encoding="utf-8")
+    page = overview.write(tmp_path, overview.Options(study=True)).path.read_text(encoding="utf-8")
     assert ENCODED not in page
     assert "samples.png can&#39;t be shown" in page
 
@@ -180,7 +180,7 @@ def test_extra_file_that_is_no_regular_one_is_left_out(tmp_path, outside, name, 
     path = (tmp_path / "cifar10" if name == "baselines.json" else folder) / name
     path.unlink(missing_ok=True)
     make_odd(path, how, outside)
-    page = overview.write(tmp_path).path
+    page = overview.write(tmp_path, overview.Options(study=True)).path
     assert f"{name} can&#39;t be" in page.read_text(encoding="utf-8")
     assert (
         base64.b64encode(SECRET[:24]).decode() not in page.with_name("gallery.html").read_text(encoding="utf-8")
@@ -208,7 +208,7 @@ def test_run_whose_file_is_no_regular_one_is_left_out(tmp_path, outside, name, h
     path = fake_run(tmp_path, "Q1_2") / name
     shutil.move(path, outside / "notes.txt")  # what a link leads to is right
     make_odd(path, how, outside)
-    written = overview.write(tmp_path)
+    written = overview.write(tmp_path, overview.Options(study=True))
     assert [group.model for group in written.study.models] == ["Q1_1"]
     assert "Q1_2" in written.notes[0]
 
@@ -217,7 +217,7 @@ def test_file_beyond_any_sane_size_is_left_out(tmp_path):
     fake_run(tmp_path, "Q1_1")
     path = fake_run(tmp_path, "Q1_2") / "history.csv"
     os.truncate(path, 2**40)
-    [note] = overview.write(tmp_path).notes
+    [note] = overview.write(tmp_path, overview.Options(study=True)).notes
     assert "history.csv" in note
     assert "MiB" in note
 
@@ -234,11 +234,11 @@ def test_folder_in_results_that_leads_out_of_them_is_left_out_with_a_line(tmp_pa
     link = here / there.relative_to(other)
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(there)
-    [note] = overview.write(here).notes
+    [note] = overview.write(here, overview.Options(study=True)).notes
     assert f"{link} is a link that leads out of {here}" in note
     # Its own name is what the user says, and may be any link.
     if depth == 1:
-        assert overview.write(link).path == link / "report.html"
+        assert overview.write(link, overview.Options(study=True)).path == link / "report.html"
 
 
 def test_results_that_are_reached_by_a_link_are_read(tmp_path):
@@ -247,7 +247,7 @@ def test_results_that_are_reached_by_a_link_are_read(tmp_path):
     (tmp_path / "results").symlink_to(tmp_path / "disk")
     shutil.move(tmp_path / "disk" / "cifar10" / "Q1_2", tmp_path / "disk" / "moved")
     (tmp_path / "disk" / "cifar10" / "Q1_2").symlink_to("../moved")  # which stays inside
-    written = overview.write(tmp_path / "results")
+    written = overview.write(tmp_path / "results", overview.Options(study=True))
     assert [group.model for group in written.study.models] == ["Q1_1", "Q1_2"]
 
 

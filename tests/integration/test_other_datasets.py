@@ -143,10 +143,10 @@ def test_report_on_other_data_says_nothing_of_claims_and_has_no_gallery(tmp_path
     for slug in ("cifar100", "folder-1a2b3c4d"):
         for shuffle in ("none", "fixed", "per-image"):
             fake_run(tmp_path / slug, "Q1_1", shuffle=shuffle, slug=slug, data="Others", classes=names)
-        report = overview.write(tmp_path / slug)
+        report = overview.write(tmp_path / slug, overview.Options(study=True))
         text = report.path.with_suffix(".md").read_text(encoding="utf-8")
         assert report.notes == []
         assert "say nothing of any of them" in text
         assert "Others (this is not CIFAR-10)" in text
-        assert "by class and shuffle: the best and the worst 20 of 60 classes" in text
+        assert "Accuracy by class: the best and the worst 20 of 60 classes" in text
         assert not report.path.with_name("gallery.html").exists()

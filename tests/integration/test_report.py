@@ -1,6 +1,7 @@
 """The report on many runs: what it reads, and what it says."""
 
 import base64
+import itertools
 import json
 import re
 import shutil
@@ -11,10 +12,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 import models
 from report import __main__ as report_main
-from report import calibration, claims, overview, results
+from report import calibration, chapter, claims, overview, results
 from report.text import FAILS, HOLDS, UNDECIDED
 from runner import files
 from tests.helpers import internals, processes
@@ -30,10 +32,10 @@ def test_report_names_unfinished_run_and_does_not_count_it(tmp_path):
     fake_run(tmp_path, "Q1_2", finished=False)
     study = results.read_study(tmp_path)
     assert [group.model for group in study.models] == ["Q1_1"]
-    overview.write(tmp_path)
-    assert "Q1_2__shuffle-none__seed-0: 9 of 10 epochs" in (tmp_path / "cifar10" / "report.md").read_text(
-        encoding="utf-8"
-    )
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "1 run finished, 1 stopped." in text
+    table, columns = rows(text, "run")
+    assert table["Q1_2__shuffle-none__seed-0"][columns.index("epochs")] == "9 of 10"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_report_from_inside_its_folder_finds_generated_images_beside_it(tmp_path
     fake_run(tmp_path, "Q1_1")
     fake_run(tmp_path, "Q1_1", slug="synthetic-colour-1", data="SYNTHETIC", dataset="synthetic", cues="colour")
     monkeypatch.chdir(tmp_path / "cifar10")
-    assert report_main.main(["."]) == 0
+    assert report_main.main([".", "--study"]) == 0
     assert "colour" in (tmp_path / "cifar10" / "gallery.md").read_text(encoding="utf-8")
 
 
@@ -150,13 +152,13 @@ def test_page_opens_with_what_holds_and_one_picture(studied):
     shown, *folded = claimed.split("<details>")
     assert "C5, C8 and C10 judge networks that are rebuilt" in shown
     assert ["<summary>Why" in folded[0], "<summary>The rules" in folded[1], len(folded)] == [True, True, 2]
-    assert [part.split("\n")[0] for part in rest][:2] == ["How it was measured", "The models"]
-    assert "\n| model |" not in rest[1].split("<details>")[0]
+    assert rest[0].startswith("The models\n")
+    assert "\n| model |" not in rest[0].split("<details>")[0]
 
 
 def test_report_says_what_a_study_of_its_size_can_decide(studied):
     text = (studied / "report.md").read_text(encoding="utf-8")
-    assert "nobody chose the epoch by looking at the test images." in text
+    assert "no epoch was picked using the test images." in text
     points, sd = re.search(
         r"two networks with 3 runs each are told apart with a power of 80 % from ([\d.]+) points of accuracy \(3.1 "
         r"standard deviations of ([\d.]+) points between seeds\)",
@@ -215,7 +217,7 @@ def test_readmes_results_are_those_of_committed_runs(reproduced):
     counts = Counter(claim.verdict for claim in claims.check_claims(reproduced))
     words = dict(zip(range(1, 12), "one two three four five six seven eight nine ten eleven".split()))
     held, failed, undecided = (
-        f"{words[counts[verdict]]} {overview.VERBS[verdict][counts[verdict] != 1]}"
+        f"{words[counts[verdict]]} {chapter.VERBS[verdict][counts[verdict] != 1]}"
         for verdict in (HOLDS, FAILS, UNDECIDED)
     )
     stated = f"Of {words[counts.total()]} published claims about these networks, {held}, {failed}, and {undecided};"
@@ -250,7 +252,7 @@ def test_report_names_every_setting_that_differs(tmp_path):
 def test_shuffles_are_compared_by_class_with_intervals(studied):
     table, columns = rows((studied / "report.md").read_text(encoding="utf-8"), "accuracy (%)")
     assert list(table) == ["all classes", *"plane car bird cat deer dog frog horse ship truck".split()]
-    less = table["plane"][columns.index("per-image less none")]
+    less = table["plane"][columns.index("per-image − none")]
     assert re.fullmatch(r"-\d+\.\d<br>\(-\d+\.\d … -\d+\.\d\)", less)
 
 
@@ -325,7 +327,8 @@ def test_reports_at_the_same_time_do_not_disturb_each_other(tmp_path):
 
 
 def test_page_holds_the_pictures_that_were_just_made(tmp_path, monkeypatch):
-    fake_run(tmp_path, "Q1_1")
+    for model in ("Q1_1", "Q1_2"):
+        fake_run(tmp_path, model)
     write_file = files.write_file
 
     def write_and_lose(path, content, previous=None):
@@ -336,8 +339,90 @@ def test_page_holds_the_pictures_that_were_just_made(tmp_path, monkeypatch):
     internals.write_files_with(write_and_lose, monkeypatch.setattr)
     page = overview.write(tmp_path).path.read_text(encoding="utf-8")
     pictures = re.findall('base64,([^"]*)"', page)
-    assert len(pictures) > 3
+    assert len(pictures) == 3
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+
+
+@pytest.mark.figures
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_figures_for_a_paper_have_the_width_asked_for(tmp_path, kind):
+    for model in ("Q1_1", "Q1_2", "Q1_4"):
+        fake_run(tmp_path, model, epochs=2)
+    assert report_main.main([str(tmp_path), "--format", kind, "--width", "3.5", "--no-titles"]) == 0
+    folder = tmp_path / "cifar10" / "report"
+    assert {path.stem for path in folder.glob(f"*.{kind}")} == {path.stem for path in folder.glob("*.png")}
+    content = (folder / f"compared_1.{kind}").read_bytes()
+    width = re.search(rb"MediaBox \[ 0 0 ([\d.]+)|width=\"([\d.]+)pt\"", content)
+    assert float(width[1] or width[2]) == pytest.approx(3.5 * 72)
+    with Image.open(folder / "compared_1.png") as picture:
+        assert picture.width == pytest.approx(3.5 * 300, abs=1)
+    if kind == "svg":
+        sizes = set(re.findall(rb'transform="[^"]*scale\(([\d.]+)', content))
+        assert set(map(float, sizes)) - {1 / 64} == {0.08}  # of letters 100 high; that of their outlines is 1 / 64
+        assert b"models on CIFAR-10" not in content
+
+
+def test_width_that_no_page_has_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        report_main.main([str(tmp_path), "--width", "0"])
+    assert "--width 0: must be from 1 to 40 inches" in capsys.readouterr().err
+
+
+def test_study_is_a_chapter_where_it_is_asked_for_or_whole(studied, tmp_path):
+    shutil.copytree(studied, tmp_path / "cifar10")
+    overview.write(tmp_path)
+    text = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Compared: models, on CIFAR-10\n")
+    assert "\n# Small networks on CIFAR-10\n" in text
+    shutil.rmtree(tmp_path / "cifar10" / "Q1_20")
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "claim" not in text
+    text = overview.write(tmp_path, overview.Options(study=True)).path.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.startswith("# Small networks on CIFAR-10\n")
+    assert rows(text, "claim")[0]["C8"][3] == "no runs"
+
+
+def test_data_sets_have_a_page_each_that_leads_to_the_others(tmp_path, capsys):
+    for seed in range(2):
+        fake_run(tmp_path, "Q1_1", seed)
+    fake_run(tmp_path, "Q1_1", data="SYNTHETIC (not CIFAR-10)", slug="synthetic", dataset="synthetic")
+    assert report_main.main([str(tmp_path)]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "report on 2 runs",
+        "report on 1 run",
+    ]
+    text = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
+    assert "not compared with these: SYNTHETIC (not CIFAR-10), 1 run](../synthetic/report.md)" in text
+    assert "](../cifar10/report.md)" in (tmp_path / "synthetic" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("varied", "alt"),
+    [
+        ({"lr": [0.001, 0.01, 0.1]}, "Accuracy against lr"),
+        ({"lr": [0.001, 0.01], "batch_size": [4, 32]}, "Mean accuracy by batch-size and lr"),
+        ({"model": ["Q1_1", "Q1_4"], "lr": [0.001, 0.01]}, "Accuracy against lr"),
+        ({"shuffle": ["none", "fixed"]}, "Accuracies with their 95 % intervals"),
+        ({"model": ["Q1_1", "Q1_4", "Q1_19"]}, "Validation accuracy of each model against its parameters"),
+    ],
+)
+def test_first_picture_is_that_of_what_varies(tmp_path, varied, alt):
+    for values in itertools.product(*varied.values()):
+        fake_run(tmp_path, **dict(zip(varied, values)))
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    opening = text.split("\n## ")[0]
+    assert re.findall(r"!\[(.*?)\]", opening) == [alt]
+    assert "Best: " in opening
+
+
+def test_table_has_a_column_for_each_setting_and_the_accuracy_second(tmp_path):
+    for lr, batch_size in itertools.product((0.001, 0.01), (4, 32)):
+        fake_run(tmp_path, lr=lr, batch_size=batch_size)
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    table, columns = rows(text, "settings")
+    assert columns[:3] == ["settings", "validation accuracy (%)", "difference from the best (points)"]
+    row = table["batch-size 32, lr 0.001"]
+    assert [row[columns.index(name)] for name in ("batch-size", "lr")] == ["32", "0.001"]
 
 
 # ---- own models -----------------------------------------------------------------------------------------------------
@@ -356,6 +441,20 @@ def test_readmes_row_of_an_own_model_is_reported(tmp_path, monkeypatch, registry
     assert report_main.main([str(tmp_path)]) == 0
     table, columns = rows((tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8"), "model")
     assert table["Tiny"][columns.index("parameters")] == f"{counted.parameters:,}"
+
+
+def test_own_models_are_compared_whether_they_are_known_or_not(tmp_path, monkeypatch):
+    for model in ("Q1_1", "Q1_4"):
+        for seed in range(2):
+            path = fake_run(tmp_path, model, seed) / "config.json"
+            if model == "Q1_4":
+                path.write_text(path.read_text(encoding="utf-8").replace("Q1_4", "Mine"), encoding="utf-8")
+    assert report_main.main([str(tmp_path), "--compare", "mine", "--baseline", "MINE"]) == 0
+    text = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
+    assert "Against Mine: " in text
+    assert "### Loss and accuracy over the epochs: Mine" in text
+    table, _ = rows(text, "model")
+    assert {"Mine", "Q1_1"} <= table.keys()
 
 
 # ---- TensorBoard ----------------------------------------------------------------------------------------------------
@@ -395,5 +494,5 @@ def test_page_asks_for_nothing_else(studied):
     page = (studied / "report.html").read_text(encoding="utf-8")
     Links().feed(page)
     assert wanted
-    assert all(value.startswith("data:") for value in wanted)
+    assert all(value.startswith(("data:", "#")) for value in wanted)
     assert not re.search(r"url\(|@import", re.search(r"<style>(.*?)</style>", page, re.DOTALL)[1])

@@ -17,7 +17,7 @@ def drawn(tmp_path_factory):
     """A folder of a data set with runs of all models, and the report on them."""
     root = tmp_path_factory.mktemp("drawn")
     fake_study(root)
-    return overview.write(root).path.parent
+    return overview.write(root, overview.Options(study=True)).path.parent
 
 
 @pytest.fixture(scope="module")

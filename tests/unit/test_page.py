@@ -101,7 +101,9 @@ def test_page_shows_any_text_as_text_alone(name):
 
 
 def _html(blocks):
-    return page.TEMPLATES.get_template("page.html.j2").render(blocks=blocks, title=blocks[0].text, class_of_verdict={})
+    return page.TEMPLATES.get_template("page.html.j2").render(
+        blocks=blocks, title=blocks[0].text, contents=[], written_at=None, class_of_verdict={}
+    )
 
 
 def _blocks(path, name):

@@ -139,7 +139,8 @@ def test_runs_of_the_native_step_are_pooled_with_those_of_pytorchs(tmp_path):
         set_machine(folder, step="native" if seed == 2 else "torch")
     study = results.read_study(tmp_path)
     assert seeds(study.group("Q1_1")) == {0, 1, 2}
-    [facts] = [block.items for block in overview.data_blocks(study, "a command") if getattr(block, "items", ())]
+    [run_set] = results.read_run_sets(tmp_path)
+    [facts] = [block.items for block in overview.data_blocks(run_set, "a command") if getattr(block, "items", ())]
     assert facts[3].endswith("; computed by PyTorch's step (2 runs), native step (1 run)")
 
 
@@ -302,7 +303,7 @@ def test_baselines_that_can_not_be_are_refused(tmp_path, images):
     fake_run(tmp_path, "Q1_1", shuffle="per-image")
     fake_baselines(tmp_path / "cifar10")
     in_json("baselines.json", "baselines", "colour histogram", "images", value=images)(tmp_path / "cifar10")
-    assert "baselines.json can't be read" in overview.write(tmp_path).notes[0]
+    assert "baselines.json can't be read" in overview.write(tmp_path, overview.Options(study=True)).notes[0]
 
 
 def test_copy_of_a_run_elsewhere_is_named_and_moves_no_report(tmp_path):

@@ -1,0 +1,402 @@
+"""What a report shows of groups of runs that are compared: the answer, a picture, a table, curves, classes."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from report import plots, stats
+from report.calibration import climbing_text, is_climbing, overconfidence_text
+from report.compare import (
+    ACCURACY,
+    HIGHER,
+    LOWER,
+    Comparison,
+    Section,
+    inseparable,
+    is_number,
+    part,
+    rest_key,
+    setting_text,
+    value_of,
+    value_text,
+    values_key,
+)  # fmt: skip
+from report.page import Block, Figure, Folded, Heading, Row, Table, Text, prose
+from report.results import IMAGE_POINTS, RunResult, SeedGroup, estimate_difference, find_frontier
+from report.text import (
+    Cell,
+    accuracy_cell,
+    count_cell,
+    diff_cell,
+    interval_text,
+    join_names,
+    mean_cell,
+    number_cell,
+    percent_text,
+    points_text,
+)  # fmt: skip
+from runner import files
+from runner.config import PUBLISHED_SHUFFLES
+from runner.errors import counted, one_line
+
+MOST_LINES = 7  # in one pair of axes: as many as there are colours
+MOST_DOTS = 40  # in a dot plot
+MIN_SIZES = 3  # different ones of networks, for a plot of accuracy against parameters
+MOST_MAPS = 4
+MOST_BARS = 4  # of a class
+MOST_SIDE_BY_SIDE = 6  # figures of classes
+MOST_NAMED = 5  # groups in a sentence
+FILLED = 0.5  # of a heat map, more than that
+CALIBRATION_PANELS = 6
+
+Notes = list[str]
+
+
+def data_name(section: Section) -> str:
+    return plots.data_name(section.groups[0].example.data)
+
+
+# ---- the answer ------------------------------------------------------------------------------------------------------
+
+
+def compared_text(section: Section) -> str:
+    """Say what is compared, e.g. ``lr (0.001, 0.01): 2 settings, 6 runs. In common: Q1_1, recipe classic.``"""
+    told = []
+    for name in section.settings:
+        values = [*dict.fromkeys(value_text(value_of(group, name)) for group in section.groups)]
+        if is_number(name):
+            values.sort(key=float)
+        shown = values if len(values) <= 2 * MOST_NAMED else [*values[:MOST_NAMED], "…", values[-1]]
+        told.append(f"{name} ({', '.join(shown)})")
+    n = len(section.groups)
+    return f"{join_names(told)}: {n} settings, {counted(section.runs, 'run')}. In common: {section.common}."
+
+
+def answer_texts(section: Section) -> list[str]:
+    """Say what was compared, which is best, by how much, whether that is decided, and what would decide it."""
+    best = section.best
+    accuracy = percent_text(best.mean(ACCURACY))
+    if len(section.groups) == 1:
+        n = counted(section.runs, "run")
+        alone = f"{section.common}: {accuracy} after the last epoch, {n}; there is nothing to compare it with."
+        return [alone]
+    return [
+        compared_text(section),
+        f"Best: {section.label(best)}: {accuracy}. {lead_text(section)}",
+        *baseline_texts(section),
+        *inseparable_texts(section.groups),
+    ]
+
+
+def lead_text(section: Section) -> str:
+    """Say by how much the best is ahead of the next, whether that is decided, and how many runs would decide it."""
+    versus_best = section if not section.baseline else Section(section.groups)
+    lead = versus_best.comparisons[id(section.ranked[1])]
+    ahead = stats.scale(lead.difference, -1)
+    open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
+    text = f"It is {interval_text(ahead, '.1f', ' points')} ahead of the next, {section.label(lead.group)}: "
+    if not open_ones:
+        return f"{text}decided{corrected_text(versus_best)}."
+    if math.isnan(lead.p):
+        return f"{text}not decided. With one run each nothing tells how far seeds differ; --seeds 0-2 would."
+    text += f"not decided{corrected_text(versus_best)}."
+    if len(section.groups) > 2:
+        named = [section.label(group) for group in open_ones[:MOST_NAMED]]
+        more = [f"{len(open_ones) - MOST_NAMED} more"] * (len(open_ones) > MOST_NAMED)
+        text += f" {len(open_ones)} of {len(section.groups) - 1} can't be told from it: {'; '.join(named + more)}."
+    return f"{text} {needed_text(versus_best, lead)}"
+
+
+def corrected_text(section: Section) -> str:
+    return f", corrected for {section.tests:,} comparisons" if section.tests > 1 else ""
+
+
+def needed_text(section: Section, lead: Comparison) -> str:
+    """Say how many more runs of each would decide a comparison."""
+    groups = section.baseline or section.best, lead.group
+    n = min(len(group.values(ACCURACY)) for group in groups)
+    # What is drawn anew in each: seeds, or permutations where there are several.
+    what = "shuffle seeds" if max(group.permutations for group in groups) > 1 else "runs"
+    needed = stats.seeds_to_decide(lead.difference.mean, lead.difference.sd, comparisons=section.tests)
+    if needed is None:
+        return f"More than {stats.MOST_SEEDS:,} {what} of each would be needed to decide it."
+    needed = max(needed, n + 1)
+    return f"About {needed - n:,} more {what} of each, {needed:,} in all, would decide it."
+
+
+def baseline_texts(section: Section) -> list[str]:
+    """Say what is decidedly better or worse than the baseline that was asked for."""
+    if not section.baseline:
+        return []
+    by_verdict = {
+        verdict: [each for each in section.comparisons.values() if each.verdict == verdict]
+        for verdict in (HIGHER, LOWER)
+    }
+    told = []
+    for verdict, found in by_verdict.items():
+        named = [f"{section.label(each.group)} ({points_text(each.difference)})" for each in found[:MOST_NAMED]]
+        more = [f"{len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)
+        told += [f"{verdict} {'; '.join(named + more)}"] if found else []
+    left = len(section.comparisons) - sum(map(len, by_verdict.values()))
+    told += [f"not decided: {left}"] * (left > 0)
+    return [f"Against {section.label(section.baseline)}{corrected_text(section)}: {'. '.join(told)}."]
+
+
+def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
+    """Say of each setting that never varies alone what it can't be told apart from."""
+    told, pairs = [], set[frozenset[str]]()
+    for name, partners in inseparable(groups):
+        new = [partner for partner in partners if frozenset((name, partner)) not in pairs]
+        pairs |= {frozenset((name, partner)) for partner in partners}
+        if new:
+            told.append(f"{name} differs only together with {join_names(new)}: they can't be told apart.")
+        elif not partners:
+            told.append(f"{name} differs only together with one or another setting: they can't be told apart.")
+    return told
+
+
+# ---- the picture -----------------------------------------------------------------------------------------------------
+
+
+def picture(section: Section, folder: Path, stem: str) -> Figure | None:
+    """Plot accuracy by what varies; nothing where nothing does."""
+    groups, numbers, names = section.groups, section.numbers, section.names
+    if len(groups) < 2:
+        return None
+    path, title = folder / f"{stem}.png", f"{section.title} on {data_name(section)}"
+    by_names = part(groups, values_key(names))
+
+    def label_names(group: SeedGroup) -> str:
+        return ", ".join(setting_text(name, value_of(group, name)) for name in names)
+
+    sizes_of_models = {group.example.parameters for group in groups}
+    if names == ["model"] and not numbers and len(sizes_of_models) >= MIN_SIZES:
+        return plots.plot_accuracy_against_parameters(path, title, groups, section.label)
+    if len(numbers) == 1 and len(by_names) <= MOST_LINES and len(by_names) < len(groups):
+        lines = {
+            label_names(line[0]): [(value_of(group, numbers[0]), group.mean(ACCURACY)) for group in line]
+            for line in (sorted(line, key=lambda group: value_of(group, numbers[0])) for line in by_names)
+        }
+        return plots.plot_lines(path, title, numbers[0], lines)
+    if len(numbers) == 2 and len(by_names) <= MOST_MAPS:
+        y, x = numbers
+        maps = {
+            label_names(of_map[0]): {
+                (value_of(group, y), value_of(group, x)): group.mean(ACCURACY).mean for group in of_map
+            }
+            for of_map in by_names
+        }
+        sizes = [len({pair[i] for of_map in maps.values() for pair in of_map}) for i in (0, 1)]
+        if len(groups) > FILLED * math.prod(sizes) * len(maps) and min(sizes) > 1:
+            return plots.plot_heat_maps(path, title, (y, x), maps)
+    shown = section.ranked[:MOST_DOTS]
+    reference = section.baseline or section.best
+    shown += [reference] if reference not in shown else []
+    accuracies = {section.label(group): group.mean(ACCURACY) for group in shown}
+    return plots.plot_dots(path, title, accuracies, section.label(reference))
+
+
+def model_picture(section: Section, folder: Path, stem: str) -> list[Block]:
+    """Plot the best settings of each model against its parameters, where the first picture is another."""
+    best = {group.model: group for group in reversed(section.ranked)}
+    if section.settings == ["model"] or len({group.example.parameters for group in best.values()}) < MIN_SIZES:
+        return []
+    title = f"Models at their best on {data_name(section)}"
+    path = folder / f"{stem}_parameters.png"
+    figure = plots.plot_accuracy_against_parameters(path, title, [*best.values()], lambda group: group.model)
+    return [Heading("Parameters and accuracy", 3), figure, Text("Each model with the best of its settings.")]
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def _gap(group: SeedGroup, larger: str, smaller: str, form: str) -> Cell:
+    return mean_cell([a - b for a, b in zip(group.values(larger), group.values(smaller))], form)
+
+
+def _seconds_per_epoch(group: SeedGroup) -> float:
+    seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
+    return sum(seconds) / len(seconds)
+
+
+VALIDATION, TEST = "validation accuracy (%)", "test accuracy (%)"  # columns; the latter where it is not the same
+MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
+    "validation accuracy (%)": lambda group: accuracy_cell(group.values("val_accuracy")),
+    "test accuracy (%)": lambda group: accuracy_cell(run.test for run in group.runs.values()),
+    "runs": lambda group: count_cell(len(group.runs)),
+    "parameters": lambda group: count_cell(group.example.parameters),
+    "multiply–accumulates": lambda group: count_cell(group.example.macs),
+    "training accuracy (%)": lambda group: accuracy_cell(group.values("train_accuracy")),
+    "validation loss": lambda group: mean_cell(group.values("val_loss"), ".3f"),
+    "training loss": lambda group: mean_cell(group.values("train_loss"), ".3f"),
+    "gap (points)": lambda group: _gap(group, "train_accuracy", "val_accuracy", ".1f"),
+    "gap (nats)": lambda group: _gap(group, "val_loss", "train_loss", ".3f"),
+    "s/epoch": lambda group: number_cell(_seconds_per_epoch(group), 0),
+}
+
+
+def shown_columns(groups: Sequence[SeedGroup]) -> list[str]:
+    """List the columns of a table; the test accuracy is shown where it is not the validation's."""
+    held_out = any(group.example.config.val == "holdout" for group in groups)
+    return [name for name in MODEL_COLUMNS if held_out or name != TEST]
+
+
+def section_table(section: Section) -> Table:
+    """Make a row for each group, the best first: what it is, how accurate, and how that differs."""
+    reference = section.baseline or section.best
+    # One name says itself what it is; of several settings, and of numbers, each has a column to sort by.
+    own = section.settings if len(section.settings) > 1 or section.numbers else []
+    columns, rows = shown_columns(section.groups), list[Row]()
+    for group in section.ranked:
+        accuracy, *cells = (MODEL_COLUMNS[name](group) for name in columns)
+        compared = section.comparisons.get(id(group))
+        differs: Row = ["", "", ""]
+        if compared:
+            p = Cell("" if math.isnan(compared.p) else f"{compared.p:.3f}".replace("0.000", "< 0.001"), compared.p)
+            differs = [diff_cell(compared.difference), p, compared.verdict]
+        values: Row = []
+        for name in own:
+            value = value_of(group, name)
+            values.append(Cell(value_text(value), value) if is_number(name) else str(value))
+        rows.append([section.label(group), accuracy, *differs, *values, *cells])
+    first = "settings" if len(section.settings) > 1 else [*section.settings, "model"][0]
+    than = section.label(reference) if section.baseline else "the best"
+    differences = [f"difference from {than} (points)", "p, corrected", "verdict"]
+    if len(section.groups) == 1:
+        rows = [[row[0], row[1], *row[5:]] for row in rows]
+        differences = []
+    return Table((first, columns[0], *differences, *own, *columns[1:]), rows)
+
+
+# ---- curves, classes, calibration ------------------------------------------------------------------------------------
+
+
+def chosen_groups(section: Section, compare: Sequence[str], most: int) -> list[SeedGroup]:
+    """Choose the groups that are shown together: of the models asked for, else all, or of many the best."""
+    asked = [group for name in compare for group in section.groups if group.model == name]
+    if asked or len(section.groups) <= most:
+        return (asked or section.groups)[: max(most, len(compare))]
+    best = section.ranked[:most]
+    baseline = section.baseline
+    return best if not baseline or baseline in best else [*best[:-1], baseline]
+
+
+def curve_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
+    groups = chosen_groups(section, compare, MOST_LINES)
+    if all(group.epochs == 1 for group in groups):
+        return []
+    heading = "Loss and accuracy over the epochs"
+    if len(groups) < len(section.groups):
+        heading += f": {', '.join(map(section.label, groups))}" if compare else f": the best {len(groups)}"
+    title = f"{section.title} on {data_name(section)}"
+    figure = plots.plot_overlay(folder / f"{stem}_curves.png", title, groups, section.label)
+    return [Heading(heading, 3), figure, Text("Lines are means over the seeds; bands show the range over seeds.")]
+
+
+def class_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
+    """Show groups side by side by class: shuffles of one network where shuffles vary, else a few groups."""
+    sets = [chosen_groups(section, compare, MOST_BARS)]
+    if "shuffle" in section.settings:
+        sets = part(section.groups, rest_key(section.settings, ["shuffle"]))
+        sets = [each[:MOST_BARS] for each in sets if len(each) > 1][:MOST_SIDE_BY_SIDE]
+    blocks: list[Block] = []
+    for number, groups in enumerate(sets, 1):
+        if len(groups) < 2:
+            continue
+        alike = Section(groups)
+        reference = next((group for group in groups if group.shuffle == "none" and "shuffle" in alike.settings), None)
+        reference = reference or (section.baseline if section.baseline in groups else groups[0])
+        title = f"{alike.common}: {alike.title}" if "shuffle" in alike.settings else f"{alike.title} side by side"
+        path = folder / f"{stem}_classes_{number}.png"
+        blocks += [Heading(f"By class: {title}", 3), *side_by_side_blocks(path, title, groups, reference, alike.label)]
+    return blocks and [*blocks, prose("classes")]
+
+
+def side_by_side_blocks(
+    path: Path, title: str, groups: Sequence[SeedGroup], reference: SeedGroup, label_of: plots.Labels
+) -> list[Block]:
+    """Show a few groups by class, in a figure and in a table with their differences from one of them."""
+    figure = plots.plot_side_by_side(path, title, groups, label_of)
+    classes, told = plots.pick_group_classes(groups[0])
+    pooled = {"val_accuracy": stats.pool_sd([group.values("val_accuracy") for group in groups])}
+    others = [group for group in groups if group is not reference]
+    columns = [f"{label_of(group)} (n = {len(group.runs)})" for group in groups]
+    columns += [f"{label_of(group)} − {label_of(reference)}" for group in others]
+    rows: list[Row] = []
+    for name in ("all classes", *classes):
+        column = "val_accuracy" if name == "all classes" else f"val_accuracy_of_{name}"
+        pooled[column] = stats.pool_sd([group.values(column) for group in groups])
+        row: Row = [name, *(accuracy_cell(group.values(column)) for group in groups)]
+        rows.append(row + [diff_cell(estimate_difference(each, reference, column, pooled[column])) for each in others])
+    summary = "Accuracy by class" + f": {told}" * bool(told)
+    return [figure, Folded(summary, [Table(("accuracy (%)", *columns), rows)])]
+
+
+def calibration_blocks(groups: Sequence[SeedGroup], folder: Path, stem: str = "calibration") -> list[Block]:
+    """Show why the validation loss climbs where it does: first the model that the study puzzled over, then by climb."""
+    climbing = [group for group in groups if is_climbing(group)]
+    climbing.sort(key=lambda group: (group.model != "Q1_11", -group.loss_climb.mean))
+    if not climbing:
+        return []
+    shown = climbing[:CALIBRATION_PANELS]
+    title = f"Loss, accuracy and confidence on {plots.data_name(groups[0].example.data)}"
+    return [
+        Heading("Where the test loss climbs: confidence and accuracy"),
+        Text(climbing_text([*groups])),
+        plots.plot_calibration(folder / f"{stem}.png", title, shown),
+        prose("calibration"),
+        Text(items=tuple(overconfidence_text(group) for group in shown)),
+    ]
+
+
+def sample_blocks(runs: Sequence[RunResult], path: Path, notes: Notes) -> list[Block]:
+    """Show one run's picture of samples for each shuffle; where the runs have none, the one that is at ``path``."""
+    pictures = []
+    for shuffle in PUBLISHED_SHUFFLES[1:]:
+        shuffled = [run for run in runs if run.config.shuffle == shuffle]
+        pictures += [there for run in shuffled if os.path.lexists(there := run.folder / files.SAMPLES)][:1]
+    alt = "An image of each class before and after the shuffles"
+    try:
+        if pictures:
+            figure = plots.plot_samples(path, alt, pictures)
+        elif os.path.lexists(path):
+            figure = plots.read_picture(path, alt)
+        else:
+            return []
+    except Exception as error:
+        notes.append(f"{files.SAMPLES} can't be shown: {one_line(error)}")
+        return []
+    return [Heading("What the network sees", 3), figure]
+
+
+# ---- a whole section -------------------------------------------------------------------------------------------------
+
+
+def frontier_text(groups: Sequence[SeedGroup]) -> str:
+    on_frontier = ", ".join(group.model for group in find_frontier(groups))
+    return (
+        f"The Pareto frontier joins the models that none of their size or smaller exceeds: {on_frontier}. This does "
+        "not say that one of them is better than the next."
+    )
+
+
+def opening_blocks(section: Section, folder: Path, stem: str) -> list[Block]:
+    """Give the answer in words and in one picture."""
+    blocks: list[Block] = [Text(text) for text in answer_texts(section)]
+    figure = picture(section, folder, stem)
+    return [*blocks, figure] if figure else blocks
+
+
+def detail_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
+    """Show what is behind the answer."""
+    table = Folded("All figures", [section_table(section)]) if len(section.groups) > 12 else section_table(section)
+    rules = prose("table", tests=section.tests, picked=not section.baseline, IMAGE_POINTS=IMAGE_POINTS)
+    return [
+        Heading("All settings" if len(section.groups) > 1 else "All figures", 3),
+        table,
+        Folded("How to read the table", [rules]),
+        *model_picture(section, folder, stem),
+        *curve_blocks(section, folder, stem, compare),
+        *class_blocks(section, folder, stem, compare),
+    ]

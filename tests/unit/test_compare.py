@@ -1,0 +1,141 @@
+"""Which runs are compared with which, and what is decided."""
+
+import numpy as np
+import pytest
+
+from report import compare, overview, results, sections, stats
+from runner.config import RECIPES
+from runner.errors import UsageError
+from tests.helpers.fake_runs import fake_run, fake_seeds
+
+
+def groups_in(root):
+    [run_set] = results.read_run_sets(root)
+    return run_set.groups
+
+
+def compared(found):
+    """The labels of each section's groups."""
+    return [[section.label(group) for group in section.groups] for section in found]
+
+
+def test_runs_that_differ_in_one_option_are_compared(tmp_path):
+    for lr in (0.01, 0.001):
+        fake_run(tmp_path, lr=lr)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert (section.settings, section.title, section.common) == (["lr"], "lr", "Q1_1, recipe classic, 10 epochs")
+    assert compared([section]) == [["lr 0.001", "lr 0.01"]]
+
+
+def test_options_that_were_varied_in_combination_share_a_section_and_others_have_their_own(tmp_path):
+    for lr in (0.001, 0.01):
+        for batch_size in (4, 32):
+            fake_seeds(tmp_path, "Q1_1", lr=lr, batch_size=batch_size)
+    fake_seeds(tmp_path, "Q1_1", "fixed")
+    fake_run(tmp_path, "Q1_2")
+    fake_run(tmp_path, "Q1_19", momentum=0.5, epochs=3)  # has nothing to be compared with
+    found = compare.make_sections(groups_in(tmp_path))
+    assert [section.settings for section in found] == [["batch-size", "lr"], ["shuffle"], ["model"], []]
+    assert [section.runs for section in found] == [12, 6, 4, 1]
+    assert found[-1].common == "Q1_19, recipe classic, 3 epochs, momentum 0.5"
+
+
+def test_two_runs_of_another_recipe_do_not_take_the_page(tmp_path):
+    for seed in range(2):
+        fake_run(tmp_path, "Q1_1", seed, accuracy=70)
+        fake_run(tmp_path, "Q1_4", seed)
+    before = compared(compare.make_sections(groups_in(tmp_path)))
+    for seed in range(2):
+        fake_run(tmp_path, "Q1_1", seed, **RECIPES["fast"], recipe="fast")
+    found = compare.make_sections(groups_in(tmp_path))
+    assert compared(found)[0] == before[0] == ["Q1_1", "Q1_4"]
+    assert compared(found)[1] == ["recipe classic", "recipe fast"]
+
+
+def test_runs_of_the_batch_come_first(tmp_path):
+    for lr in (0.001, 0.01, 0.1):
+        fake_seeds(tmp_path, "Q1_1", lr=lr)
+    fake_run(tmp_path, "Q1_1", shuffle="fixed")
+    groups = groups_in(tmp_path)
+    own = [group for group in groups if not group.settings]
+    found = compare.make_sections(groups, own)
+    assert compared(found) == [["fixed", "no shuffle"], ["lr 0.001", "lr 0.01", "lr 0.1"]]
+
+
+def test_runs_measured_on_held_out_images_are_not_compared_with_others(tmp_path):
+    fake_run(tmp_path, lr=0.01)
+    fake_run(tmp_path, val="holdout")
+    assert [len(section.groups) for section in compare.make_sections(groups_in(tmp_path))] == [1, 1]
+
+
+def test_settings_that_differ_only_together_are_said_to_be_inseparable(tmp_path):
+    fake_seeds(tmp_path, "Q1_1")
+    fake_seeds(tmp_path, "Q1_1", lr=0.01, batch_size=64)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert sections.inseparable_texts(section.groups) == [
+        "batch-size differs only together with lr: they can't be told apart."
+    ]
+    fake_seeds(tmp_path, "Q1_1", lr=0.01)
+    found = compare.make_sections(groups_in(tmp_path))
+    assert [section.settings for section in found] == [["batch-size"], ["lr"]]
+    assert [sections.inseparable_texts(section.groups) for section in found] == [[], []]
+
+
+def test_best_is_found_and_what_would_decide_it(tmp_path):
+    for model, accuracy in (("Q1_1", 60.0), ("Q1_4", 60.3), ("Q1_2", 40.0)):
+        fake_seeds(tmp_path, model, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    verdicts = {each.group.model: each.verdict for each in section.comparisons.values()}
+    assert verdicts == {"Q1_1": compare.OPEN, "Q1_2": compare.LOWER}
+    lead = sections.lead_text(section)
+    assert "ahead of the next, Q1_1: not decided, corrected for 3 comparisons" in lead
+    assert "1 of 2 can't be told from it: Q1_1." in lead
+    assert "more runs of each" in lead
+
+
+def test_with_one_run_each_nothing_is_decided(tmp_path):
+    for lr in (0.01, 0.001):
+        fake_run(tmp_path, lr=lr, accuracy=50 + 100 * lr)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert [each.verdict for each in section.comparisons.values()] == [compare.UNKNOWN]
+    assert "--seeds 0-2 would" in sections.lead_text(section)
+
+
+def test_holms_correction_is_the_published_one():
+    assert stats.correct_holm([0.01, 0.04, 0.03, 0.005], 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.correct_holm([0.04, 0.01], 10) == pytest.approx([0.36, 0.1])
+    assert np.isnan(stats.correct_holm([np.nan, 0.01], 1)[0])
+
+
+def test_p_is_below_the_level_where_the_interval_excludes_nothing():
+    a, b = [1.0, 2.0, 3.0], [4.0, 6.0, 5.5]
+    estimate = stats.difference(a, b)
+    assert stats.p_value(estimate) == pytest.approx(stats.p_value(stats.scale(estimate, -1)))
+    touching = stats.Estimate(estimate.half_width, 3, half_width=estimate.half_width, degrees=estimate.degrees)
+    assert stats.p_value(touching) == pytest.approx(0.05)
+
+
+def test_equal_settings_are_seldom_told_apart():
+    """The best of several is picked from the same results: in at most 5 of 100 studies it is told from another."""
+    draws = np.random.default_rng(0)
+    told = 0
+    for _ in range(400):
+        values = sorted(draws.normal(size=(5, 3)).tolist(), key=lambda each: -sum(each))
+        p_values = [stats.p_value(stats.difference(each, values[0])) for each in values[1:]]
+        told += min(stats.correct_holm(p_values, 10)) < compare.LEVEL
+    assert told <= 20
+
+
+def test_baseline_is_what_all_are_compared_with(tmp_path):
+    for model, accuracy in (("Q1_1", 60.0), ("Q1_4", 70), ("Q1_2", 40.0)):
+        fake_seeds(tmp_path, model, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    overview.set_baselines([section], "q1-1")
+    verdicts = {each.group.model: each.verdict for each in section.comparisons.values()}
+    assert verdicts == {"Q1_4": compare.HIGHER, "Q1_2": compare.LOWER}
+    assert section.tests == 2
+    [text] = sections.baseline_texts(section)
+    assert text.startswith("Against Q1_1, corrected for 2 comparisons: higher Q1_4 (+")
+    for wanted in ("Q9_9", "Q1"):
+        with pytest.raises(UsageError, match="is not just one of those compared, which are Q1_1, Q1_2, Q1_4"):
+            overview.set_baselines([section], wanted)
