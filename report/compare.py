@@ -155,7 +155,7 @@ class Section:
             "shuffle": first.shuffle,
             "recipe": first.example.config.recipe,
         }
-        shown |= {"epochs": first.epochs} | relative(first)
+        shown |= {"epochs": first.example.config.epochs} | relative(first)
         if first.shuffle == "none":
             shown.pop("shuffle")
         words = [setting_text(name, in_words(value)) for name, value in shown.items() if name not in self.settings]

@@ -24,7 +24,7 @@ from report.text import (
 )
 from runner import files
 from runner.config import CUES, PUBLISHED_SHUFFLES, cue_strengths
-from runner.errors import RunnerError
+from runner.errors import RunnerError, counted
 
 Cues = tuple[str, ...]  # what carries the class, in words
 
@@ -141,7 +141,7 @@ def check_expectations(studies: Mapping[Cues, Study], names: list[str]) -> Itera
         what = "chance" if to_chance else "no shuffle"
         reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
         if verdict == (FAILS if above else HOLDS) and is_learning(group):
-            verdict, reason = UNDECIDED, f"{reason}; {STILL_LEARNING} after {group.epochs} epochs"
+            verdict, reason = UNDECIDED, f"{reason}; {STILL_LEARNING} after {counted(group.epochs, 'epoch')}"
         yield [statement, name, verdict, reason]
 
 
@@ -203,8 +203,9 @@ def budget_verdict(studies: Mapping[Cues, Study], cue: str, name: str) -> str:
     learning = f" It is {STILL_LEARNING} then." if is_learning(late) else ""
     return (
         f"{name} finds more of {cue} behind a fixed shuffle when it is trained for longer, "
-        f"{early.mean('val_accuracy').mean:.1f} % after {first} epochs and {late.mean('val_accuracy').mean:.1f} % "
-        f"after {last}: {decide(gain)}, {points_text(gain)}; {points_text(rest)} from no shuffle.{learning}"
+        f"{early.mean('val_accuracy').mean:.1f} % after {counted(first, 'epoch')} and "
+        f"{late.mean('val_accuracy').mean:.1f} % after {last}: "
+        f"{decide(gain)}, {points_text(gain)}; {points_text(rest)} from no shuffle.{learning}"
     )
 
 

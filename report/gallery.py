@@ -19,7 +19,7 @@ from report.stats import Estimate
 from report.text import UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from report.variation import variation_section
 from runner import files
-from runner.errors import one_line
+from runner.errors import counted, one_line
 from runner.files import checked_number
 
 BAG = "DeepSets"  # the own network that sees each pixel alone: it is made for shuffles per image
@@ -96,7 +96,7 @@ def reader_blocks(study: Study, baselines: dict) -> list[Block]:
     groups = [group for each in study.budgets.values() for group in each.groups.values()]
     for group in [group for group in groups if group.shuffle == "per-image"]:
         lead = stats.difference_independent(group.mean(ACCURACY), histogram)
-        who = f"{group.model}, {group.epochs} epochs"
+        who = f"{group.model}, {counted(group.epochs, 'epoch')}"
         rows.append([f"{who}, per-image", group.size, accuracy_cell(group.values(ACCURACY)), diff_cell(lead)])
         statement, verdict = f"finds more in an image with shuffled pixels than its {COLOUR} tells", decide(lead)
         if group.model == BAG:

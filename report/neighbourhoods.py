@@ -14,6 +14,7 @@ from report.stats import Estimate
 from report.text import HOLDS, accuracy_cell, decide, decide_near, diff_cell, interval_text, number_cell, points_text
 from runner import files
 from runner.config import BLOCK_SIZES, IN_BLOCKS, OLD_NAMES, PUBLISHED_SHUFFLES, is_shuffle
+from runner.errors import counted
 from runner.files import checked_number
 
 ACCURACY = "val_accuracy"
@@ -114,8 +115,8 @@ def budget_verdict(study: Study, name: str) -> str:
     weighted = [(sign, group.values(ACCURACY)) for sign, group in zip((1, -1, -1, 1), (*late, *early))]
     growth = stats.contrast(weighted, study.pooled_sd(ACCURACY))
     return (
-        f"What a fixed shuffle costs {name} grows with training, from {costs[0].mean:.1f} points after {first} epochs "
-        f"to {costs[1].mean:.1f} after {last}: {decide(growth)}, {points_text(growth)}."
+        f"What a fixed shuffle costs {name} grows with training, from {costs[0].mean:.1f} points after "
+        f"{counted(first, 'epoch')} to {costs[1].mean:.1f} after {last}: {decide(growth)}, {points_text(growth)}."
     )
 
 

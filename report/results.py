@@ -93,7 +93,8 @@ class SeedGroup:
 
     @property
     def epochs(self) -> int:
-        return self.example.config.epochs
+        """Count the epochs that all of its runs have; with --patience a run may have ended before others."""
+        return min(len(run.history) for run in self.runs.values())
 
     def by_draw(self, column: str, epoch: int = -1) -> dict[Draw, float]:
         """Return a column of the history by draw, after ``epoch`` epochs, -1: the last; NaN where a run has none."""
@@ -155,7 +156,7 @@ class SeedGroup:
 
     @property
     def _val_losses(self) -> dict[Draw, list[float]]:
-        return {draw: [row["val_loss"] for row in run.history] for draw, run in self.runs.items()}
+        return {draw: [row["val_loss"] for row in run.history[: self.epochs]] for draw, run in self.runs.items()}
 
 
 def _find_lowest(curves: Sequence[Sequence[float]]) -> int:
@@ -241,7 +242,7 @@ class Study:
         found = dict[int, dict[tuple[str, str], SeedGroup]]()
         for group in (*self.groups.values(), *self.others):
             if rest(group.settings) == rest(self.settings):
-                found.setdefault(group.epochs, {})[group.model, group.shuffle] = group
+                found.setdefault(group.example.config.epochs, {})[group.model, group.shuffle] = group
         return {epochs: replace(self, groups=found[epochs]) for epochs in sorted(found)}
 
     def pooled_sd(self, column: str) -> PooledSd | None:
@@ -484,8 +485,8 @@ def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], no
         return None
     try:
         content = files.read_json(path)
-        epoch, weights = content.get("epoch", run.config.epochs), content.get("weights", "last")
-        if (epoch, weights) != (run.config.epochs, "last"):
+        epoch, weights = content.get("epoch", len(run.history)), content.get("weights", "last")
+        if (epoch, weights) != (len(run.history), "last"):
             raise ValueError(f"it is of the {weights!r:.20} weights after epoch {epoch!r:.20}: measure it anew")
         return parse(content)
     except Exception as error:

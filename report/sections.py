@@ -2,6 +2,7 @@
 
 import math
 import os
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -220,11 +221,13 @@ def _seconds_per_epoch(group: SeedGroup) -> float:
     return sum(seconds) / len(seconds)
 
 
-VALIDATION, TEST = "validation accuracy (%)", "test accuracy (%)"  # columns; the latter where it is not the same
+TEST = "test accuracy (%)"  # columns: where it is not the validation accuracy; where runs may end early
+ENDED = "epochs trained"
 MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
     "validation accuracy (%)": lambda group: accuracy_cell(group.values("val_accuracy")),
-    "test accuracy (%)": lambda group: accuracy_cell(run.test for run in group.runs.values()),
+    TEST: lambda group: accuracy_cell(run.test for run in group.runs.values()),
     "runs": lambda group: count_cell(len(group.runs)),
+    ENDED: lambda group: number_cell(statistics.fmean(len(run.history) for run in group.runs.values()), 1),
     "parameters": lambda group: count_cell(group.example.parameters),
     "multiply–accumulates": lambda group: count_cell(group.example.macs),
     "training accuracy (%)": lambda group: accuracy_cell(group.values("train_accuracy")),
@@ -237,9 +240,10 @@ MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
 
 
 def shown_columns(groups: Sequence[SeedGroup]) -> list[str]:
-    """List the columns of a table; the test accuracy is shown where it is not the validation's."""
-    held_out = any(group.example.config.val == "holdout" for group in groups)
-    return [name for name in MODEL_COLUMNS if held_out or name != TEST]
+    """List the columns of a table: all, but those that say nothing about these groups."""
+    configs = [group.example.config for group in groups]
+    says_something = {TEST: any(c.val == "holdout" for c in configs), ENDED: any(c.patience for c in configs)}
+    return [name for name in MODEL_COLUMNS if says_something.get(name, True)]
 
 
 def section_table(section: Section) -> Table:

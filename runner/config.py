@@ -349,7 +349,7 @@ def mistake_in(name: str, value: object) -> str:
         return f"{flag} {value!r}: must be of type {kind.__name__}"
     if limits["choices"] and value not in limits["choices"] and not (name in SHUFFLE_SETTINGS and is_shuffle(value)):
         filters = ", or filters and a permutation with + between" * (name in SHUFFLE_SETTINGS)
-        near = nearest(str(value), limits["choices"])
+        near = nearest(SYNONYMS.get(str(value).lower(), str(value)), limits["choices"])
         return f"{flag} {value}{near}: choose from {', '.join(limits['choices'])}{filters}"
     if kind is float and not abs(number) <= sys.float_info.max:
         return f"{flag} {value!s:.40}: must be a finite number"
@@ -377,6 +377,7 @@ def cue_strengths(cues: str) -> dict[str, float]:
 
 
 SHUFFLE_SETTINGS = ("shuffle", "val_shuffle")
+SYNONYMS = {"gpu": "cuda"}  # of values: what they are called elsewhere
 
 # What may be given together with --evaluate and --predict: where to find and how to check things, not what the run is.
 PLACE_SETTINGS = {"data_dir", "data_url", "data_check", "device", "threads", "model_file"}

@@ -28,6 +28,7 @@ def fake_run(
     shuffle="none",
     accuracy=60.0,
     turn=None,
+    ended=None,
     finished=True,
     data="CIFAR-10",
     slug="cifar10",
@@ -43,6 +44,7 @@ def fake_run(
 
     Args:
         turn: the epoch where the validation loss turns, if it does.
+        ended: the epoch after which the run was out of patience, if it was.
         per_class: accuracies of classes after every epoch, in percent, by name.
         losses: (training, validation) losses after each epoch, in place of smooth ones.
         calibration: (confidence of wrong answers, calibration error, scaled loss) after each epoch, if there are any.
@@ -54,7 +56,7 @@ def fake_run(
     draws = random.Random(f"{model} {seed} {shuffle}")
     row = models.find(model)
     history = []
-    for epoch in range(1, run.epochs + 1):
+    for epoch in range(1, (ended or run.epochs) + 1):
         share = 1 - 0.5**epoch
         val = (10 + (accuracy - 10) * share + draws.gauss(0, 0.3)) / 100
         train_loss = 2.3 - 1.2 * share

@@ -139,3 +139,17 @@ def test_baseline_is_what_all_are_compared_with(tmp_path):
     for wanted in ("Q9_9", "Q1"):
         with pytest.raises(UsageError, match="is not just one of those compared, which are Q1_1, Q1_2, Q1_4"):
             overview.set_baselines([section], wanted)
+
+
+def test_runs_that_ended_early_are_shown_as_far_as_all_went(tmp_path):
+    early = dict(accuracy=5.0, patience=2, val="holdout")  # it falls from the first epoch on
+    for seed, ended in enumerate((5, 3, 4)):
+        fake_run(tmp_path, "Q1_1", seed, ended=ended, **early)
+        fake_run(tmp_path, "Q1_4", seed, ended=5, **early)
+    first, second = groups_in(tmp_path)
+    assert (first.epochs, second.epochs) == (3, 5)
+    assert first.loss_climb.n == 3
+    text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "10 epochs" in text
+    assert "epochs trained" in text
+    assert "| 4.0 |" in text
