@@ -34,6 +34,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--no-titles", action="store_true", help="leave out their titles, which a caption replaces")
     add = parser.add_argument
     add("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    add("--csv", action="store_true", help="write all runs, and all epochs, as tables too: runs.csv and history.csv")
     options = parser.parse_args(argv)
     if options.width is not None and not 1 <= options.width <= 40:
         parser.error(f"--width {options.width:g}: must be from 1 to 40 inches")
@@ -69,7 +70,7 @@ def write_events(run_set: "RunSet") -> Path:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
-    from report import overview, plots
+    from report import overview, plots, tables
     from runner.errors import RunnerError, one_line, printable, quote
 
     try:
@@ -83,6 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         for run_set in report.run_sets if options.tensorboard else ():
             events = write_events(run_set)
             messages.append(f"event files for TensorBoard: {quote(['tensorboard', '--logdir', str(events)])}")
+        if options.csv:
+            paths, left_out = tables.write_tables(results)
+            messages += [*left_out, f"all runs, and all epochs, as tables: {', '.join(map(str, paths))}"]
         messages += report.summaries
     except (RunnerError, OSError) as error:
         print(f"python -m report: error: {one_line(error)}", file=sys.stderr)

@@ -189,7 +189,7 @@ def test_traceback_is_shown_with_debug_alone(ex1_main, capsys, monkeypatch):
     def fail(*args):
         raise KeyError("something unforeseen")
 
-    monkeypatch.setattr(ex1, "load_dataset", fail)
+    monkeypatch.setattr(ex1.trial, "load_run", fail)
     assert ex1_main("--model-name", "Q1_1") == 1
     line = only_line(capsys.readouterr().err)
     assert line.endswith("KeyError: 'something unforeseen'; --debug shows where in the code it came from")
