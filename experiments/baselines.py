@@ -282,7 +282,7 @@ def run(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     description = "Trains classical classifiers on the images of the networks, and writes baselines.json into the "
     description += "folder of the data set's results."
-    parser = argparse.ArgumentParser("python -m experiments.baselines", description=description, allow_abbrev=False)
+    parser = startup.Parser(prog="python -m experiments.baselines", description=description, allow_abbrev=False)
     add = parser.add_argument
     folder: dict = {"type": startup.expand_home, "metavar": "DIR"}
     add("--data-dir", default="data", help="where CIFAR-10 is, or is downloaded to (default: data)", **folder)

@@ -3,7 +3,6 @@
 Both take turns, so that what else the machine does meets both. The first line is the head of a table in Markdown.
 """
 
-import argparse
 import time
 from statistics import median
 
@@ -13,6 +12,7 @@ import models
 from native import compiler
 from native.source import Source
 from native.step import NativeStep
+from runner import startup
 from runner.config import Config
 from runner.step import TrainStep, make_optimizer
 
@@ -29,7 +29,7 @@ def milliseconds(step: TrainStep, images: torch.Tensor, labels: torch.Tensor) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m native")
+    parser = startup.Parser(prog="python -m native")
     parser.add_argument("models", nargs="*", default=[spec.name for spec in models.TABLE])
     parser.add_argument("--batch-size", type=int, default=4)
     arguments = parser.parse_args()

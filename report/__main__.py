@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = startup.Parser(
         prog="python -m report",
         description="Compares all runs in a folder of results, also while some are being trained.",
         allow_abbrev=False,

@@ -1,6 +1,7 @@
 """A page as a list of blocks, written as Markdown and as one self-contained HTML file by the templates beside this."""
 
 import base64
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from report.charts import Chart, script
 from report.text import FAILS, HOLDS, UNDECIDED, Cell
 from runner import files
 from runner.errors import printable
@@ -60,6 +62,7 @@ class Figure:
     path: Path
     alt: str
     content: bytes  # of a PNG, as the page shows it whatever becomes of the file
+    chart: Chart | None = None  # what a page shows in its place, where that can be drawn
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ TEMPLATES.filters |= {
     "relative_to": lambda path, folder: Path(os.path.relpath(path, folder)),  # a copy of a run may be beside it
     "url": lambda path: quote(os.fsencode(path.as_posix())),
     "quote": lambda name: quote(os.fsencode(name)),
+    "json": lambda content: Markup(json.dumps(content).replace("<", "\\u003c")),  # whatever names hold
     "base64": lambda content: base64.b64encode(content).decode(),
 }
 
@@ -159,5 +163,8 @@ def write_page(blocks: Sequence[Block], folder: Path, name: str, is_live: bool =
     headings = [(place, block) for place, block in enumerate(blocks) if isinstance(block, Heading)]
     contents = [(place, heading) for place, heading in headings[1:] if heading.level < 3]
     facts = dict(title=title, contents=contents, written_at=now and now.timestamp())
+    # A page that loads itself again would forget what was switched off, and has pictures.
+    has_charts = not is_live and any(isinstance(block, Figure) and block.chart for block in blocks)
+    facts["chart_script"] = Markup(script() or "") if has_charts else ""
     files.write_file(path, html.render(blocks=blocks, class_of_verdict=CLASS_OF_VERDICT, **facts))
     return path

@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from report import page
+from report import charts, page
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
@@ -229,7 +229,8 @@ def plot_overlay(path: Path, title: str, groups: Sequence[SeedGroup], label_of: 
         _add_grid(axes)
     handles = [*axes.get_legend_handles_labels()[0], Line2D([], [], color=GREY, ls="--", label="dashed: training")]
     alt = f"Loss and accuracy of {', '.join(map(label_of, groups))} over the epochs"
-    return _save(figure, path, alt, 4, handles)
+    chart = charts.curves(groups, label_of, itertools.cycle(COLOURS))
+    return replace(_save(figure, path, alt, 4, handles), chart=chart)
 
 
 # ---- what a comparison shows first: the accuracy after the last epoch, by what varies ----
@@ -370,7 +371,8 @@ def plot_accuracy_against_parameters(
     axes.margins(0.08, 0.12)
     _add_grid(axes)
     _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    return _save(figure, path, "Validation accuracy of each model against its parameters", 1)
+    saved = _save(figure, path, "Validation accuracy of each model against its parameters", 1)
+    return replace(saved, chart=charts.accuracy_against_parameters(groups, label_of, LAST_ACCURACY, BLUE))
 
 
 def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:

@@ -55,7 +55,7 @@ def read_tables(root: Path) -> tuple[list[Row], list[Row], list[str]]:
             continue
         name = {"run": path.parent.relative_to(root).as_posix()}
         runs.append(name | run)
-        epochs += [name | row for row in history]
+        epochs += [name | row | {"epoch": int(row["epoch"])} for row in history]
     if not runs:
         why = f"{root} holds no runs" if root.is_dir() else f"{root}: folder does not exist"
         raise RunnerError("; ".join([why, *notes]))

@@ -14,9 +14,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from runner import config, config_file
+from runner import config, config_file, startup
 from runner.config import (
     AUTO,
     CLASSIC,
@@ -30,7 +30,7 @@ from runner.config import (
     in_words,
     nearest,
 )
-from runner.errors import UsageError, one_line, printable
+from runner.errors import UsageError, one_line
 from runner.startup import expand_home
 
 PROBES = ("evaluate", "transfer", "collapse", "conflict", "predict")  # the actions on a saved run
@@ -139,13 +139,8 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
         parser.error(str(error))
 
 
-class Parser(argparse.ArgumentParser):
-    """The parser of the command line, whose mistakes are one line, and whose -h shows the usual options."""
-
-    def error(self, message: str) -> NoReturn:
-        text = re.sub("^argument ", "", message).replace("expected one argument", "its value is missing")
-        text = text.replace("expected at least one argument", "its value is missing")
-        self.exit(2, f"{self.prog}: error: {printable(text)}\n")
+class Parser(startup.Parser):
+    """The parser of the command line, whose -h shows the usual options."""
 
     def print_help(self, file: Any = None) -> None:
         self._print_message(SHORT_HELP, file or sys.stdout)
@@ -219,15 +214,12 @@ def _options_of_file(parser: Parser, argv: Sequence[str]) -> list[str]:
 
 def _tell_unknown(parser: Parser, unknown: Sequence[str], argv: Sequence[str]) -> str:
     """Say which words of a command line are no options of ours, and which options are nearest."""
-    flags = [flag for action in parser._actions for flag in action.option_strings]
     options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
     if not options:
         before = [word for word in argv[: argv.index(unknown[0])] if word.startswith("--")]
         why = f"write an option before it, such as --model-name {unknown[0]}"
         return f"{' '.join(unknown)}: " + (f"{before[-1]} takes no more values" if before else why)
-    near = {name: nearest(SYNONYMS.get(name, name), flags) for name in options}
-    more = "" if all(near.values()) else " (--help-all shows all)"
-    return "; ".join(f"there is no option {name}{near[name]}" for name in near) + more
+    return parser.tell_unknown(options, SYNONYMS)
 
 
 def _add_actions(parser: Parser) -> None:

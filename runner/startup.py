@@ -3,10 +3,46 @@
 import argparse
 import io
 import os
+import re
 import sys
 import types
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-from runner.errors import one_line
+from runner.config import nearest
+from runner.errors import one_line, printable
+
+# How argparse tells of mistakes, and how we do.
+PHRASES = {
+    r"^argument ": "",
+    r"expected (at least )?one argument": "its value is missing",
+    r"invalid int value: '(.*)'": r"\1 is not a whole number",
+    r"invalid float value: '(.*)'": r"\1 is not a number",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line, with the nearest option, and no usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        for theirs, ours in PHRASES.items():
+            message = re.sub(theirs, ours, message)
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]  # argparse overloads it
+        known, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            self.error(self.tell_unknown(options) if options else f"{' '.join(unknown)}: it belongs to no option")
+        return known
+
+    def tell_unknown(self, names: Sequence[str], synonyms: Mapping[str, str] | None = None) -> str:
+        """Say that there are no such options, and which are nearest, also to the ``synonyms`` of options."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = {name: nearest((synonyms or {}).get(name, name), flags) for name in names}
+        more = "--help-all" if "--help-all" in flags else "-h"
+        all_of_them = "" if all(near.values()) else f" ({more} shows all)"
+        return "; ".join(f"there is no option {name}{near[name]}" for name in near) + all_of_them
 
 
 def prepare() -> None:

@@ -6,7 +6,6 @@ if __name__ == "__main__":
     startup.prepare()
     startup.tell_errors_in_a_line("python -m experiments.benchmarks")
 
-import argparse
 import logging
 import os
 import platform
@@ -28,7 +27,7 @@ log = logging.getLogger("ex1")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
+    parser = startup.Parser(prog="python -m experiments.benchmarks", description=__doc__)
     add = parser.add_argument
     add("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
     add("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default: 5)")

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from report import overview
-from tests.helpers.fake_runs import fake_study
+from tests.helpers.cli import until
+from tests.helpers.fake_runs import fake_seeds, fake_study
 
 pytestmark = pytest.mark.figures
 
@@ -94,3 +95,56 @@ def test_page_fits_a_narrow_screen(browser, drawn, width):
     widest = "return Math.max(...[...document.querySelectorAll('p, li, h1, h2, .sentences td, img')].map("
     assert browser.execute_script(widest + "one => one.getBoundingClientRect().right))") <= width
     assert browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)") >= 16
+
+
+@pytest.fixture(scope="module")
+def charted(tmp_path_factory):
+    """The folder of a report whose curves and scatter answer to the pointer."""
+    pytest.importorskip("vl_convert", reason="needs vl-convert-python: pip install -r requirements-optional.txt")
+    root = tmp_path_factory.mktemp("charted")
+    for model in ("Q1_1", "Q1_4", "Q1_19"):
+        fake_seeds(root, model)
+    return overview.write(root).path.parent
+
+
+def open_charts(browser, folder, width):
+    open_page(browser, folder, width)
+    count = "return document.querySelectorAll('.view svg').length"
+    until(lambda: browser.execute_script(count) == 3)
+    return browser.find_elements("css selector", ".chart input")
+
+
+def lines_in(browser):
+    return browser.execute_script("return document.querySelectorAll('.view svg .mark-line path').length")
+
+
+def test_charts_show_values_and_switch_lines_off(browser, charted):
+    first, *_ = boxes = open_charts(browser, charted, 1200)
+    assert [box.get_attribute("value") for box in boxes] == ["Q1_1", "Q1_4", "Q1_19"]
+    assert browser.execute_script("return document.images.length") == browser.execute_script(
+        "return document.querySelectorAll('p > img').length"
+    )
+
+    # By the keyboard; a line in each of the two charts, training and validation.
+    before = lines_in(browser)
+    browser.execute_script("arguments[0].focus()", first)
+    first.send_keys(" ")
+    until(lambda: lines_in(browser) == before - 4)
+    first.send_keys(" ")
+    until(lambda: lines_in(browser) == before)
+
+    # By the pointer: the value at it.
+    svg = browser.find_element("css selector", ".view svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", svg)
+    pointer = pytest.importorskip("selenium.webdriver").ActionChains(browser)
+    pointer.move_to_element(svg).move_by_offset(5, 5).perform()
+    told = "return document.querySelector('#vg-tooltip-element')?.textContent ?? ''"
+    until(lambda: re.search(r"Q1_.*epoch.*\d", browser.execute_script(told)))
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_charts_fit_a_narrow_screen(browser, charted, width):
+    open_charts(browser, charted, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert (charted / "report.html").stat().st_size < 2_500_000

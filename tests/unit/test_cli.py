@@ -508,3 +508,18 @@ def test_file_of_a_run_repeats_it_and_says_no_places(tmp_path, caplog):
     assert configs_of([*file, "--recipe", "classic"]) == [
         replace(run, recipe="classic", **dict(config.CLASSIC, lr=0.5))
     ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--widht", "3"], r"there is no option --widht \(did you mean --width\?\)"),
+        (["--width", "x"], "--width: x is not a number"),
+        (["--zzz"], r"there is no option --zzz \(-h shows all\)"),
+        (["results", "more"], "more: it belongs to no option"),
+    ],
+)
+def test_mistakes_of_the_report_are_one_line_too(argv, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        report_command.parse(argv)
+    assert re.fullmatch(f"python -m report: error: {said}\n", capsys.readouterr().err)

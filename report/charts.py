@@ -1,0 +1,132 @@
+"""Figures of a page that answer to the pointer, as Vega-Lite specifications: values on hovering, lines off, zoom.
+
+A page shows them in place of pictures where the package vl-convert-python is there, which brings what draws them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import fmean
+from typing import Any
+
+from report.results import SeedGroup, find_frontier
+from runner.errors import printable
+
+Labels = Callable[[SeedGroup], str]
+Spec = dict[str, Any]
+
+DIGITS = 5  # of a value, decimal places
+HEIGHT = 300  # of a chart, pixels
+SHOWN = "shown"  # what the page's script tells a chart: the names of the lines that are on
+DRAG = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
+# Without Shift the wheel, or a finger, moves the page.
+ZOOM = {"type": "interval", "zoom": "wheel![event.shiftKey]", "translate": DRAG}
+INTERVAL = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}  # what a mark reaches over
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: charts side by side, whose lines are switched off and on together."""
+
+    specs: Sequence[Spec]
+    lines: Mapping[str, str]  # what can be switched off: names, and their colours
+
+
+@cache
+def script() -> str | None:
+    """Return the JavaScript that draws charts; None where the package that has it is not installed."""
+    try:
+        import vl_convert
+    except ImportError:
+        return None
+    return vl_convert.javascript_bundle()
+
+
+def curves(groups: Sequence[SeedGroup], label_of: Labels, colours: Iterable[str]) -> Chart:
+    """Draw loss and accuracy over the epochs: validation solid with the range over seeds, training dashed."""
+    lines = {printable(label_of(group)): colour for group, colour in zip(groups, colours)}
+    specs = []
+    for key, title in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
+        rows = []
+        for name, group in zip(lines, groups):
+            for split, told in (("val", "validation"), ("train", "training")):
+                for epoch in range(1, group.epochs + 1):
+                    values = group.values(f"{split}_{key}", epoch)
+                    mean, low, high = _rounded(fmean(values), min(values), max(values))
+                    rows.append(dict(line=name, of=told, epoch=epoch, value=mean, low=low, high=high))
+        specs.append(_curves_of(rows, lines, title))
+    return Chart(specs, lines)
+
+
+def accuracy_against_parameters(groups: Sequence[SeedGroup], label_of: Labels, title: str, colour: str) -> Chart:
+    """Draw the last accuracy of models against their parameters, with intervals and the frontier."""
+    best = {id(group) for group in find_frontier(groups)}
+    rows = []
+    for group in groups:
+        estimate = group.mean("val_accuracy")
+        reach = estimate.half_width if estimate.has_interval else 0.0
+        mean, low, high = _rounded(estimate.mean, estimate.mean - reach, estimate.mean + reach)
+        what = dict(name=printable(label_of(group)), parameters=group.example.parameters, runs=len(group.runs))
+        rows.append(what | dict(value=mean, low=low, high=high, best=id(group) in best))
+
+    x = _axis("parameters", "trainable parameters (log scale)", scale={"type": "log"}, axis={"format": "~s"})
+    place = {"x": x, "y": _axis("value", title)}
+    shown = [_told("name"), _told("parameters", form=","), _told("runs"), _told("value", "accuracy (%)", ".2f")]
+    shown += [_told("low", "95 % from", ".2f"), _told("high", "to", ".2f")]
+    frontier = {"type": "line", "interpolate": "step-after", "strokeDash": [2, 3], "color": "grey"}
+    dots = {"type": "point", "filled": True, "size": 60, "opacity": 1, "color": colour}
+    names = {"type": "text", "align": "right", "dx": -6, "dy": -6}
+    layers = [
+        _layer(frontier, place, only="datum.best"),
+        _layer({"type": "rule", "color": colour}, {"x": x} | INTERVAL),
+        _layer(dots, place | {"tooltip": shown}),
+        _layer(names, place | {"text": {"field": "name"}}, only="datum.best"),
+    ]
+    return Chart([_chart(rows, layers)], {})
+
+
+def _curves_of(rows: Sequence[Spec], lines: Mapping[str, str], title: str) -> Spec:
+    """Make one chart of ``lines``, names and their colours, that are drawn where they are on."""
+    colour = _nominal("line", [*lines], [*lines.values()])
+    dash = _nominal("of", ["validation", "training"], [[1, 0], [5, 4]])
+    x = _axis("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"})
+    place = {"x": x, "y": _axis("value", title), "color": colour}
+    size = {"condition": {"param": "hover", "empty": False, "value": 90}, "value": 14}
+    hover = {"name": "hover", "select": {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}}
+    shown = [_told("line"), _told("of"), _told("epoch"), _told("value", title, ".4~f")]
+    layers = [
+        _layer({"type": "area", "opacity": 0.2}, {"x": x, "color": colour} | INTERVAL, only="datum.of == 'validation'"),
+        _layer({"type": "line"}, place | {"strokeDash": dash}),
+        _layer({"type": "point", "filled": True, "opacity": 1}, place | {"size": size, "tooltip": shown}),
+    ]
+    layers[-1]["params"] = [hover]
+    are_on = [{"filter": f"indexof({SHOWN}, datum.line) >= 0"}]
+    return _chart(rows, layers) | {"params": [{"name": SHOWN, "value": [*lines]}], "transform": are_on}
+
+
+def _chart(rows: Sequence[Spec], layers: list[Spec]) -> Spec:
+    """Make the specification of a chart as wide as its place, which is zoomed by its axes."""
+    layers[0]["params"] = [{"name": "zoom", "select": ZOOM, "bind": "scales"}]
+    layout = {"width": "container", "height": HEIGHT, "autosize": {"type": "fit", "contains": "padding"}}
+    return {"data": {"values": [*rows]}, "layer": layers, "config": {"font": "sans-serif"}} | layout
+
+
+def _layer(mark: Spec, encoding: Spec, only: str = "") -> Spec:
+    return {"mark": mark, "encoding": encoding} | ({"transform": [{"filter": only}]} if only else {})
+
+
+def _axis(field: str, title: str, **more: Any) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}} | more
+
+
+def _nominal(field: str, domain: list, values: list) -> Spec:
+    return {"field": field, "type": "nominal", "legend": None, "scale": {"domain": domain, "range": values}}
+
+
+def _told(field: str, title: str = "", form: str = "") -> Spec:
+    """Have a value shown on hovering."""
+    return {"field": field, "title": title or field} | ({"format": form} if form else {})
+
+
+def _rounded(*values: float) -> list[float]:
+    return [round(value, DIGITS) for value in values]
