@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
             message = re.sub(theirs, ours, message)
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[override]  # argparse overloads it
+    def parse_args(self, args=None, namespace=None):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
