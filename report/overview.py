@@ -11,6 +11,7 @@ from report import claims, gallery, plots, stats
 from report.calibration import climbing_text, is_climbing, overconfidence_text
 from report.others import other_blocks
 from report.page import Block, Code, Folded, Heading, Link, Row, Table, Text, prose, write_page
+from report.provenance import commit_text, machine_text
 from report.results import IMAGE_POINTS, SeedGroup, Study, find_frontier, read_study, settings_text
 from report.text import FAILS, HOLDS, UNDECIDED, Cell, accuracy_cell, count_cell, diff_cell, mean_cell, number_cell
 from runner import files
@@ -22,12 +23,6 @@ FIGURES = "report"  # their folder
 CALIBRATION_PANELS = 5
 
 
-def count_values(values: Sequence[str]) -> str:
-    """List different values with how often each comes, the most frequent first."""
-    counts = Counter(values).most_common()
-    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts)
-
-
 def data_blocks(study: Study, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
     runs, config = study.runs, study.runs[0].config
@@ -36,23 +31,20 @@ def data_blocks(study: Study, command: str) -> list[Block]:
     others = "".join(f", {name} {value}" for name, value in study.settings if name not in in_recipe)
     validated_on = "the test images" if config.val == "test" else "images held out from training"
     shuffled = sum(run.config.shuffle != "none" for run in runs)
-    facts_of_machines = ("device_name", "threads", "precision", "torch", "computed_by")
-    device, threads, precision, torch, step = (
-        count_values([run.machine[key] for run in runs]) for key in facts_of_machines
-    )
-    # A commit is 40 digits, and "-dirty" where the code was changed since.
-    commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
-    facts = (
+    longer = [run for group in claims.find_longer(study) for run in group.runs.values()]
+    facts = [
         f"Data: {study.data['name']}" + ("" if study.is_cifar10 else " (this is not CIFAR-10)"),
         f"Recipe: {recipe}, {config.epochs} epochs{others}; validation on {validated_on}",
         f"Runs: {len(runs)} of {len(study.models)} models, {shuffled} of them with shuffled pixels",
-        f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}"
-        + ("" if step == "PyTorch's step" else f"; computed by {step}"),
-        f"Code: commit {commit}",
-    )
+        machine_text(runs),
+        f"Code: commit {commit_text(runs)}",
+    ]
+    if longer:
+        epochs = ", ".join(map(str, sorted({run.config.epochs for run in longer})))
+        facts.append(f"For C5 besides: {len(longer)} runs of {epochs} epochs. {machine_text(longer)}")
     return [
         Heading("How it was measured"),
-        Text(items=facts),
+        Text(items=tuple(facts)),
         prose("figures", chosen=config.recipe == "fast"),
         *decidable_blocks(study),
         Code(command),
