@@ -95,7 +95,8 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
             plots.plot_accuracy_against_parameters(folder / "accuracy_parameters.png", study),
             Text(
                 f"The frontier joins the models whose mean none with as few parameters exceeds: {on_frontier}. This "
-                "does not say that one of them is better than the next."
+                "does not say that one of them is better than the next. A bar is the mean's 95 % interval; a model "
+                "without one has a single run."
             ),
         ]
     return blocks

@@ -384,11 +384,16 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
 @own_style()
 def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
     """Plot accuracy against the share of neighbouring pixels that a shuffle leaves neighbours."""
-    families = (("block", BLUE, "o"), ("within", VERMILION, "s"), ("within-shared", COLOURS[5], "D"))
+    # Each with where its labels stand, in points.
+    families = (
+        ("block", BLUE, "o", (0, -14)),
+        ("within", VERMILION, "s", (6, -12)),
+        ("within-shared", COLOURS[5], "D", (-3, 7)),
+    )
     title = f"Accuracy and what stays next to what, {panels[0][0].data['name']}"
     figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
-        for kind, colour, marker in families:
+        for kind, colour, marker, offset in families:
             inner = [group for size in BLOCK_SIZES if (group := study.group(name, f"{kind}:{size}"))]
             groups = [*inner, *(group for end in ("fixed", "none") if (group := study.group(name, end)))]
             kept = {id(group): fmean(100 * run.neighbours_kept for run in group.runs.values()) for group in groups}
@@ -404,7 +409,6 @@ def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) ->
             for group in groups:
                 if group in inner:
                     place = kept[id(group)], group.mean("val_accuracy").mean
-                    offset = (-4, 6) if kind == "block" else (5, -11)
                     text = group.shuffle.partition(":")[2]
                     axes.annotate(text, place, offset, textcoords="offset points", fontsize=8, color=colour)
         axes.set(xlabel="pairs of neighbouring pixels that stay neighbours (%)", xlim=(-3, 103))
