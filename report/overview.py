@@ -102,10 +102,33 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
     return blocks
 
 
-def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
-    """Show each claim beside what was measured, with its verdict; reasons and rules are folded."""
+def plot_claim(path: Path, claim: claims.Claim) -> list[Block]:
+    """Plot what a claim's figures are of; nothing where there are no runs, or of other classes."""
+    if not claim.groups:
+        return []
+    if claim.show is claims.show_course:
+        return [plots.plot_course(path, claim.groups, claim.percent)]
+    if claim.show is claims.show_by_class:
+        group = claim.groups[0]
+        epoch = claims.find_early_epoch(group, claims.PER_IMAGE_PERCENT)
+        is_known = set(group.example.data["classes"]) == claims.PER_IMAGE.keys()
+        return [plots.plot_against_published(path, group, epoch, claims.PER_IMAGE)] if is_known else []
+    plot = plots.plot_losses if claim.show is claims.show_losses else plots.plot_final
+    return [plot(path, claim.groups)]
+
+
+def claim_blocks(checked: Sequence[claims.Claim], folder: Path) -> list[Block]:
+    """Show each claim and what was measured, with its verdict and a picture; table, reasons and rules are folded."""
     if not checked:
         return []
+    of_each: list[Block] = []
+    for claim in checked:
+        measured = "; ".join(claim.measured.splitlines())
+        of_each += [
+            Heading(f"{claim.key}: {claim.verdict}", 3),
+            Text(f"Published: {claim.published}. Measured: {measured}."),
+            *plot_claim(folder / f"claim_{claim.key}.png", claim),
+        ]
     rows: list[Row] = [[claim.key, claim.published, claim.measured, claim.verdict] for claim in checked]
     reasons: list[Row] = []
     for claim in checked:
@@ -114,8 +137,9 @@ def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
     rebuilt = join_names([claim.key for claim in checked if claim.of_rebuilt])
     return [
         Heading("Which published claims hold?"),
-        Table(("claim", "published", "measured", "verdict"), rows, sortable=False),
         prose("rebuilt", keys=rebuilt),
+        *of_each,
+        Folded("All claims in a table", [Table(("claim", "published", "measured", "verdict"), rows, sortable=False)]),
         Folded(
             "Why: each statement with its figures and 95 % intervals",
             [Table(("statement", "verdict", "why"), reasons, sortable=False)],
@@ -301,7 +325,7 @@ def write(results: Path, compare: Sequence[str] = ()) -> Written:
     blocks = [
         *opening_blocks(study, folder, checked),
         *([Link("What the networks look at: the gallery", "gallery")] if gallery_blocks else []),
-        *claim_blocks(checked),
+        *claim_blocks(checked, folder),
         *data_blocks(study, quote(command)),
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),

@@ -253,6 +253,76 @@ def plot_calibration(path: Path, study: Study, groups: Sequence[SeedGroup]) -> p
 
 
 @own_style()
+def plot_course(path: Path, groups: Sequence[SeedGroup], percent: float | None) -> page.Figure:
+    """Plot validation accuracies over the epochs, with a published one, in percent."""
+    figure = new_figure(6.5, 3, _title_of(groups))
+    axes = figure.subplots()
+    for group, colour, marker in zip(groups, COLOURS, MARKERS):
+        label = f"{group.model}, {group.shuffle} ({group.size})"
+        _plot_band(axes, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
+    if percent is not None:
+        axes.axhline(percent, color="black", ls="--", lw=1, label="published")
+    axes.set(ylabel="test accuracy (%)", ylim=(0, None))
+    _number_epochs(axes)
+    _add_grid(axes)
+    return _save(figure, path, "Accuracy over the epochs, with the published one", 2)
+
+
+@own_style()
+def plot_against_published(
+    path: Path, group: SeedGroup, epoch: int, published_percent: Mapping[str, float]
+) -> page.Figure:
+    """Plot the accuracy in each class after an epoch beside the published one, in percent, with 95 % intervals."""
+    figure = new_figure(6.5, 3, f"{_title_of([group])}, after epoch {epoch}")
+    axes = figure.subplots()
+    accuracies = [group.mean(f"val_accuracy_of_{name}", epoch) for name in published_percent]
+    places = range(len(accuracies))
+    _plot_bars(axes, places, accuracies, 0.7, color=BLUE, label=f"measured ({group.size})")
+    axes.plot(places, [*published_percent.values()], color="black", marker="D", ls="", label="published")
+    axes.set_xticks(places, [*published_percent])
+    axes.set(ylabel="accuracy (%)", ylim=(0, 100))
+    _add_grid(axes, "y")
+    return _save(figure, path, "Accuracy in each class, measured and published", 2)
+
+
+@own_style()
+def plot_losses(path: Path, groups: Sequence[SeedGroup]) -> page.Figure:
+    """Plot training and validation loss over the epochs: a panel for each model."""
+    figure = new_figure(max(6.5, 2.6 * len(groups) + 0.8), 3, "Loss over the epochs")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, group in zip(panels, groups):
+        _plot_band(axes, group, "train_loss", BLUE, ls="--", label="training (mean over the epoch)")
+        _plot_band(axes, group, "val_loss", VERMILION, label="validation")
+        axes.set_title(f"{group.model} ({group.size})", fontsize=9)
+        _number_epochs(axes)
+        _add_grid(axes)
+    panels[0].set_ylabel("loss (nats)")
+    return _save(figure, path, "Training and validation loss over the epochs", 2)
+
+
+@own_style()
+def plot_final(path: Path, groups: Sequence[SeedGroup]) -> page.Figure:
+    """Plot the accuracies of models after the last epoch against each other, with 95 % intervals over seeds."""
+    figure = new_figure(6.5, 0.3 * len(groups) + 1.2, "Test accuracy after the last epoch")
+    axes = figure.subplots()
+    for place, group in enumerate(groups):
+        estimate = group.mean("val_accuracy")
+        axes.errorbar(estimate.mean, place, xerr=_error_bar(estimate), color=BLUE, marker="o", capsize=3)
+    axes.set_yticks(range(len(groups)), [f"{group.model} ({group.size})" for group in groups])
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy (%)")
+    axes.margins(y=0.2)
+    _add_grid(axes)
+    return _save(figure, path, "Accuracies after the last epoch with their intervals")
+
+
+def _title_of(groups: Sequence[SeedGroup]) -> str:
+    """Name models, and their shuffle where there is one."""
+    shuffled = ", ".join(dict.fromkeys(group.shuffle for group in groups if group.shuffle != "none"))
+    return ", ".join(dict.fromkeys(group.model for group in groups)) + f", {shuffled}" * bool(shuffled)
+
+
+@own_style()
 def plot_samples(path: Path, alt: str, pictures: Sequence[Path]) -> page.Figure:
     """Show the runs' own pictures of samples, one below the other."""
     images = [_decode(files.read_file(picture)) for picture in pictures]

@@ -364,9 +364,9 @@ THRESHOLDS = [name for name, value in vars(claims).items() if name.isupper() and
 def test_rules_are_printed_with_the_constants_that_decide(tmp_path, monkeypatch, threshold):
     fake_run(tmp_path)
     checked = claims.check_claims(results.read_study(tmp_path))
-    *_, rules = overview.claim_blocks(checked)
+    *_, rules = overview.claim_blocks(checked, tmp_path)
     monkeypatch.setattr(claims, threshold, 12345)
-    *_, changed = overview.claim_blocks(checked)
+    *_, changed = overview.claim_blocks(checked, tmp_path)
     assert "12345" in " ".join(changed.blocks[0].items)
     assert "12345" not in " ".join(rules.blocks[0].items)
 
