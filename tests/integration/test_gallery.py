@@ -579,3 +579,37 @@ def test_permutations_are_told_from_their_seeds(tmp_path, orders, verdict):
     page = gallery_of(tmp_path)
     assert f"that permutations differ beyond their seeds {verdict}" in page.replace("with any shuffle: not", "not")
     assert "| 9 runs, 3 permutations |" in page
+
+
+def test_shuffle_of_each_image_is_no_permutation_among_others(tmp_path):
+    fake_seeds(tmp_path, "Q1_1", "none", accuracy=60)
+    fake_orders(tmp_path, "Q1_1", "per-image", [30, 31, 32])
+    assert "differ beyond their seeds" not in gallery_of(tmp_path)
+
+
+def test_small_differences_take_in_the_test_images(tmp_path):
+    """Networks that lose nothing: their runs agree to a tenth of a point, on images that are right by chance."""
+
+    def told(root, **correct):
+        for shuffle in ("none", "fixed", "block:4"):
+            folders = [fake_run(root, "Q1_1", seed, shuffle, accuracy=60) for seed in range(3)]
+            for folder in folders:
+                tell_correct(folder, **correct)
+        [text] = re.findall(r"Over all .* it makes (.*?) points; within", gallery_of(root))[:1]
+        low, high = re.search(r"\((\S+) … (\S+)\)", text).groups()
+        return (float(high) - float(low)) / 2
+
+    by_runs, by_images = told(tmp_path / "same"), told(tmp_path / "chance", rng=np.random.default_rng(0))
+    assert by_images > by_runs + 0.2
+
+
+def test_gallery_says_what_its_runs_were_computed_with(tmp_path):
+    fake_seeds(tmp_path, "Q1_1", "none", recipe="fast")
+    fake_seeds(tmp_path, "Q1_1", "block:8", recipe="fast")
+    fake_seeds(tmp_path, "Q1_1", "block:8", recipe="fast", epochs=8)
+    page = gallery_of(tmp_path)
+    assert "learning rate and weight decay of the fast recipe were chosen so" in page
+    table, columns = rows(page[page.index("## How it was measured") :], "images")
+    assert columns[1:4] == ["settings", "runs", "processor"]
+    told = re.findall(r"^\| CIFAR-10 \| recipe fast(.*?) \| (\d+) \| a CPU \| 1 \| fp32 \| 2.0 \|", page, re.M)
+    assert told == [("", "6"), (", epochs 8", "3")]
