@@ -611,5 +611,5 @@ def test_gallery_says_what_its_runs_were_computed_with(tmp_path):
     assert "learning rate and weight decay of the fast recipe were chosen so" in page
     table, columns = rows(page[page.index("## How it was measured") :], "images")
     assert columns[1:4] == ["settings", "runs", "processor"]
-    told = re.findall(r"^\| CIFAR-10 \| recipe fast(.*?) \| (\d+) \| a CPU \| 1 \| fp32 \| 2.0 \|", page, re.M)
-    assert told == [("", "6"), (", epochs 8", "3")]
+    told = re.findall(r"^\| CIFAR-10 \| recipe fast.*? \| (\d+) \| a CPU \| 1 \| fp32 \| 2.0 \|", page, re.M)
+    assert sorted(told) == ["3", "6"]
