@@ -42,7 +42,7 @@ def shown(mean, low, high, form):
 
 def last_losses(name, model):
     """The losses after the most epochs that three seeds of a network and of Q1_1 were trained for."""
-    longer = "__epochs-50" if len(raw(model, longer="__epochs-50")) == 3 else ""
+    longer = "__epochs-50" if len(raw(model, longer="__epochs-50")) >= 3 else ""
     return [np.array([float(run[-1][name]) for run in raw(one, longer=longer)]) for one in (model, "Q1_1")]
 
 
