@@ -1,6 +1,6 @@
 """Writes the images in --data-dir in every form, has the program read each, and trains an epoch on each.
 
-python tests/measure_forms.py                    # all forms, an hour of one core; --no-training: a third of that
+python tests/measure_forms.py                    # all forms, many minutes; --no-training: only reads them
 python tests/measure_forms.py parquet kaggle
 
 Each line is of processes of their own: of the first start, which decodes, and the next, which takes the cache. It tells
