@@ -24,7 +24,7 @@ import torch
 
 import datasets
 from data import Images, balanced_subset, digest
-from datasets import cifar10
+from datasets import cifar10, encoded
 from experiments.benchmarks.sections import PEAK
 from runner.config import Config
 from tests.helpers import forms
@@ -64,7 +64,7 @@ def link_jpegs(folder, data_dir):
 
 
 def kaggle_split(train: Images) -> tuple[Images, Images]:
-    held_out = balanced_subset(train.labels, 10_000, "kaggle test")
+    held_out = balanced_subset(train.labels, encoded.count_kaggle_tests(len(train)), "kaggle test")
     kept = torch.ones(len(train), dtype=torch.bool)
     kept[held_out] = False
     return train.take(kept), train.take(held_out)
