@@ -229,6 +229,16 @@ def describe_shuffle(shuffle: str, seed: int) -> dict:
     }
 
 
+def distinct_shuffle_seeds(shuffle: str, n: int) -> list[int]:
+    """Find the first seeds that give ``n`` different permutations, at most nine: four blocks have no more."""
+    found: dict[bytes, int] = {}
+    seed = 0
+    while len(found) < n:
+        found.setdefault(shuffle_permutation(shuffle, seed).numpy().tobytes(), seed)
+        seed += 1
+    return [*found.values()]
+
+
 def grey(pixels: Tensor) -> Tensor:
     """Put the lightness of each pixel (ITU-R BT.601), as Pillow rounds it, into all channels of uint8 (..., 3)."""
     red, green, blue = pixels.int().unbind(-1)

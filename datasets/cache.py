@@ -117,13 +117,12 @@ def _fingerprint(files: list[str]) -> str:
     Tools that keep the time of a file's content can keep neither that of its last change of any kind nor its inode. So
     a copy of the folder is decoded anew, once.
     """
-    total = hashlib.sha256()
+    lines = []
     for path in files:
         status = stat_regular(path)
         name = "/".join(path.replace(os.sep, "/").rsplit("/", 2)[-2:])  # with its folder, as in cat/0001.png
-        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
-        total.update(os.fsencode(f"{name} {times} {status.st_size} {status.st_ino}\n"))
-    return total.hexdigest()
+        lines.append(f"{name} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}\n")
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def stat_regular(path: str | Path) -> os.stat_result:

@@ -81,39 +81,56 @@ def official(train: Images, test: Images, source: Path) -> Dataset:
     return Dataset("CIFAR-10", "cifar10", str(source), CLASSES, train, test, digest(train, test))
 
 
-def is_official(train: Images, test: Images) -> bool:
-    """Tell whether these are the official images with their labels, in the official order."""
+def in_official_order(train: Images, test: Images) -> Splits | None:
+    """Return the official images in their order, whatever that of the batches was, or None if these are others.
+
+    The archive, and who made another form by going through it, has the batches in the order 4, 3, 2, 5, 1.
+    """
     if (len(train), len(test)) != (TRAIN_IMAGES, TEST_IMAGES):
-        return False
-    batches = (
-        images.take(slice(start, start + TEST_IMAGES))
-        for images in (train, test)
-        for start in range(0, len(images), TEST_IMAGES)
-    )
-    return all(map(_is_batch, batches, RECORDS_SHA256))  # the first one that differs ends it
+        return None
+    *of_train, of_test = RECORDS_SHA256
+    batches = {}
+    for images, known in ((test, [of_test]), (train, of_train)):
+        for start in range(0, len(images), TEST_IMAGES):
+            batch = images.take(slice(start, start + TEST_IMAGES))
+            sha256 = _hash_records(batch)
+            if sha256 not in known:
+                return None
+            batches[sha256] = batch
+    if len(batches) < len(RECORDS_SHA256):
+        return None
+    if [*batches] != [of_test, *of_train]:
+        train = join(batches[sha256] for sha256 in of_train)
+    return train, test
 
 
-def _is_batch(images: Images, sha256: str) -> bool:
+def _hash_records(images: Images) -> str:
     records = np.empty((len(images), 1 + images.pixels[0].numel()), np.uint8)
     records[:, 0] = images.labels
     records[:, 1:] = images.pixels.flatten(1)
-    return hashlib.sha256(records.tobytes()).hexdigest() == sha256
+    return hashlib.sha256(records.data).hexdigest()
+
+
+def join(parts: Iterable[Images]) -> Images:
+    some = [*parts]
+    return Images(torch.cat([part.pixels for part in some]), torch.cat([part.labels for part in some]))
 
 
 def name_by_content(
-    form: str, source: Path, train: Images, test: Images, whole: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
+    source: Path, train: Images, test: Images, whole: tuple[int, int] = (TRAIN_IMAGES, TEST_IMAGES)
 ) -> Dataset:
     """Make a data set of images that may be any part or any encoding of CIFAR-10, so their content is in its name.
 
-    Where it is the official one, it is called so, in whatever form it came.
+    Where it is the official one, it is called so, in whatever form it came. Equal images in equal order have one name
+    in every form, so that runs on them compare; it says folder, as runs on images in folders are named so.
     """
-    if is_official(train, test):
-        return official(train, test, source)
+    if ordered := in_official_order(train, test):
+        return official(*ordered, source)
     for split, images, count in zip(("train", "test"), (train, test), whole):
         if len(images) != count:
             log.warning(f"{source / split} holds {len(images):,} images, CIFAR-10 has {count:,}: is it whole?")
     content = digest(train, test)
-    name, slug = f"CIFAR-10 {form} {content[:8]}", f"cifar10-{form}-{content[:8]}"
+    name, slug = f"CIFAR-10 folder {content[:8]}", f"cifar10-folder-{content[:8]}"
     return Dataset(name, slug, str(source), CLASSES, train, test, content)
 
 
@@ -167,11 +184,7 @@ def _unpack(source: Path, read: Callable[[str], bytes]) -> Splits:
             problems.append(str(error))
     raise_all(source, problems, f"; remove {source} to have it downloaded again")
 
-    def split(names: Iterable[str]) -> Images:
-        images = [parts[name] for name in names]
-        return Images(torch.cat([part.pixels for part in images]), torch.cat([part.labels for part in images]))
-
-    return split(TRAIN_BATCHES), split(TEST_BATCHES)
+    return join(parts[name] for name in TRAIN_BATCHES), join(parts[name] for name in TEST_BATCHES)
 
 
 def _unpickle(name: str, content: bytes, md5: str) -> Images:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from datasets import cifar10
+from datasets import cifar10, forms
 from runner.config import DATA_URL_VARIABLE
 from runner.errors import RunnerError
 
@@ -72,8 +72,9 @@ def download(target: Path, url: str = "") -> None:
     """
     part = target.with_name(target.name + ".part")
     sources = [Source(each) for each in dict.fromkeys((url, *cifar10.SOURCES)) if each]
-    by_hand = f"put {cifar10.ARCHIVE}, {cifar10.BATCH_FOLDER}/ or image folders into {target.parent} yourself"
-    said = f"downloading CIFAR-10 (163 MiB); --dataset synthetic begins at once, or {by_hand}; asking "
+    by_hand = f"put it into {target.parent} yourself, as"
+    first = f"downloading CIFAR-10 (163 MiB); --dataset synthetic begins at once, or {by_hand} "
+    said = first + f"{cifar10.ARCHIVE}, Hugging Face's Parquet files or another form (docs/usage.md); asking "
     senders, is_alone, retries = {"an earlier run"}, False, 0  # who sent what is in ``part``; all must come from one
     while usable := [source for source in sources if not source.is_out]:
         # ask the first that was not asked yet, else the best
@@ -117,7 +118,7 @@ def download(target: Path, url: str = "") -> None:
             problems.setdefault(source.problem, []).append(source.url)
     tried = "; ".join(f"{', '.join(urls)}: {problem}" for problem, urls in problems.items())
     raise DownloadError(
-        f"{tried}; {by_hand}, or name another source with --data-url or ${DATA_URL_VARIABLE}; "
+        f"{tried}; {by_hand} {forms.FORMS}; or name another source with --data-url or ${DATA_URL_VARIABLE}; "
         "--dataset synthetic needs no download"
     )
 

@@ -142,7 +142,7 @@ def read_images(archive: str, files: Files, problems: list[str]) -> Iterator[Par
     ]
     train, test = (everything.take(torch.tensor(some, dtype=torch.int64)) for some in rows)
     of_rows = ([keys[i][2] for i in some] for some in rows)
-    train, test = image_folder.in_official_order(of_rows, (train, test)) or (train, test)
+    train, test = image_folder.official_by_number(of_rows, (train, test)) or (train, test)
     for split, part in (("train", train), ("test", test)):
         if len(part):
             yield make_part(archive, split, part.pixels.numpy(), part.labels.numpy())

@@ -155,7 +155,7 @@ def load(form: str, path: Path, anew: bool = False) -> Dataset:
 
     # from the cache, if it can be
     train, test = cached(path.parent if path.is_file() else path, form, files, decode, anew)
-    return cifar10.name_by_content("folder" if form == "images" else form, path, train, test, official)
+    return cifar10.name_by_content(path, train, test, official)
 
 
 def _read(form: str, path: Path, files: list[str]) -> Splits:

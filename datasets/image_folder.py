@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data import Dataset, Images, balanced_subset, digest
 from datasets.cache import ANY, Splits, cached, stat_regular
-from datasets.cifar10 import CLASSES, is_official, name_by_content, official
+from datasets.cifar10 import CLASSES, in_official_order, name_by_content, official
 from runner.errors import DataError, one_line, raise_all, some_of
 from runner.files import MAX_CLASSES, MAX_NAME, MIN_CLASSES
 
@@ -71,21 +71,22 @@ def load(folder: Path, anew: bool = False) -> Dataset:
 
     names = [[path for path, _ in some] for some in listed]
     splits = cached(folder, "folder", sum(names, []), decode_all, anew)
-    ordered = in_official_order(names, splits)
-    return official(*ordered, folder) if ordered else name_by_content("folder", folder, *splits)
+    ordered = official_by_number(names, splits)
+    return official(*ordered, folder) if ordered else name_by_content(folder, *splits)
 
 
-def in_official_order(names: Iterable[Sequence[str]], splits: Splits) -> Splits | None:
+def official_by_number(names: Iterable[Sequence[str]], splits: Splits) -> Splits | None:
     """Put images by the numbers in the names of their files, if they are the official images then."""
     orders = []
     for some in names:
-        found = [re.search(r"\d+", os.path.basename(name)) for name in some]
-        numbers = {int(number.group()): row for row, number in enumerate(found) if number}
-        if len(numbers) < len(some):
-            return None
+        numbers: dict[int, int] = {}
+        for row, name in enumerate(some):
+            found = re.search(r"\d+", os.path.basename(name))
+            if not found or numbers.setdefault(int(found.group()), row) != row:
+                return None
         orders.append([numbers[number] for number in sorted(numbers)])
     train, test = (images.take(torch.tensor(order, dtype=torch.int64)) for images, order in zip(splits, orders))
-    return (train, test) if is_official(train, test) else None
+    return in_official_order(train, test)
 
 
 def list_images(folder: Path, passed_over: list[str]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:

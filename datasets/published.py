@@ -4,7 +4,6 @@ Networks take 32×32 RGB: grey becomes three equal channels, and 28×28 gets 2 b
 """
 
 import gzip
-import hashlib
 import io
 from pathlib import Path
 from typing import NamedTuple
@@ -13,16 +12,16 @@ import numpy as np
 import torch
 
 from data import Dataset, Images, digest
-from datasets.cache import stat_regular
-from datasets.cifar10 import ArrayUnpickler
-from runner.errors import DataError, one_line
+from datasets.cache import as_images, stat_regular
+from datasets.cifar10 import ArrayUnpickler, md5_of
+from runner.errors import DataError, one_line, raise_all
 
 MOST_BYTES = 256 * 2**20  # of a file: CIFAR-100's train and SVHN's train_32x32.mat have 155 and 182 million
 FASHION = "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle-boot"
 
 
 class Published(NamedTuple):
-    """A data set and its files, with the MD5s that torchvision has of them."""
+    """A data set and its files, with the MD5s that torchvision has of them, and public code of those it unpacks."""
 
     name: str
     torchvision: str  # its class there
@@ -37,8 +36,13 @@ class Published(NamedTuple):
     def is_grey(self) -> bool:
         return len(self.train) == 2
 
+    @property
+    def files(self) -> list[str]:
+        return list(dict.fromkeys(name.removesuffix(".gz") for name in self.md5))
+
 
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+PACKED = tuple(f"{name}.gz" for name in IDX)  # torchvision leaves both
 DIGITS = tuple("0123456789")
 SETS = {
     "cifar100": Published(
@@ -49,14 +53,18 @@ SETS = {
     ),
     "mnist": Published(
         "MNIST", "MNIST", "MNIST/raw", IDX[:2], IDX[2:],
-        dict(zip(IDX, ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
-                       "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"))),
+        dict(zip(PACKED, ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
+                          "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c")))
+        | dict(zip(IDX, ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+                         "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"))),
         (60_000, 10_000), DIGITS,
     ),
     "fashion-mnist": Published(
         "Fashion-MNIST", "FashionMNIST", "FashionMNIST/raw", IDX[:2], IDX[2:],
-        dict(zip(IDX, ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
-                       "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"))),
+        dict(zip(PACKED, ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+                          "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310")))
+        | dict(zip(IDX, ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
+                         "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"))),
         (60_000, 10_000), tuple(name.replace("-b", " b") for name in FASHION.split()),
     ),
     "svhn": Published(
@@ -74,26 +82,31 @@ def expected_labels(kind: str) -> tuple[torch.Tensor, tuple[str, ...]]:
 
 
 def load(kind: str, data_dir: Path) -> Dataset:
-    """Load the data set ``kind`` from files below ``data_dir``. Raises DataError if they are missing or damaged."""
+    """Load the data set ``kind`` from files below ``data_dir``. Raises DataError that names all missing or damaged."""
     source = SETS[kind]
-    folder = next((place for place in (data_dir / source.folder, data_dir) if _has_files(place, source)), None)
+    places = (data_dir / source.folder, data_dir)
+    folder = next((place for place in places if any(_find(place, name, source) for name in source.files)), None)
     if not folder:
-        raise DataError(f"{source.name} is not in {data_dir}; torchvision downloads it: {_command(source, data_dir)}")
+        how = "torchvision downloads it, or unpacks the archive that is there"
+        raise DataError(f"{source.name} is not in {data_dir}; {how}: {_command(source, data_dir)}")
+    _check(folder, source)
     classes = source.classes
     try:
         if kind == "cifar100":
             names = ArrayUnpickler.load_bytes(_read(folder, "meta", source))["fine_label_names"]
             classes = tuple(map(str, names))
+            if len(classes) != len(source.classes):
+                raise ValueError(f"it has {len(classes)} names of classes")
         train, test = (_read_split(folder, files, source) for files in (source.train, source.test))
-    except DataError:
-        raise
     except Exception as error:
         raise DataError(f"{folder} can't be read as {source.name}: {one_line(error)}") from error
     return Dataset(source.name, kind, str(folder), classes, train, test, digest(train, test))
 
 
-def _has_files(folder: Path, source: Published) -> bool:
-    return any((folder / (name + ".gz" * source.is_grey)).exists() for name in (*source.train, *source.test))
+def _find(folder: Path, name: str, source: Published) -> Path | None:
+    """Find a file, unpacked or packed."""
+    known = (folder / each for each in (name, f"{name}.gz") if each in source.md5)
+    return next((path for path in known if path.exists()), None)
 
 
 def _command(source: Published, data_dir: Path) -> str:
@@ -105,18 +118,29 @@ def _command(source: Published, data_dir: Path) -> str:
     return f'python -c "from torchvision.datasets import {name}; {call}"'
 
 
+def _check(folder: Path, source: Published) -> None:
+    """Raise DataError if files are missing, or others than they should be."""
+    problems = []
+    for name in source.files:
+        path = _find(folder, name, source)
+        try:
+            if not path:
+                raise DataError(f"{folder / name} is missing")
+            if stat_regular(path).st_size > MOST_BYTES:
+                raise DataError(f"{path} is damaged: it is larger than any file of {source.name}")
+            actual, right = md5_of(path), source.md5[path.name]
+            if actual != right:
+                raise DataError(f"{path} is damaged, or another: its MD5 is {actual}, {source.name} has {right}")
+        except DataError as error:
+            problems.append(str(error))
+    raise_all(folder, problems)
+
+
 def _read(folder: Path, name: str, source: Published) -> bytes:
-    """Read a file, unpacked where it is packed. Raises DataError if it is missing, or another than it should be."""
-    path = folder / (name + ".gz" * source.is_grey)
-    if not path.exists():
-        raise DataError(f"{path} is missing")
-    if stat_regular(path).st_size > MOST_BYTES:
-        raise DataError(f"{path} is damaged: it is larger than any file of {source.name}")
+    """Read a file, unpacked where it is packed. Raises almost any Exception."""
+    path = _find(folder, name, source) or folder / name
     content = path.read_bytes()
-    actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if actual != source.md5[name]:
-        raise DataError(f"{path} is damaged, or another: its MD5 is {actual}, {source.name} has {source.md5[name]}")
-    return gzip.decompress(content) if source.is_grey else content
+    return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
 def _read_split(folder: Path, files: tuple[str, ...], source: Published) -> Images:
@@ -135,6 +159,4 @@ def _read_split(folder: Path, files: tuple[str, ...], source: Published) -> Imag
     else:
         batch = ArrayUnpickler.load_bytes(contents[0])
         pixels, labels = batch["data"].reshape(-1, 3, 32, 32), np.asarray(batch["fine_labels"])
-    if pixels.dtype != np.uint8 or pixels.shape != (*labels.shape, 3, 32, 32):
-        raise ValueError(f"it has images {pixels.dtype} {pixels.shape} and labels {labels.dtype} {labels.shape}")
-    return Images(torch.from_numpy(np.array(pixels, order="C")), torch.from_numpy(labels.astype(np.int64)))
+    return as_images(np.array(pixels, order="C"), labels.astype(np.int64), len(source.classes))

@@ -163,15 +163,17 @@ def transfer(run: LoadedRun) -> None:
     require_writable(run.folder)
     dataset, images = run.test_images()
     name, trained_with = run.config.model_name, run.config.shuffle
-    several = range(PERMUTATIONS) if parts_of_shuffle(trained_with)[1] == "none" else [run.config.shuffle_seed]
+    knows_none = parts_of_shuffle(trained_with)[1] == "none"
     say, accuracies = console.stdout_log(dataset.name), {}
     for shuffle in dict.fromkeys((*SHUFFLES, *COMPOSED, trained_with)):
-        one = parts_of_shuffle(shuffle)[1] in ("none", "per-image")
-        seeds = [run.config.shuffle_seed] if one else several
+        seeds = [run.config.shuffle_seed]
+        if knows_none and parts_of_shuffle(shuffle)[1] not in ("none", "per-image"):
+            seeds = data.distinct_shuffle_seeds(shuffle, PERMUTATIONS)
         accuracies[shuffle] = accuracy = fmean(run.measure(images, shuffle, seed).accuracy for seed in seeds)
         text = f"{name}, trained with shuffle {trained_with}, tested with {shuffle}: {100 * accuracy:.1f} %"
         say.info(text + f", mean of {len(seeds)} permutations" * (len(seeds) > 1))
-    facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights, "permutations": len(several)}
+    permutations = PERMUTATIONS if knows_none else 1
+    facts = {"trained_with": trained_with, "epoch": run.epoch, "weights": run.weights, "permutations": permutations}
     files.write_json(run.folder / files.TRANSFER, facts | {"images": len(images), "test_accuracy": accuracies})
     say.info(f"in {run.folder}: {files.TRANSFER}")
 

@@ -3,7 +3,7 @@
 import math
 
 from report.results import SeedGroup
-from report.text import FAILS, HOLDS, decide, points_text
+from report.text import FAILS, HOLDS, decide, nats_text, points_text
 from runner.errors import counted
 
 CLIMB_NATS = 0.02  # a validation loss that rises by less has not turned
@@ -26,13 +26,13 @@ def overconfidence(group: SeedGroup) -> tuple[float, float]:
 
 def overconfidence_text(group: SeedGroup) -> str:
     """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
-    epoch, climb = group.min_loss_epoch, group.loss_climb
+    epoch = group.min_loss_epoch
     if not is_climbing(group):
         return f"{group.model}'s validation loss does not climb within {counted(group.epochs, 'epoch')}."
-    accuracy = group.change("val_accuracy", epoch)
+    change, accuracy = (group.change(column, epoch) for column in ("val_loss", "val_accuracy"))
     before, after = overconfidence(group)
     course = (
-        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss climbs by {climb.mean:.2f} nats, "
+        f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss changes by {nats_text(change)}, "
         f"its accuracy changes by {points_text(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
         "points beyond its accuracy" + (": it decides worse" if accuracy.mean < -KEPT_POINTS else "")
     )
@@ -74,14 +74,16 @@ def climbing_text(groups: list[SeedGroup]) -> str:
     ):
         of = sum((len(group.runs) > 1) == several for group in groups)
         counts += [f"{sum((len(group.runs) > 1) == several for group in climbing)} of {of} {what}"] * (of > 0)
+    sure = [group.model for group in climbing if decide(group.loss_climb, CLIMB_NATS) == HOLDS]
     outgrown = sum(after > before for before, after in map(overconfidence, climbing))
     each = "each" if outgrown == len(climbing) else str(outgrown)
     worse = [
         group.model for group in climbing if group.change("val_accuracy", group.min_loss_epoch).mean < -KEPT_POINTS
     ]
     return (
-        f"The validation loss climbs by more than {CLIMB_NATS:g} nats in {len(climbing)} of {len(groups)} networks: in "
-        f"{', and in '.join(counts)}. Confidence "
+        f"The mean validation loss climbs by more than {CLIMB_NATS:g} nats in {len(climbing)} of {len(groups)} "
+        f"networks: in {', and in '.join(counts)}. By whole 95 % intervals, each network for itself, it climbs in "
+        f"{len(sure)}" + (f" ({', '.join(sure)})" if sure else "") + ". Confidence "
         f"outgrows accuracy in {each} of the {len(climbing)}; accuracy falls by more than {KEPT_POINTS:g} point in "
         f"{len(worse)}" + (f" ({', '.join(worse)})." if worse else ".")
     )

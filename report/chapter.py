@@ -6,6 +6,7 @@ from pathlib import Path
 
 from report import claims, plots, stats
 from report.page import Block, Folded, Heading, Row, Table, Text, prose
+from report.provenance import machine_text
 from report.results import IMAGE_POINTS, SeedGroup, Study
 from report.sections import (
     MODEL_COLUMNS,
@@ -17,6 +18,7 @@ from report.sections import (
 )
 from report.text import FAILS, HOLDS, NO_RUNS, UNDECIDED, join_names
 from runner.config import PUBLISHED_SHUFFLES
+from runner.errors import counted
 
 COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
 
@@ -57,10 +59,33 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
     return blocks
 
 
-def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
-    """Show each claim beside what was measured, with its verdict; reasons and rules are folded."""
+def plot_claim(path: Path, claim: claims.Claim) -> list[Block]:
+    """Plot what a claim's figures are of; nothing where there are no runs, or of other classes."""
+    if not claim.groups:
+        return []
+    if claim.show is claims.show_course:
+        return [plots.plot_course(path, claim.groups, claim.percent)]
+    if claim.show is claims.show_by_class:
+        group = claim.groups[0]
+        epoch = claims.find_early_epoch(group, claims.PER_IMAGE_PERCENT)
+        is_known = set(group.example.data["classes"]) == claims.PER_IMAGE.keys()
+        return [plots.plot_against_published(path, group, epoch, claims.PER_IMAGE)] if is_known else []
+    plot = plots.plot_losses if claim.show is claims.show_losses else plots.plot_final
+    return [plot(path, claim.groups)]
+
+
+def claim_blocks(checked: Sequence[claims.Claim], folder: Path) -> list[Block]:
+    """Show each claim and what was measured, with its verdict and a picture; table, reasons and rules are folded."""
     if not checked:
         return []
+    of_each: list[Block] = []
+    for claim in checked:
+        measured = "; ".join(claim.measured.splitlines())
+        of_each += [
+            Heading(f"{claim.key}: {claim.verdict}", 3),
+            Text(f"Published: {claim.published}. Measured: {measured}."),
+            *plot_claim(folder / f"claim_{claim.key}.png", claim),
+        ]
     rows: list[Row] = [[claim.key, claim.published, claim.measured, claim.verdict] for claim in checked]
     reasons: list[Row] = []
     for claim in checked:
@@ -69,14 +94,23 @@ def claim_blocks(checked: Sequence[claims.Claim]) -> list[Block]:
     rebuilt = join_names([claim.key for claim in checked if claim.of_rebuilt])
     return [
         Heading("Which published claims hold?"),
-        Table(("claim", "published", "measured", "verdict"), rows, sortable=False),
         prose("rebuilt", keys=rebuilt),
+        *of_each,
+        Folded("All claims in a table", [Table(("claim", "published", "measured", "verdict"), rows, sortable=False)]),
         Folded(
             "Why: each statement with its figures and 95 % intervals",
             [Table(("statement", "verdict", "why"), reasons, sortable=False)],
         ),
         Folded("The rules", [prose("rules", **vars(claims), IMAGE_POINTS=IMAGE_POINTS)]),
     ]
+
+
+def longer_blocks(study: Study) -> list[Block]:
+    """Say which runs beyond those compared a claim is judged by, and what they were computed with."""
+    longer = [run for group in claims.find_longer(study) for run in group.runs.values()]
+    epochs = ", ".join(map(str, sorted({run.config.epochs for run in longer})))
+    told = f"For C5 besides: {counted(len(longer), 'run')} of {epochs} epochs."
+    return [Text(f"{told} {machine_text(longer)}.")] if longer else []
 
 
 def decidable_blocks(study: Study) -> list[Block]:
@@ -141,7 +175,8 @@ def compose(
     return [
         *opening_blocks(study, folder, checked),
         *links,
-        *claim_blocks(checked),
+        *claim_blocks(checked, folder),
+        *longer_blocks(study),
         *decidable_blocks(study),
         *model_blocks(study, folder),
         *curve_blocks(study, folder, compare),

@@ -73,6 +73,9 @@ class Claim:
     measured: str  # the figures beside it
     statements: tuple[Statement, ...]
     of_rebuilt: bool  # whether it is about networks whose structure is not published in full
+    groups: tuple[SeedGroup, ...]  # that the figures are of
+    show: Callable[..., str]  # what gives the figures, which says of what kind they are
+    percent: float | None  # the published accuracy
 
     has_runs: bool = True  # whether there are runs of all that it is about
     lacks: tuple[str, ...] = ()  # what more runs are needed, in words
@@ -111,6 +114,13 @@ def find_longest(study: Study, model: str) -> SeedGroup | None:
     return max((group for group in enough if group.epochs in originals), key=lambda group: group.epochs, default=None)
 
 
+def find_longer(study: Study) -> list[SeedGroup]:
+    """List the groups beyond those compared that C5 is judged by, where it is."""
+    longest = [group for model in UNDERFITTING if (group := find_longest(study, model))] if is_judged(study) else []
+    originals = [by_epochs(study, "Q1_1")[epochs] for epochs in dict.fromkeys(group.epochs for group in longest)]
+    return [group for group in (*longest, *originals) if group in study.others]
+
+
 def attempt(rule: Callable[..., Iterator[Statement]], *arguments: object) -> Iterator[Statement]:
     """Apply a rule; what it lacks runs for is not decided, and leaves a claim's other statements alone."""
     try:
@@ -132,6 +142,11 @@ def closing_text(verdict: str, estimate: Estimate, limits: Iterable[float] = (0.
     if needed is None:
         return f" More than {stats.MOST_SEEDS:,} runs{of_each} would be needed to decide it."
     return f" About {max(needed, estimate.n + 1):,} runs{of_each} would decide it."
+
+
+def decide_part(estimate: Estimate, comparisons: int, limit: float = 0.0, above: bool = True) -> str:
+    """Tell whether a quantity is above (or below) a limit, where a claim is refuted by one of several comparisons."""
+    return decide_all([estimate], partial(decide, limit=limit, above=above), comparisons)
 
 
 def find_early_epoch(group: SeedGroup, published: float) -> int:
@@ -159,7 +174,7 @@ def check_percentage(group: SeedGroup, published: float) -> Iterator[Statement]:
     yield Statement(f"{published:g} %", verdict, f"{reason}.{closing}")
 
 
-def check_underfit(study: Study, model: str) -> Iterator[Statement]:
+def check_underfit(study: Study, model: str, comparisons: int) -> Iterator[Statement]:
     """Check whether a network is too small for the training images, as the rules say, after its longest training."""
     require_group(study, model)
     require_group(study, "Q1_1", runs=1)
@@ -168,16 +183,20 @@ def check_underfit(study: Study, model: str) -> Iterator[Statement]:
     higher = study.difference(group, original, "train_loss")
     losses = zip(group.values("train_loss"), group.values("val_loss"))
     excess = stats.mean([val - train for train, val in losses])
-    verdicts = decide(higher), decide(excess, UNDERFIT_NATS, above=False)
+    verdicts = decide_part(higher, comparisons), decide_part(excess, comparisons, UNDERFIT_NATS, above=False)
+    widened = stats.widen(excess, comparisons)
     last_epoch = group.change("train_loss", max(1, group.epochs - 1))
     reason = (
         f"After {group.epochs} epochs training loss is {group.mean('train_loss').mean:.2f} nats, {nats_text(higher)} "
-        f"against Q1_1; the validation loss is {nats_text(excess)} from it. In the last epoch training loss changes by "
+        f"against Q1_1; the validation loss is {nats_text(excess)} from it, ({widened.low:+.2f} … {widened.high:+.2f}) "
+        f"for all {comparisons} comparisons of this claim together. In the last epoch training loss changes by "
         f"{last_epoch.mean:+.3f} nats, and what comes after {group.epochs} epochs is not known."
     )
     verdict = combine(verdicts)
     if verdict == UNDECIDED:
-        reason += closing_text(verdicts[0], higher) + closing_text(verdicts[1], excess, (UNDERFIT_NATS,))
+        refuting = comparisons if excess.mean > UNDERFIT_NATS else 1
+        reason += closing_text(verdicts[0], higher, comparisons=comparisons if higher.mean < 0 else 1)
+        reason += closing_text(verdicts[1], excess, (UNDERFIT_NATS,), refuting)
     yield Statement(f"{named(model)} underfits", verdict, reason)
 
 
@@ -186,12 +205,13 @@ def check_overfit(study: Study, model: str) -> Iterator[Statement]:
     group = require_group(study, model)
     epoch, climb = group.min_loss_epoch, group.loss_climb
     falls = group.change("train_loss", epoch)
-    climbs = decide(climb, CLIMB_NATS) if epoch < group.epochs else FAILS
-    does_fall = decide(falls, -FALL_NATS, above=False)
+    climbs = decide_part(climb, 2, CLIMB_NATS) if epoch < group.epochs else FAILS
+    does_fall = decide_part(falls, 2, -FALL_NATS, above=False)
     verdict = combine([climbs, does_fall])
     reason = (
-        f"Validation loss is lowest after epoch {epoch} ({group.mean('val_loss', epoch).mean:.2f} nats) and changes by "
-        f"{nats_text(climb)} until epoch {group.epochs}, while training loss changes by {nats_text(falls)}. "
+        f"Mean validation loss is lowest after epoch {epoch} ({group.mean('val_loss', epoch).mean:.2f} nats). Until "
+        f"epoch {group.epochs} it changes by {nats_text(climb)}, each seed's from the epoch where the others are "
+        f"lowest, while training loss changes by {nats_text(falls)}. "
         f"{overconfidence_text(group)}"
     )
     if verdict == UNDECIDED:
@@ -314,10 +334,10 @@ def compare_f1(confusion: np.ndarray, of: int, other: int) -> float:
     return score_f1(confusion, of) - score_f1(confusion, other)
 
 
-def find_closest(leads: dict[tuple[str, str], Estimate]) -> tuple[tuple[str, str], Estimate]:
+def find_closest(leads: dict[tuple[str, str], Estimate], comparisons: int) -> tuple[tuple[str, str], Estimate]:
     """Find the smallest lead. One that is the other way round is the worst of many, and its interval one for all."""
     pair = min(leads, key=lambda pair: leads[pair].mean)
-    return pair, stats.widen(leads[pair], len(leads)) if leads[pair].mean < 0 else leads[pair]
+    return pair, stats.widen(leads[pair], comparisons) if leads[pair].mean < 0 else leads[pair]
 
 
 def lead_text(lead: Estimate) -> str:
@@ -325,7 +345,7 @@ def lead_text(lead: Estimate) -> str:
     return f"{lead.mean:+.1f} ({max(lead.low, -100):+.1f} … {min(lead.high, 100):+.1f}) points"
 
 
-def f1_text(group: SeedGroup, pairs: Iterable[tuple[str, str]]) -> str:
+def f1_text(group: SeedGroup, pairs: Iterable[tuple[str, str]], comparisons: int) -> str:
     """Say how the closest of pairs of classes, the better one first, comes out by F1 after the last epoch."""
     if not has_answers(group):
         return ""
@@ -333,7 +353,7 @@ def f1_text(group: SeedGroup, pairs: Iterable[tuple[str, str]]) -> str:
     leads = {
         (one, other): group.by_confusion(partial(compare_f1, of=index[one], other=index[other])) for one, other in pairs
     }
-    (better, worse), lead = find_closest(leads)
+    (better, worse), lead = find_closest(leads, comparisons)
     f1 = [group.by_confusion(partial(score_f1, of=index[name])).mean for name in PER_IMAGE]
     rank = spearmanr(list(PER_IMAGE.values()), f1).statistic
     return (
@@ -360,21 +380,23 @@ def published(
     show: Callable[..., str],
     *names: str,
     find: Callable[[Study, str], SeedGroup | None] = Study.group,
+    percent: float | None = None,
 ) -> Callable:
     """Decorate the rule of a claim, so that it is checked.
 
     Args:
         show: gives the figures beside it, of the groups that ``find`` finds by these names of models.
+        percent: the published accuracy.
     """
 
     def register(rule: Rule) -> Rule:
         def check(study: Study) -> Claim:
             groups = [group for name in names if (group := find(study, name))]
             measured = show(*groups) if groups else NO_RUNS
-            statements = tuple(attempt(rule, study))
-            of_rebuilt, has_runs = any(map(is_rebuilt, names)), len(groups) == len(names)
+            statements, of_rebuilt = tuple(attempt(rule, study)), any(map(is_rebuilt, names))
             lacks = tuple(each.reason for each in statements if each.reason.startswith(LACKS))
-            return Claim(key, text, measured, statements, of_rebuilt, has_runs, lacks)
+            what = key, text, measured, statements, of_rebuilt, tuple(groups), show, percent
+            return Claim(*what, has_runs=len(groups) == len(names), lacks=lacks)
 
         CHECKS.append(check)
         return rule
@@ -382,9 +404,9 @@ def published(
     return register
 
 
-@published("C1", "Q1_1 without shuffling: about 50 %", show_course, "Q1_1")
+@published("C1", "Q1_1 without shuffling: about 50 %", show_course, "Q1_1", percent=50.0)
 def claim_q1_1_reaches_50(study: Study) -> Iterator[Statement]:
-    yield from check_percentage(require_group(study, "Q1_1", epochs=1), 50)
+    yield from check_percentage(require_group(study, "Q1_1", epochs=1), 50.0)
 
 
 @published(
@@ -393,6 +415,7 @@ def claim_q1_1_reaches_50(study: Study) -> Iterator[Statement]:
     show_course,
     "Q1_1",
     find=partial(Study.group, shuffle="fixed"),
+    percent=40.0,
 )
 def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
     plain, fixed = require_group(study, "Q1_1", epochs=1), require_group(study, "Q1_1", "fixed", epochs=1)
@@ -400,7 +423,7 @@ def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
     # The points lost are those of the early epoch in which the shuffled accuracy is nearest to the published one.
     epoch = min(find_early_epoch(fixed, 40), plain.epochs)
     early = stats.difference(plain.values("val_accuracy", epoch), fixed.values("val_accuracy", epoch))
-    verdict = decide_near(early, LOST_POINTS, DROP_POINTS)
+    verdict = decide_all([early], partial(decide_near, value=LOST_POINTS, margin=DROP_POINTS), comparisons=2)
     reason = (
         f"{points_text(early)} lost after epoch {epoch}, where “about” is {LOST_POINTS:g} ± {DROP_POINTS:g}; "
         f"{points_text(study.difference(plain, fixed))} after the last."
@@ -410,12 +433,12 @@ def claim_fixed_shuffle_costs_10(study: Study) -> Iterator[Statement]:
 
 
 @published("C3", "Q1_1, per-image shuffle: 25 %, far above chance (10 %)", show_course, "Q1_1",
-           find=partial(Study.group, shuffle="per-image"))  # fmt: skip
+           find=partial(Study.group, shuffle="per-image"), percent=PER_IMAGE_PERCENT)  # fmt: skip
 def claim_per_image_is_above_chance(study: Study) -> Iterator[Statement]:
     group = require_group(study, "Q1_1", "per-image", epochs=1)
     yield from check_percentage(group, PER_IMAGE_PERCENT)
     above = stats.mean([accuracy - CHANCE_PERCENT for accuracy in group.values("val_accuracy")])
-    verdict = decide(above, FAR_POINTS)
+    verdict = decide_part(above, 2, FAR_POINTS)
     reason = f"{points_text(above)} above {CHANCE_PERCENT:g} % after epoch {group.epochs}; “far” is {FAR_POINTS:g}."
     yield Statement("far above chance", verdict, reason + closing_text(verdict, above, (FAR_POINTS,)))
 
@@ -430,21 +453,23 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
     recall = {name: group.values(f"val_accuracy_of_{name}", epoch) for name in PER_IMAGE}
     rank = spearmanr(list(PER_IMAGE.values()), [stats.mean(values).mean for values in recall.values()]).statistic
     others = [name for name in PER_IMAGE if name not in ("plane", "deer")]
-    for statement, pairs in (
-        ("planes and deer best", [(one, other) for one in ("plane", "deer") for other in others]),
-        ("cats worst", [(other, "cat") for other in PER_IMAGE if other != "cat"]),
-    ):
+    statements = {
+        "planes and deer best": [(one, other) for one in ("plane", "deer") for other in others],
+        "cats worst": [(other, "cat") for other in PER_IMAGE if other != "cat"],
+    }
+    comparisons = sum(map(len, statements.values()))
+    for statement, pairs in statements.items():
         # The classes of one network are a pair.
         leads = {pair: stats.mean([a - b for a, b in zip(recall[pair[0]], recall[pair[1]])]) for pair in pairs}
-        verdict = decide_all([*leads.values()])
-        (better, worse), lead = find_closest(leads)
+        verdict = decide_all([*leads.values()], comparisons=comparisons)
+        (better, worse), lead = find_closest(leads, comparisons)
         reason = (
             f"After epoch {epoch}, whose accuracy is nearest to the published one, {better} less {worse}, the closest "
             f"call of {len(pairs)}, is {lead_text(lead)}. Rank correlation of all ten classes with the published "
             f"figures: {rank:+.2f}."
         )
-        reason += closing_text(verdict, lead, comparisons=len(pairs) if lead.mean < 0 else 1)
-        yield Statement(statement, verdict, reason + f1_text(group, pairs))
+        reason += closing_text(verdict, lead, comparisons=comparisons if lead.mean < 0 else 1)
+        yield Statement(statement, verdict, reason + f1_text(group, pairs, comparisons))
 
 
 @published("C5", "Q1_4, Q1_17 and Q1_18 underfit: training loss stays high, however many epochs",
@@ -452,7 +477,7 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
            find=lambda study, model: find_longest(study, model) or study.group(model))  # fmt: skip
 def claim_three_models_underfit(study: Study) -> Iterator[Statement]:
     for model in UNDERFITTING:
-        yield from attempt(check_underfit, study, model)
+        yield from attempt(check_underfit, study, model, 2 * len(UNDERFITTING))
 
 
 @published("C6", "Q1_11 overfits: test loss turns and climbs fast while training loss falls; more parameters in FC "
@@ -531,19 +556,31 @@ def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
     reason = (
         f"{points_text(gain)} for {ratio:.1f} times the parameters; an improvement counts from {HELP_POINTS:g} point."
     )
-    ours, theirs = wide.by_draw("val_accuracy"), narrow.by_draw("val_accuracy")
-    if len(both := [draw for draw in ours if draw in theirs]) >= MIN_RUNS:
-        r = float(np.corrcoef([ours[draw] for draw in both], [theirs[draw] for draw in both])[0, 1])
-        reason += f" Runs of one seed are a pair here, because these two go together: r = {r:.2f} between seeds."
+    both = [draw for draw in wide.runs if draw in narrow.runs]
+    if len(both) >= MIN_RUNS:
+        # What seeds make of each epoch's accuracy, float (epochs, seeds): a few seeds by themselves tell little.
+        epochs = range(1, min(wide.epochs, narrow.epochs) + 1)
+        curves = [[group.by_draw("val_accuracy", epoch) for epoch in epochs] for group in (wide, narrow)]
+        ours, theirs = (np.array([[each[draw] for draw in both] for each in curve]) for curve in curves)
+        ours, theirs = (values - values.mean(axis=1, keepdims=True) for values in (ours, theirs))
+        r = float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
+        reason += (
+            f" The verdict is by pairs of one seed, because these two go together: over all epochs the accuracies "
+            f"of the seeds, less their mean, correlate with r = {r:.2f}."
+        )
     reason += closing_text(verdict, gain, (HELP_POINTS,))
     yield Statement("widening an affine network does not help", verdict, reason)
 
 
 def check_claims(study: Study) -> list[Claim]:
     """Decide every published claim by the runs; runs of another recipe, or on other images, say nothing of any."""
-    return [check(study) for check in CHECKS] if study.is_cifar10 and study.is_classic else []
+    return [check(study) for check in CHECKS] if is_judged(study) else []
 
 
 def is_complete(checked: Sequence[Claim]) -> bool:
     """Tell whether every run is there that the claims need."""
     return bool(checked) and all(claim.has_runs and not claim.lacks for claim in checked)
+
+
+def is_judged(study: Study) -> bool:
+    return study.is_cifar10 and study.is_classic

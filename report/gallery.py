@@ -14,7 +14,8 @@ from report.claims import CHANCE_PERCENT
 from report.cue_probes import baselines_of, probe_section
 from report.neighbourhoods import ACCURACY, Transfers, epochs_text
 from report.page import Block, Figure, Folded, Heading, Row, Table, Text, list_of, prose
-from report.results import COLOUR, PIXELS, SeedGroup, Study, read_run_json
+from report.provenance import provenance_section
+from report.results import COLOUR, PIXELS, SeedGroup, Study, add_test_images, read_run_json
 from report.stats import Estimate
 from report.text import UNDECIDED, accuracy_cell, count_cell, decide, diff_cell, number_cell, percent_text, points_text
 from report.variation import variation_section
@@ -53,7 +54,11 @@ def compose(study: Study, folder: Path) -> list[Block]:
     if picture := next((block for block in sections if isinstance(block, Figure)), None):
         sections.remove(picture)
         opening.append(picture)
-    return [Heading(f"What networks look at: {study.data['name']}", 1), *opening, *sections]
+    images = {study.data["name"]: study} | {
+        f"generated: {' + '.join(labels)}": synthetic[labels] for labels in synthetic
+    }
+    title = Heading(f"What networks look at: {study.data['name']}", 1)
+    return [title, *opening, *sections, *provenance_section(images)]
 
 
 def find_most(study: Study, transfers: Transfers, synthetic: dict[cues.Cues, Study]) -> list[str]:
@@ -72,7 +77,7 @@ def find_most(study: Study, transfers: Transfers, synthetic: dict[cues.Cues, Stu
 
 
 def pixel_section(study: Study, folder: Path, baselines: dict | None) -> list[Block]:
-    """Say what is found in pixel values alone, how much of it needs no colour, and by which classes."""
+    """Say what is found in pixel values alone, how much without colour, and in which classes."""
     blocks: list[Block] = []
     if baselines:
         classes = shares_by_class(study, baselines[COLOUR])
@@ -116,19 +121,21 @@ def share_above_chance(part: SeedGroup, whole: SeedGroup) -> Estimate:
     if there.mean <= 0 or (there.has_interval and there.low <= 0):
         return Estimate(math.nan, 0)
     share = found.mean / there.mean
-    error = stats.contrast([(1 / there.mean, above[0]), (-share / there.mean, above[1])])
+    weights = 1 / there.mean, -share / there.mean
+    error = stats.contrast([*zip(weights, above)])
+    error = add_test_images(error, [*zip(weights, (part, whole))], ACCURACY, below=math.inf)
     return Estimate(100 * share, error.n, half_width=100 * error.half_width)
 
 
 def grey_verdict(study: Study, name: str, grey: str, shuffle: str) -> str:
-    """Say how much of what a network finds above chance needs no colour, and whether it is more than half."""
+    """Say what a network finds above chance in grey images as a share of that in colour, and if it is over half."""
     part, whole = study.group(name, grey), study.group(name, shuffle)
     share = share_above_chance(part, whole) if part and whole else Estimate(math.nan, 0)
     if math.isnan(share.mean):
         return ""
     return (
-        f"Of what {name} finds above chance with shuffle “{shuffle}”, {percent_text(share)} needs no colour; more than "
-        f"half of it: {decide(share, HALF)}."
+        f"Trained and tested on grey images, {name} reaches {percent_text(share)} of what it reaches above chance in "
+        f"colour, both with shuffle “{shuffle}”; more than half: {decide(share, HALF)}."
     )
 
 
@@ -147,9 +154,9 @@ def grey_blocks(study: Study) -> list[Block]:
                 verdicts.append(grey_verdict(study, name, grey, shuffle))
     if not rows:
         return []
-    columns = ("model", "shuffle", "in colour (%)", "in grey values (%)", "grey less colour", "needs no colour (%)")
+    columns = ("model", "shuffle", "in colour (%)", "in grey (%)", "grey less colour", "share above chance (%)")
     return [
-        Heading("How much of it needs no colour?", 3),
+        Heading("How much is found without colour?", 3),
         prose("grey"),
         *list_of(verdicts),
         Folded(f"In colour and in grey values, {epochs_text(study)}", [Table(columns, rows)]),

@@ -19,7 +19,6 @@ from runner.files import checked_number
 
 ACCURACY = "val_accuracy"
 ALIKE_POINTS = 2.0  # two shuffles come out alike where the whole interval of their difference is within these
-ALIKE_SHARE = 0.1  # of all neighbour pairs: shuffles that keep shares so close are alike in that
 
 NEED_COLUMNS = "shuffle", "runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none"
 USE_COLUMNS = (*NEED_COLUMNS, "use: only tested with it (%)", "use less none", "use less need")
@@ -78,9 +77,8 @@ def neighbourhood_verdict(study: Study, name: str) -> str:
     if (verdict := decide(cost, above=False)) != HOLDS:
         told = f"{who}: that a fixed shuffle takes anything: {verdict}, {points_text(cost)}."
         return f"{told} {permutations_text(study, name)}"
-    middle = [(-0.5, fixed.values(ACCURACY)), (-0.5, plain.values(ACCURACY))]
     for size, group in blocks.items():
-        beyond = stats.contrast([(1, group.values(ACCURACY)), *middle], study.pooled_sd(ACCURACY))
+        beyond = study.contrast([(1, group), (-0.5, fixed), (-0.5, plain)])
         if decide(beyond) == HOLDS:
             return (
                 f"{who}: blocks of {size}×{size} pixels, kept whole wherever they are moved, leave more than half of "
@@ -94,13 +92,12 @@ def permutations_text(study: Study, name: str) -> str:
     """Say whether a network comes out alike with all permutations that are one for all images, in a sentence."""
     kinds = ("fixed", *IN_BLOCKS)
     groups = [group for group in study.groups.values() if group.model == name and group.shuffle.split(":")[0] in kinds]
-    values = [value for group in groups for value in group.values(ACCURACY)]
-    plain = study.groups[name, "none"].values(ACCURACY)
-    estimate = stats.difference(values, plain, study.pooled_sd(ACCURACY))
+    n = sum(group.permutations for group in groups)
+    weighted = [(group.permutations / n, group) for group in groups]
+    estimate = study.contrast([*weighted, (-1.0, study.groups[name, "none"])])
     return (
-        f"Over all {sum(group.permutations for group in groups)} permutations that are one for all images it makes "
-        f"{interval_text(estimate, '+.2f', ' points')}; within {ALIKE_POINTS:g} points of none: "
-        f"{decide_near(estimate, 0, ALIKE_POINTS)}."
+        f"Over all {n} permutations that are one for all images it makes {interval_text(estimate, '+.2f', ' points')}; "
+        f"within {ALIKE_POINTS:g} points of none: {decide_alike(estimate)}."
     )
 
 
@@ -112,16 +109,15 @@ def budget_verdict(study: Study, name: str) -> str:
     first, last = min(pairs), max(pairs)
     early, late = pairs[first][1:], pairs[last][1:]
     costs = [study.difference(plain, fixed) for plain, fixed in (early, late)]
-    weighted = [(sign, group.values(ACCURACY)) for sign, group in zip((1, -1, -1, 1), (*late, *early))]
-    growth = stats.contrast(weighted, study.pooled_sd(ACCURACY))
+    growth = study.contrast([*zip((1, -1, -1, 1), (*late, *early))])
     return (
         f"What a fixed shuffle costs {name} grows with training, from {costs[0].mean:.1f} points after "
         f"{counted(first, 'epoch')} to {costs[1].mean:.1f} after {last}: {decide(growth)}, {points_text(growth)}."
     )
 
 
-def is_alike(difference: Estimate) -> bool:
-    return difference.has_interval and difference.low > -ALIKE_POINTS and difference.high < ALIKE_POINTS
+def decide_alike(difference: Estimate) -> str:
+    return decide_near(difference, 0, ALIKE_POINTS)
 
 
 def mean_kept(group: SeedGroup) -> float:
@@ -130,24 +126,20 @@ def mean_kept(group: SeedGroup) -> float:
 
 
 def alike_verdicts(study: Study, name: str) -> Iterator[str]:
-    """Remark on shuffles of blocks and inside of blocks that come out alike, and on what they keep, in a sentence."""
-    found = []
+    """Say of shuffles that permute as many pieces, of blocks and inside them, whether they come out alike."""
     plain = study.group(name)
-    for a, b in ((f"within:{a}", f"block:{b}") for a in BLOCK_SIZES for b in BLOCK_SIZES):
-        inside, moved = study.group(name, a), study.group(name, b)
+    for a, b in zip(BLOCK_SIZES, reversed(BLOCK_SIZES)):  # within:K and block:32/K permute K² pieces
+        inside, moved = study.group(name, f"within:{a}"), study.group(name, f"block:{b}")
         # To a network that loses nothing, all are alike.
-        if inside and plain and is_alike(study.difference(inside, plain)):
+        if not inside or not moved or not plain or decide_alike(study.difference(inside, plain)) == HOLDS:
             continue
-        if inside and moved and is_alike(difference := study.difference(inside, moved)):
-            found.append((a, b, difference, mean_kept(inside), mean_kept(moved)))
-    if found:
-        told = [
-            f"{a} and {b} ({points_text(difference)}; {100 * kept:.0f} and {100 * other:.0f} % of the pairs kept)"
-            for a, b, difference, kept, other in found
-        ]
-        is_share = all(abs(kept - other) <= ALIKE_SHARE for *_, kept, other in found)
-        what = "keep shares alike too" if is_share else "do not all keep shares alike: the share alone does not decide"
-        yield f"{name}, {epochs_text(study)}: {'; '.join(told)} come out alike. They {what}."
+        difference, shares = study.difference(inside, moved), [mean_kept(inside), mean_kept(moved)]
+        kept = " and ".join(f"{100 * share:.0f}" for share in shares)
+        told = "" if any(map(math.isnan, shares)) else f". They keep {kept} % of the pairs of neighbours"
+        yield (
+            f"{name}, {epochs_text(study)}: {inside.shuffle} and {moved.shuffle}, which both permute {a**2} pieces, "
+            f"come out alike: {decide_alike(difference)}, {points_text(difference)}{told}."
+        )
 
 
 def control_verdicts(study: Study, name: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import fnmatch
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from report import chapter, claims, gallery, live, plots, sections
 from report.compare import Section, make_sections
 from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
+from report.provenance import commit_text, count_values, machine_text
 from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
 from runner import files
 from runner.errors import UsageError, counted, quote, some_of
@@ -45,12 +45,6 @@ class Options:
 DEFAULTS = Options()
 
 
-def count_values(values: Sequence[str]) -> str:
-    """List different values with how often each comes, the most frequent first."""
-    counts = Counter(values).most_common()
-    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts)
-
-
 def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
     runs = run_set.finished
@@ -65,20 +59,13 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
         ["the test images" if run.config.val == "test" else "images held out from training" for run in runs]
     )
     names, shuffled = {run.config.model_name for run in runs}, sum(run.config.shuffle != "none" for run in runs)
-    facts_of_machines = ("device_name", "threads", "precision", "torch", "computed_by")
-    device, threads, precision, torch, step = (
-        count_values([run.machine[key] for run in runs]) for key in facts_of_machines
-    )
-    # A commit is 40 digits, and "-dirty" where the code was changed since.
-    commit = count_values([run.machine["git_commit"][:9] + run.machine["git_commit"][40:] for run in runs])
     facts = (
         f"Data: {run_set.data['name']}" + ("" if is_cifar10(run_set.data) else " (this is not CIFAR-10)"),
         f"Recipe {recipe}; validation on {validated_on}",
         f"Runs: {counted(len(runs), 'run')} of {counted(len(names), 'model')}"
         + f"; {counted(shuffled, 'run')} with shuffled pixels" * (shuffled > 0),
-        f"Processor: {device}; threads: {threads}; precision: {precision}; PyTorch {torch}"
-        + ("" if step == "PyTorch's step" else f"; computed by {step}"),
-        f"Code: commit {commit}",
+        machine_text(runs),
+        f"Code: commit {commit_text(runs)}",
     )
     return [
         Heading("How it was measured"),

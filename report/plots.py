@@ -451,6 +451,76 @@ def plot_calibration(path: Path, title: str, groups: Sequence[SeedGroup]) -> pag
 
 
 @own_style()
+def plot_course(path: Path, groups: Sequence[SeedGroup], percent: float | None) -> page.Figure:
+    """Plot validation accuracies over the epochs, with a published one, in percent."""
+    figure = new_figure(6.5, 3, _title_of(groups))
+    axes = figure.subplots()
+    for group, colour, marker in zip(groups, COLOURS, MARKERS):
+        label = f"{group.model}, {group.shuffle} ({group.size})"
+        _plot_band(axes, group, "val_accuracy", colour, marker=marker, markersize=4, label=label)
+    if percent is not None:
+        axes.axhline(percent, color="black", ls="--", lw=1, label="published")
+    axes.set(ylabel="test accuracy (%)", ylim=(0, None))
+    _number_epochs(axes)
+    _add_grid(axes)
+    return _save(figure, path, "Accuracy over the epochs, with the published one", 2)
+
+
+@own_style()
+def plot_against_published(
+    path: Path, group: SeedGroup, epoch: int, published_percent: Mapping[str, float]
+) -> page.Figure:
+    """Plot the accuracy in each class after an epoch beside the published one, in percent, with 95 % intervals."""
+    figure = new_figure(6.5, 3, f"{_title_of([group])}, after epoch {epoch}")
+    axes = figure.subplots()
+    accuracies = [group.mean(f"val_accuracy_of_{name}", epoch) for name in published_percent]
+    places = range(len(accuracies))
+    _plot_bars(axes, places, accuracies, 0.7, color=BLUE, label=f"measured ({group.size})")
+    axes.plot(places, [*published_percent.values()], color="black", marker="D", ls="", label="published")
+    axes.set_xticks(places, [*published_percent])
+    axes.set(ylabel="accuracy (%)", ylim=(0, 100))
+    _add_grid(axes, "y")
+    return _save(figure, path, "Accuracy in each class, measured and published", 2)
+
+
+@own_style()
+def plot_losses(path: Path, groups: Sequence[SeedGroup]) -> page.Figure:
+    """Plot training and validation loss over the epochs: a panel for each model."""
+    figure = new_figure(max(6.5, 2.6 * len(groups) + 0.8), 3, "Loss over the epochs")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, group in zip(panels, groups):
+        _plot_band(axes, group, "train_loss", BLUE, ls="--", label="training (mean over the epoch)")
+        _plot_band(axes, group, "val_loss", VERMILION, label="validation")
+        axes.set_title(f"{group.model} ({group.size})", fontsize=9)
+        _number_epochs(axes)
+        _add_grid(axes)
+    panels[0].set_ylabel("loss (nats)")
+    return _save(figure, path, "Training and validation loss over the epochs", 2)
+
+
+@own_style()
+def plot_final(path: Path, groups: Sequence[SeedGroup]) -> page.Figure:
+    """Plot the accuracies of models after the last epoch against each other, with 95 % intervals over seeds."""
+    figure = new_figure(6.5, 0.3 * len(groups) + 1.2, "Test accuracy after the last epoch")
+    axes = figure.subplots()
+    for place, group in enumerate(groups):
+        estimate = group.mean("val_accuracy")
+        axes.errorbar(estimate.mean, place, xerr=_error_bar(estimate), color=BLUE, marker="o", capsize=3)
+    axes.set_yticks(range(len(groups)), [f"{group.model} ({group.size})" for group in groups])
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy (%)")
+    axes.margins(y=0.2)
+    _add_grid(axes)
+    return _save(figure, path, "Accuracies after the last epoch with their intervals")
+
+
+def _title_of(groups: Sequence[SeedGroup]) -> str:
+    """Name models, and their shuffle where there is one."""
+    shuffled = ", ".join(dict.fromkeys(group.shuffle for group in groups if group.shuffle != "none"))
+    return ", ".join(dict.fromkeys(group.model for group in groups)) + f", {shuffled}" * bool(shuffled)
+
+
+@own_style()
 def plot_samples(path: Path, alt: str, pictures: Sequence[Path]) -> page.Figure:
     """Show the runs' own pictures of samples, one below the other."""
     images = [_decode(files.read_file(picture)) for picture in pictures]
@@ -583,11 +653,16 @@ def plot_neighbourhoods(path: Path, panels: Panels, histogram: float | None) -> 
 @own_style()
 def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) -> page.Figure:
     """Plot accuracy against the share of neighbouring pixels that a shuffle leaves neighbours."""
-    families = (("block", BLUE, "o"), ("within", VERMILION, "s"), ("within-shared", COLOURS[5], "D"))
+    # Each with where its labels stand, in points.
+    families = (
+        ("block", BLUE, "o", (0, -14)),
+        ("within", VERMILION, "s", (6, -12)),
+        ("within-shared", COLOURS[5], "D", (-3, 7)),
+    )
     title = f"Accuracy and what stays next to what, {data_name(panels[0][0].data)}"
     figure = new_figure(*_size_of_panels(panels), title)
     for axes, (study, name) in zip(_add_panels(figure, panels, histogram), panels):
-        for kind, colour, marker in families:
+        for kind, colour, marker, offset in families:
             inner = [group for size in BLOCK_SIZES if (group := study.group(name, f"{kind}:{size}"))]
             groups = [*inner, *(group for end in ("fixed", "none") if (group := study.group(name, end)))]
             kept = {id(group): fmean(100 * run.neighbours_kept for run in group.runs.values()) for group in groups}
@@ -603,7 +678,6 @@ def plot_neighbours_kept(path: Path, panels: Panels, histogram: float | None) ->
             for group in groups:
                 if group in inner:
                     place = kept[id(group)], group.mean("val_accuracy").mean
-                    offset = (-4, 6) if kind == "block" else (5, -11)
                     text = group.shuffle.partition(":")[2]
                     axes.annotate(text, place, offset, textcoords="offset points", fontsize=8, color=colour)
         axes.set(xlabel="pairs of neighbouring pixels that stay neighbours (%)", xlim=(-3, 103))

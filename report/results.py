@@ -187,15 +187,7 @@ def estimate_difference(
 
     The test images are a source of its interval too where it is so small that they matter.
     """
-    return _with_images(stats.difference(a.values(column), b.values(column), pooled_sd), a, b, column)
-
-
-def _with_images(estimate: Estimate, a: SeedGroup, b: SeedGroup, column: str) -> Estimate:
-    if column == "val_accuracy" and abs(estimate.mean) < IMAGE_POINTS and a.example.config.val == "test":
-        shares = a.correct_shares(), b.correct_shares()
-        if shares[0] is not None and shares[1] is not None and len(shares[0]) == len(shares[1]):
-            return stats.add_images(estimate, shares[0], shares[1])
-    return estimate
+    return add_test_images(stats.difference(a.values(column), b.values(column), pooled_sd), [(1, a), (-1, b)], column)
 
 
 @dataclass
@@ -258,8 +250,28 @@ class Study:
         ours, theirs = a.by_draw(column), b.by_draw(column)
         pairs = [ours[draw] - theirs[draw] for draw in ours if draw in theirs]
         if paired and len(pairs) > 1:
-            return _with_images(stats.mean(pairs, "paired"), a, b, column)
-        return estimate_difference(a, b, column, self.pooled_sd(column))
+            return add_test_images(stats.mean(pairs, "paired"), [(1, a), (-1, b)], column)
+        return self.contrast([(1, a), (-1, b)], column)
+
+    def contrast(self, weighted: Sequence[tuple[float, SeedGroup]], column: str = "val_accuracy") -> Estimate:
+        """Estimate a sum of weighted means of groups, as ``difference`` does for two."""
+        values = [(weight, group.values(column)) for weight, group in weighted]
+        return add_test_images(stats.contrast(values, self.pooled_sd(column)), weighted, column)
+
+
+def add_test_images(
+    estimate: Estimate, weighted: Sequence[tuple[float, SeedGroup]], column: str, below: float = IMAGE_POINTS
+) -> Estimate:
+    """Widen the interval of a sum of weighted accuracies by the choice of test images, if it is less than ``below``.
+
+    It stays as it is where the runs do not tell which images they got right.
+    """
+    if column != "val_accuracy" or abs(estimate.mean) >= below or weighted[0][1].example.config.val != "test":
+        return estimate
+    shares = [(weight, each) for weight, group in weighted if (each := group.correct_shares()) is not None]
+    if len(shares) < len(weighted) or len({len(each) for _, each in shares}) > 1:
+        return estimate
+    return stats.add_images(estimate, shares)
 
 
 class NoRuns(RunnerError):

@@ -381,7 +381,8 @@ def frontier_text(groups: Sequence[SeedGroup]) -> str:
     on_frontier = ", ".join(group.model for group in find_frontier(groups))
     return (
         f"The Pareto frontier joins the models that none of their size or smaller exceeds: {on_frontier}. This does "
-        "not say that one of them is better than the next."
+        "not say that one of them is better than the next. A bar is the mean's 95 % interval; a model without one has "
+        "a single run."
     )
 
 

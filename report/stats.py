@@ -169,13 +169,14 @@ def widen(estimate: Estimate, comparisons: int) -> Estimate:
     return replace(estimate, half_width=estimate.half_width * float(wider / usual))
 
 
-def add_images(estimate: Estimate, a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Widen the interval of a difference of accuracies, in percent, by what other test images would change.
+def add_images(estimate: Estimate, weighted: Sequence[tuple[float, np.ndarray]]) -> Estimate:
+    """Widen the interval of a sum of weighted accuracies, in percent, by what other test images would change.
 
-    ``a`` and ``b``, float (N,), are how often each of the same images was classified correctly on either side, in
-    [0, 1]. The images are pairs: where both are right, or both wrong, nothing depends on it.
+    Beside each weight, float (N,), is how often each of the same images was classified correctly, in [0, 1]. So with
+    weights of 1 and -1 the images are pairs: where both are right, or both wrong, nothing depends on it.
     """
-    error = 100 * float((a - b).std(ddof=1)) / math.sqrt(len(a))
+    total = np.sum([weight * shares for weight, shares in weighted], axis=0)
+    error = 100 * float(total.std(ddof=1)) / math.sqrt(len(total))
     return replace(estimate, half_width=math.hypot(estimate.half_width, float(norm.ppf(QUANTILE)) * error))
 
 

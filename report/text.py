@@ -34,16 +34,18 @@ def decide_near(estimate: Estimate, value: float, margin: float) -> str:
     return FAILS if abs(estimate.mean - value) - estimate.half_width > margin else UNDECIDED
 
 
-def decide_all(estimates: Sequence[Estimate], decide_one: Callable[[Estimate], str] = decide) -> str:
+def decide_all(
+    estimates: Sequence[Estimate], decide_one: Callable[[Estimate], str] = decide, comparisons: int = 0
+) -> str:
     """Tell whether something is so in every comparison.
 
     That all are so needs no correction (an intersection-union test). That one is not so is the worst of many, and takes
-    an interval that holds for all of them together.
+    an interval that holds for all of them together: for ``comparisons``, where there are more than these.
     """
     if all(decide_one(estimate) == HOLDS for estimate in estimates):
         return HOLDS
-    is_refuted = any(decide_one(stats.widen(estimate, len(estimates))) == FAILS for estimate in estimates)
-    return FAILS if is_refuted else UNDECIDED
+    n = comparisons or len(estimates)
+    return FAILS if any(decide_one(stats.widen(estimate, n)) == FAILS for estimate in estimates) else UNDECIDED
 
 
 def combine(verdicts: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from report.neighbourhoods import ACCURACY, by_kernels, epochs_text
 from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import SeedGroup, Study
 from report.text import FAILS, HOLDS, UNDECIDED, number_cell
+from runner.config import parts_of_shuffle
 
 MANY_RUNS = 20  # of one network and permutation, from which their spread itself can be told
 
@@ -47,10 +48,11 @@ Permuted = list[tuple[SeedGroup, stats.Components]]
 
 
 def permuted_groups(study: Study) -> Permuted:
-    """List the groups with several runs of several permutations, with how much either makes."""
+    """List the groups with several runs of several permutations of all images, with how much either makes."""
     found = []
     for group in study.groups.values():
-        if 1 < group.permutations < len(group.runs):
+        is_one_for_all = parts_of_shuffle(group.shuffle)[1] != "per-image"
+        if is_one_for_all and 1 < group.permutations < len(group.runs):
             found.append((group, stats.components(group.by_permutation(group.by_draw(ACCURACY)))))
     return found
 

@@ -41,7 +41,7 @@ import data
 import ex1
 import models
 import utils
-from datasets import cifar10, image_folder, others
+from datasets import cifar10, image_folder, others, published
 from experiments import probes
 from report import overview, page, plots
 from runner import checkpoint, cli, config, files, machine, resume, rng
@@ -54,6 +54,7 @@ from tests.helpers import forms, internals
 from tests.helpers.fake_runs import fake_baselines, fake_run
 from tests.helpers.images import listening, load_images, make_images
 from tests.helpers.others import write_cifar10_1, write_cifar10_c
+from tests.helpers.published import WRITE
 
 SECONDS_AN_INPUT = 20
 INPUTS_A_ROUND = 500  # hypothesis remembers what it tried within a round
@@ -273,6 +274,36 @@ def fuzz_others(write):
                     assert part.images.pixels.shape == (len(part.images), 3, 32, 32)
                     assert set(part.images.labels.tolist()) <= set(range(10))
             which.write_bytes(contents[which])
+
+        return target
+
+    return make
+
+
+def fuzz_published(kind):
+    """Files of another data set as torchvision leaves them, one of which is damaged, and has the MD5 that is asked."""
+
+    def make(folder: Path):
+        WRITE[kind](folder, make_images(12, 1), make_images(10, 2))
+        contents = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+        source = published.SETS[kind]
+
+        @drawn(changes=mutations, which=st.sampled_from(sorted(contents)), inside=st.booleans())
+        def target(changes, which, inside):
+            packed = inside and which.suffix == ".gz"
+            content = mutate(gzip.decompress(contents[which]) if packed else contents[which], changes)
+            which.write_bytes(gzip.compress(content, 1) if packed else content)
+            if which.suffix == ".gz":  # or the unpacked file would be read
+                which.with_suffix("").unlink()
+            known = {path.name: md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+            published.SETS[kind] = source._replace(md5=source.md5 | known)
+            with refused_or_read():
+                dataset = load_images(kind, folder)
+                for images in (dataset.train, dataset.test):
+                    assert images.pixels.shape == (len(images), 3, 32, 32)
+                    assert set(images.labels.tolist()) <= set(range(len(dataset.classes)))
+            for path, content in contents.items():
+                path.write_bytes(content)
 
         return target
 
@@ -646,6 +677,7 @@ TARGETS = {
     "kaggle": fuzz_form(forms.write_kaggle),
     "cifar10.1": fuzz_others(write_cifar10_1),
     "cifar10-c": fuzz_others(functools.partial(write_cifar10_c, corruptions=["fog"])),
+    **{kind: fuzz_published(kind) for kind in WRITE},
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,

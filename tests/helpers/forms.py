@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.images import CLASSES
+from tests.helpers.official import python2_pickle
 
 NAMES = ("airplane", "automobile", *CLASSES[2:])
 
@@ -35,6 +36,19 @@ def pack(path, folder):
         for file in sorted(folder.rglob("*"), reverse=True):
             archive.add(file, file.relative_to(folder.parent), recursive=False)
     return path
+
+
+def write_python(folder, train, test):
+    (folder / "cifar-10-batches-py").mkdir(parents=True)
+    for name, images in batches(train, test):
+        content = {"batch_label": name, "labels": images.labels.tolist(), "data": images.pixels.flatten(1).numpy()}
+        (folder / "cifar-10-batches-py" / name).write_bytes(python2_pickle(content))
+    return folder
+
+
+def write_python_archive(folder, train, test):
+    written = write_python(folder / "unpacked", train, test) / "cifar-10-batches-py"
+    return pack(folder / "cifar-10-python.tar.gz", written)
 
 
 def write_binary(folder, train, test):

@@ -42,7 +42,7 @@ def shown(mean, low, high, form):
 
 def last_losses(name, model):
     """The losses after the most epochs that three seeds of a network and of Q1_1 were trained for."""
-    longer = "__epochs-50" if len(raw(model, longer="__epochs-50")) == 3 else ""
+    longer = "__epochs-50" if len(raw(model, longer="__epochs-50")) >= 3 else ""
     return [np.array([float(run[-1][name]) for run in raw(one, longer=longer)]) for one in (model, "Q1_1")]
 
 
@@ -114,7 +114,7 @@ STATEMENTS = {
         mean_text(last_losses("val_loss", model)[0] - last_losses("train_loss", model)[0], "+.2f")
         for model in ("Q1_4", "Q1_17", "Q1_18")
     ],
-    "C6, climb": lambda: [f"changes by {mean_text(climb('Q1_11'), '+.2f')} nats until epoch 10"],
+    "C6, climb": lambda: [f"Until epoch 10 it changes by {mean_text(climb('Q1_11'), '+.2f')} nats"],
     "C6, training loss": lambda: [
         mean_text(column("train_loss", "Q1_11") - column("train_loss", "Q1_11", epoch=5), "+.2f")
     ],
@@ -130,7 +130,14 @@ STATEMENTS = {
     "C9a, lost": lambda: [f"{welch_text(accuracy('Q2_1'), accuracy('Q1_1'))} points against Q1_1"],
     "C10, gain": lambda: [
         f"{paired_text()} points for",
-        f"r = {np.corrcoef(accuracy('Q2_1'), accuracy('Q2_2'))[0, 1]:.2f} between seeds",
+        "correlate with r = {:.2f}".format(
+            np.corrcoef(
+                *(
+                    np.ravel([(values := accuracy(model, epoch=epoch)) - values.mean() for epoch in range(1, 11)])
+                    for model in ("Q2_1", "Q2_2")
+                )
+            )[0, 1]
+        ),
     ],
     "models that climb": lambda: [f"in {sum(map(has_turned, MODELS))} of {len(MODELS)} networks"],
     "spread between seeds": lambda: [
@@ -173,21 +180,32 @@ def by_permutation(shuffle, epochs=2, model="Q1_1"):
     return np.array([np.mean(group) for group in groups] if len(groups) > 1 else groups[0])
 
 
-def combined_text(weighted, form="+.1f"):
-    """A weighted sum of the means of groups, with the interval by Welch and Satterthwaite."""
+def images_error(weighted, epochs=2, model="Q1_1"):
+    """The standard error of a weighted sum of accuracies, in percent, over the choice of test images."""
+    total = np.zeros(10_000)
+    for weight, shuffle in weighted:
+        runs = [run for each in looked(shuffle, epochs, model).values() for run in each]
+        bits = [np.frombuffer(bytes.fromhex(run["test"]["correct_images"]), np.uint8) for run in runs]
+        total += weight * np.mean([np.unpackbits(each) for each in bits], 0)[:10_000]
+    return 100 * np.std(total, ddof=1) / 100
+
+
+def combined_text(weighted, form="+.1f", of_images=0.0):
+    """A weighted sum of the means of groups, with the interval by Welch and Satterthwaite, and over test images."""
     errors = np.array([weight**2 * np.var(values, ddof=1) / len(values) for weight, values in weighted])
     degrees = errors.sum() ** 2 / sum(error**2 / (len(values) - 1) for error, (_, values) in zip(errors, weighted))
-    middle, reach = sum(weight * values.mean() for weight, values in weighted), stats.t.ppf(0.975, degrees)
-    return shown(middle, middle - reach * errors.sum() ** 0.5, middle + reach * errors.sum() ** 0.5, form)
+    middle = sum(weight * values.mean() for weight, values in weighted)
+    reach = np.hypot(stats.t.ppf(0.975, degrees) * errors.sum() ** 0.5, stats.norm.ppf(0.975) * of_images)
+    return shown(middle, middle - reach, middle + reach, form)
 
 
 def share_text(grey, colour):
     """How much of what is found above chance in colour is found in grey values, by the delta method."""
     a, b = by_permutation(grey) - 10, by_permutation(colour) - 10
     share = a.mean() / b.mean()
-    low, high = re.search(
-        r"\((\S+) … (\S+)\)", combined_text([(1 / b.mean(), a), (-share / b.mean(), b)], ".9f")
-    ).groups()
+    of_images = images_error([(1 / b.mean(), grey), (-share / b.mean(), colour)])
+    text = combined_text([(1 / b.mean(), a), (-share / b.mean(), b)], ".9f", of_images)
+    low, high = re.search(r"\((\S+) … (\S+)\)", text).groups()
     return shown(100 * share, 100 * (share + float(low)), 100 * (share + float(high)), ".1f")
 
 
@@ -222,6 +240,7 @@ def f_test_row(shuffle):
     )
 
 
+HALVES = (1, "block:8"), (-0.5, "none"), (-0.5, "fixed")
 GALLERY = {
     "cost of a fixed shuffle": lambda: [
         welch_text(by_permutation("fixed"), by_permutation("none")).replace(" (", "<br>(")
@@ -230,12 +249,10 @@ GALLERY = {
         f"{model}, {epochs} epochs: blocks of 8×8 pixels, kept whole wherever they are moved, leave more than half of "
         "what a fixed shuffle takes: "
         + combined_text(
-            [
-                (weight, by_permutation(shuffle, epochs, model))
-                for weight, shuffle in ((1, "block:8"), (-0.5, "none"), (-0.5, "fixed"))
-            ]
+            [(weight, by_permutation(shuffle, epochs, model)) for weight, shuffle in HALVES],
+            of_images=is_small * images_error(HALVES, epochs, model),
         )
-        for model, epochs in (("Q1_1", 2), ("Q1_1", 8), ("Q1_19", 2))
+        for model, epochs, is_small in (("Q1_1", 2, False), ("Q1_1", 8, True), ("Q1_19", 2, False))
     ],
     "growth of the cost": lambda: [
         combined_text(
@@ -246,8 +263,8 @@ GALLERY = {
             ]
         )
     ],
-    "share that needs no colour": lambda: [
-        f"“{shuffle}”, {share_text(grey, shuffle)} % needs no colour"
+    "share that is found without colour": lambda: [
+        f"{share_text(grey, shuffle)} % of what it reaches above chance in colour, both with shuffle “{shuffle}”"
         for grey, shuffle in (("grey", "none"), ("grey+fixed", "fixed"), ("grey+per-image", "per-image"))
     ],
     "what grey values cost in use": lambda: [f"{mean_text(used('grey'), '+.1f')} points against"],

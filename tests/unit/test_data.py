@@ -101,6 +101,13 @@ def test_fixed_leaves_hardly_a_pixel_in_its_place():
     assert abs(sum(kept) / 1000 - 1) < 0.2
 
 
+def test_seeds_of_different_permutations_skip_those_that_draw_one_again():
+    assert data.distinct_shuffle_seeds("block:16", 5) == [0, 1, 3, 5, 6]
+    assert data.distinct_shuffle_seeds("fixed", 5) == [*range(5)]
+    drawn = [data.shuffle_permutation("block:16", seed) for seed in data.distinct_shuffle_seeds("block:16", 9)]
+    assert len({tuple(each.tolist()) for each in drawn}) == 9
+
+
 def test_share_of_neighbours_is_told():
     share = lambda shuffle, seed=0: data.describe_shuffle(shuffle, seed)["neighbours_kept"]
     assert [share(shuffle) for shuffle in ("none", "grey", "edges:4")] == [1, 1, 1]

@@ -386,8 +386,8 @@ def test_download_begins_with_one_line_that_says_how_to_do_without(serve, load, 
     own, known = serve(), serve()
     _, said = load(known, own=own[0])
     (line,) = said
-    assert f"--dataset synthetic begins at once, or put {cifar10.ARCHIVE}" in line
-    assert f"into {empty} yourself; asking {own[0]}" in line
+    assert f"--dataset synthetic begins at once, or put it into {empty} yourself, as {cifar10.ARCHIVE}, " in line
+    assert f"Hugging Face's Parquet files or another form (docs/usage.md); asking {own[0]}" in line
     assert (own[1].asked, known[1].asked) == ([None], [])
 
 
@@ -543,7 +543,7 @@ def test_failure_names_every_source_and_an_equal_reason_once(serve, load, empty)
     said = str(error.value)
     assert f"{wrong[0]}: what came has MD5 " in said
     assert re.search(r"http://127.0.0.1:9/a, http://127.0.0.1:9/b: [^;]*refused; ", said)
-    assert f"{page[0]}: it sends a page, not the archive; put {cifar10.ARCHIVE}, " in said
+    assert f"{page[0]}: it sends a page, not the archive; put it into {empty} yourself, as {forms.FORMS}; or " in said
     assert said.endswith("--dataset synthetic needs no download")
     assert not list(empty.glob("cifar*"))
 

@@ -58,19 +58,49 @@ def test_form_holds_the_same_pixels_and_labels(form, tmp_path):
 @pytest.mark.parametrize("form", writers.LOSSLESS)
 def test_official_images_are_called_so_in_every_form(form, tmp_path, monkeypatch):
     train, test = make_images(20, 1), make_images(10, 2)
-    records = [np.concatenate([part.labels[:, None].numpy(), part.pixels.flatten(1).numpy()], 1).astype(np.uint8)
-               for part in (train.take(slice(10)), train.take(slice(10, 20)), test)]  # fmt: skip
-    for name, value in (("TRAIN_IMAGES", 20), ("TEST_IMAGES", 10)):
-        monkeypatch.setattr(cifar10, name, value)
-    known = tuple(hashlib.sha256(some.tobytes()).hexdigest() for some in records)
-    monkeypatch.setattr(cifar10, "RECORDS_SHA256", known)
+    know_as_official(monkeypatch, train.take(slice(10)), train.take(slice(10, 20)), test)
     data_dir = writers.LOSSLESS[form](tmp_path / "data", train, test)
     dataset = load(data_dir)
     assert (dataset.name, dataset.slug, dataset.digest) == ("CIFAR-10", "cifar10", data.digest(train, test))
     assert torch.equal(dataset.train.labels, train.labels)
     # One other pixel, and they are not.
-    monkeypatch.setattr(cifar10, "RECORDS_SHA256", (*known[:2], "0" * 64))
+    monkeypatch.setattr(cifar10, "RECORDS_SHA256", (*cifar10.RECORDS_SHA256[:2], "0" * 64))
     assert load(data_dir).slug.startswith("cifar10-")
+
+
+def know_as_official(monkeypatch, *batches):
+    """Takes these batches, the last of which is to test on, for the official ones."""
+    records = [np.concatenate([batch.labels[:, None].numpy(), batch.pixels.flatten(1).numpy()], 1).astype(np.uint8)
+               for batch in batches]  # fmt: skip
+    monkeypatch.setattr(
+        cifar10, "RECORDS_SHA256", tuple(hashlib.sha256(some.tobytes()).hexdigest() for some in records)
+    )
+    monkeypatch.setattr(cifar10, "TEST_IMAGES", len(batches[-1]))
+    monkeypatch.setattr(cifar10, "TRAIN_IMAGES", sum(map(len, batches[:-1])))
+
+
+def test_official_batches_in_any_order_are_put_in_theirs(tmp_path, monkeypatch):
+    """Hugging Face's files have them in the order of the archive, 4, 3, 2, 5, 1."""
+    *batches, test = (make_images(10, number) for number in range(6))
+    know_as_official(monkeypatch, *batches, test)
+    train = cifar10.join(batches)
+    for number, order in enumerate(([3, 2, 1, 4, 0], [0, 1, 2, 3, 4])):
+        data_dir = writers.write_parquet(tmp_path / str(number), cifar10.join(batches[i] for i in order), test)
+        for _ in range(2):  # from the files, then from the cache
+            dataset = load(data_dir)
+            assert (dataset.slug, dataset.digest) == ("cifar10", data.digest(train, test))
+            assert torch.equal(dataset.train.pixels, train.pixels)
+    for number, some in enumerate(([0, 1, 2, 3, 3], [0, 1, 2, 3, 5])):  # one of them twice, one to test on
+        data_dir = writers.write_npz(
+            tmp_path / f"wrong {number}", cifar10.join([*batches, test][i] for i in some), test
+        )
+        assert load(data_dir).slug.startswith("cifar10-folder-")
+
+
+def test_equal_images_have_one_name_in_every_form(tmp_path):
+    train, test = map(sort_by_class, (TRAIN, TEST))
+    names = {load(write(tmp_path / form, train, test)).slug for form, write in writers.LOSSLESS.items()}
+    assert names == {f"cifar10-folder-{data.digest(train, test)[:8]}"}
 
 
 @pytest.mark.parametrize("form", writers.LOSSLESS)

@@ -1,9 +1,7 @@
 """CIFAR-100, MNIST, Fashion-MNIST and SVHN, in small files of the layout that torchvision leaves."""
 
-import gzip
 from hashlib import md5
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,38 +11,8 @@ from runner import files
 from runner.config import Config
 from runner.errors import DataError, UsageError
 from tests.helpers.images import load_images, make_images
-from tests.helpers.official import python2_pickle
+from tests.helpers.published import WRITE
 
-
-def write_idx(folder, name, array):
-    """Writes an array as MNIST's files are, of which the first numbers are not looked at."""
-    header = bytes(4 * (1 + array.ndim))
-    (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.tobytes()))
-
-
-def write_mnist(folder, train, test):
-    for prefix, images in (("train", train), ("t10k", test)):
-        write_idx(folder, f"{prefix}-images-idx3-ubyte", images.pixels.numpy()[:, 0, 2:30, 2:30])
-        write_idx(folder, f"{prefix}-labels-idx1-ubyte", images.labels.numpy().astype(np.uint8))
-
-
-def write_cifar100(folder, train, test):
-    for name, images in (("train", train), ("test", test)):
-        content = {"data": images.pixels.numpy().reshape(-1, 3072), "fine_labels": images.labels.tolist()}
-        (folder / name).write_bytes(python2_pickle(content | {"coarse_labels": [0] * len(images)}))
-    (folder / "meta").write_bytes(python2_pickle({"fine_label_names": [f"fine {i}" for i in range(100)]}))
-
-
-def write_svhn(folder, train, test):
-    from scipy.io import savemat
-
-    for name, images in (("train", train), ("test", test)):
-        labels = np.where(images.labels == 0, 10, images.labels).astype(np.uint8)[:, None]
-        arrays = {"X": images.pixels.numpy().transpose(2, 3, 1, 0), "y": labels}
-        savemat(folder / f"{name}_32x32.mat", arrays, do_compression=True)
-
-
-WRITE = {"cifar100": write_cifar100, "mnist": write_mnist, "fashion-mnist": write_mnist, "svhn": write_svhn}
 TRAIN, TEST = make_images(40, 1), make_images(20, 2)
 
 
@@ -55,7 +23,7 @@ def place(request, tmp_path, monkeypatch):
     folder = tmp_path / source.folder
     folder.mkdir(parents=True, exist_ok=True)
     WRITE[kind](folder, TRAIN, TEST)
-    known = {path.name.removesuffix(".gz"): md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    known = {path.name: md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     assert known.keys() == source.md5.keys()
     monkeypatch.setitem(published.SETS, kind, source._replace(md5=known))
     return kind, tmp_path, folder
@@ -86,21 +54,38 @@ def test_run_finds_its_images_again(place):
         datasets.reload(dataset.facts | {"sha256": "0"}, config, "run")
 
 
-def test_other_file_is_refused(place):
+def test_files_are_read_packed_or_unpacked(place):
     kind, data_dir, folder = place
-    path = max(folder.iterdir())
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(DataError, match=f"{path.name} is damaged, or another: its MD5 is "):
+    whole = load_images(kind, data_dir).digest
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    for gone in (".gz", ""):
+        for path, content in kept.items():
+            path.write_bytes(content)
+            if "mnist" in kind and path.suffix == gone:
+                path.unlink()
+        assert load_images(kind, data_dir).digest == whole
+
+
+def test_all_other_files_are_told_and_refused(place):
+    kind, data_dir, folder = place
+    for path in folder.glob("*.gz"):
+        path.unlink()
+    *_, before, last = sorted(folder.iterdir())
+    before.write_bytes(before.read_bytes() + b"\0")
+    with pytest.raises(DataError, match=f"{before.name} is damaged, or another: its MD5 is "):
         load_images(kind, data_dir)
-    path.unlink()
-    with pytest.raises(DataError, match=f"{path.name} is missing"):
-        load_images(kind, data_dir)
+    last.unlink()
+    told = []
+    with pytest.raises(DataError, match="2 problems"):
+        load_images(kind, data_dir, warn=told.append)
+    assert any(f"{before.name} is damaged, or another: its MD5 is " in line for line in told)
+    assert any(f"{last.name} is missing" in line for line in told)
 
 
 @pytest.mark.parametrize("kind", WRITE)
 def test_missing_files_are_told_with_what_downloads_them(kind, tmp_path):
     name = published.SETS[kind].torchvision
-    with pytest.raises(DataError, match=f"torchvision downloads it: .*import {name}; .*download=True") as refused:
+    with pytest.raises(DataError, match=f"torchvision downloads it, .*import {name}; .*download=True") as refused:
         load_images(kind, tmp_path)
     compile(str(refused.value).split('"')[1], "the command", "exec")
     with pytest.raises(UsageError, match="nowhere does not exist: name the folder that holds the images"):
@@ -113,8 +98,12 @@ def test_checksums_and_places_are_those_of_torchvision():
     for source in published.SETS.values():
         there = getattr(theirs, source.torchvision)
         if source.is_grey:
-            known = {name.removesuffix(".gz"): checksum for name, checksum in there.resources}
+            known = dict(there.resources)
+            unpacked = {name: source.md5[name] for name in published.IDX}  # of which torchvision has none
+            assert source.md5 == known | unpacked
+            assert len({*unpacked.values(), *known.values()}) == 8
             assert source.folder == f"{source.torchvision}/raw"
+            continue
         elif source.name == "SVHN":
             known = {name: checksum for _, name, checksum in (there.split_list["train"], there.split_list["test"])}
         else:

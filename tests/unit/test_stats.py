@@ -82,9 +82,12 @@ def test_interval_of_a_contrast_holds_what_it_should():
 def test_test_images_widen_an_interval_by_those_that_differ():
     gap = stats.difference([60.0, 60.0], [59.0, 59.0])
     a, b = np.ones(10_000), np.ones(10_000)
-    assert stats.add_images(gap, a, b).half_width == 0
+    assert stats.add_images(gap, [(1, a), (-1, b)]).half_width == 0
     b[:100] = 0  # one image of a hundred
-    assert stats.add_images(gap, a, b).half_width == pytest.approx(100 * 1.96 * (0.01 * 0.99 / 10_000) ** 0.5, rel=1e-3)
+    expected = 100 * 1.96 * (0.01 * 0.99 / 10_000) ** 0.5
+    assert stats.add_images(gap, [(1, a), (-1, b)]).half_width == pytest.approx(expected, rel=1e-3)
+    assert stats.add_images(gap, [(1, a), (-0.5, b), (-0.5, b)]).half_width == pytest.approx(expected, rel=1e-3)
+    assert stats.add_images(gap, [(1, a), (-0.5, a), (-0.5, b)]).half_width == pytest.approx(expected / 2, rel=1e-3)
 
 
 @pytest.mark.parametrize(("n", "apart"), [(3, 3.07), (5, 2.02), (10, 1.32), (50, 0.566)])
