@@ -318,6 +318,7 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
     """Write each label near its point, tied to it, where it lies over the fewest points, intervals and labels."""
     _set_text_size(figure)
     figure.draw_without_rendering()  # only now is known where in the picture a point is
+    room = axes.get_window_extent()
     boxes = []  # of what a label should not lie over, in pixels
     for _, x, estimate, _ in labels:
         (left, low), (_, high) = (
@@ -338,7 +339,8 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
             for right, up in directions:
                 trial.set_position((20 * reach * right, 11 * reach * up))
                 box = trial.get_window_extent()
-                over = sum(1 for other in boxes if box.overlaps(other))
+                is_inside = room.containsx(box.x0) and room.containsx(box.x1)
+                over = sum(1 for other in boxes if box.overlaps(other)) + (not is_inside)
                 choices.append((over, len(choices), trial.get_position(), box))
         trial.remove()
         _, _, position, box = min(choices, key=lambda choice: choice[:2])

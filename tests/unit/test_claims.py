@@ -175,9 +175,9 @@ def test_page_names_what_claims_are_judged_by_besides(tmp_path):
     fake_seeds(tmp_path, "Q1_3", epochs=50)
     study = results.read_study(tmp_path)
     assert [(group.model, group.epochs) for group in claims.find_longer(study)] == [("Q1_4", 50), ("Q1_1", 50)]
-    overview.write(tmp_path)
+    overview.write(tmp_path, overview.Options(study=True))
     page = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
-    assert "- For C5 besides: 6 runs of 50 epochs. Processor: a CPU; threads: 1; precision: fp32; PyTorch 2.0" in page
+    assert "\nFor C5 besides: 6 runs of 50 epochs. Processor: a CPU; threads: 1; precision: fp32; PyTorch 2.0" in page
 
 
 def test_each_claim_has_two_sentences_and_a_picture(tmp_path):
@@ -185,14 +185,14 @@ def test_each_claim_has_two_sentences_and_a_picture(tmp_path):
         fake_seeds(tmp_path, "Q1_1", shuffle, per_class=COLOURS)
     for model in ("Q1_11", "Q1_19", "Q2_1"):
         fake_seeds(tmp_path, model)
-    overview.write(tmp_path)
+    overview.write(tmp_path, overview.Options(study=True))
     page = (tmp_path / "cifar10" / "report.md").read_text(encoding="utf-8")
     shown = re.findall(
         r"^### (C\w+): .*\n\nPublished: .*\. Measured: .*\.\n\n!\[.*\]\(report/claim_(\w+).png\)", page, re.M
     )
     assert [key for key, _ in shown] == [name for _, name in shown]
     assert {"C1", "C2", "C3", "C4", "C6", "C7", "C8", "C9a", "C9b", "C10"} == {key for key, _ in shown}
-    assert "### C5: not decided\n\nPublished: Q1_4, Q1_17" in page  # without runs there is no picture
+    assert "### C5: no runs\n\nPublished: Q1_4, Q1_17" in page  # without runs there is no picture
 
 
 def test_underfitting_is_judged_after_the_longest_training(tmp_path):
