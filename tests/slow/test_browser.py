@@ -53,7 +53,8 @@ def test_page_renders_without_error_or_request(browser, drawn):
     open_page(browser, drawn, 1200)
     assert browser.title == "Small networks on CIFAR-10"
     sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
-    assert len(sizes) == 7
+    charts = browser.execute_script("return document.querySelectorAll('.chart').length")
+    assert len(sizes) + charts == (drawn / "report.md").read_text(encoding="utf-8").count("![") > 15
     assert all(size > 300 for size in sizes)
     assert all(browser.execute_script("return [...document.images].map(image => image.alt)"))
     assert browser.get_log("browser") == []

@@ -1,5 +1,6 @@
 """Parts of a page."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from report import page, stats, text
+from report.charts import Chart
 from runner.errors import printable
 from tests.helpers.internals import blank_png
 from tests.unit.test_console import acts_on_a_screen, any_text
@@ -102,7 +104,7 @@ def test_page_shows_any_text_as_text_alone(name):
 
 def _html(blocks):
     return page.TEMPLATES.get_template("page.html.j2").render(
-        blocks=blocks, title=blocks[0].text, contents=[], written_at=None, class_of_verdict={}
+        blocks=blocks, title=blocks[0].text, contents=[], written_at=None, chart_script="", class_of_verdict={}
     )
 
 
@@ -125,3 +127,17 @@ def _tags(html):
 
     Tags().feed(html)
     return found
+
+
+def test_charts_stand_in_place_of_pictures_where_they_can_be_drawn(tmp_path, monkeypatch):
+    chart = Chart([{"data": {"values": [{"line": "</script><b>"}]}}], {"<b>": "#0072B2"})
+    blocks = [page.Heading("A page", 1), page.Figure(tmp_path / "a.png", "a figure", b"png", chart)]
+    for bundle, is_live, is_drawn in (("/* draws */", False, True), ("/* draws */", True, False), (None, False, False)):
+        monkeypatch.setattr(page, "script", lambda found=bundle: found)
+        html = page.write_page(blocks, tmp_path, "report", is_live).read_text(encoding="utf-8")
+        assert ("/* draws */" in html) == ('<div class="chart"' in html) == is_drawn
+        assert html.count("<img ") == 1  # with charts for who runs no scripts
+        assert "<b>" not in html
+        if is_drawn:
+            [specs] = re.findall('<script type="application/json">(.*)</script>', html)
+            assert json.loads(specs) == chart.specs
