@@ -91,15 +91,14 @@ def _curves_of(rows: Sequence[Spec], lines: Mapping[str, str], title: str) -> Sp
     dash = _nominal("of", ["validation", "training"], [[1, 0], [5, 4]])
     x = _axis("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"})
     place = {"x": x, "y": _axis("value", title), "color": colour}
-    size = {"condition": {"param": "hover", "empty": False, "value": 90}, "value": 14}
-    hover = {"name": "hover", "select": {"type": "point", "on": "pointerover", "nearest": True, "clear": "pointerout"}}
     shown = [_told("line"), _told("of"), _told("epoch"), _told("value", title, ".4~f")]
     layers = [
         _layer({"type": "area", "opacity": 0.2}, {"x": x, "color": colour} | INTERVAL, only="datum.of == 'validation'"),
         _layer({"type": "line"}, place | {"strokeDash": dash}),
-        _layer({"type": "point", "filled": True, "opacity": 1}, place | {"size": size, "tooltip": shown}),
+        _layer({"type": "point", "filled": True, "opacity": 1, "size": 14}, place),
+        # What the pointer has to meet is larger than a dot. (Vega-Lite's nearest dot does not tell names.)
+        _layer({"type": "point", "filled": True, "opacity": 0, "size": 250}, place | {"tooltip": shown}),
     ]
-    layers[-1]["params"] = [hover]
     are_on = [{"filter": f"indexof({SHOWN}, datum.line) >= 0"}]
     return _chart(rows, layers) | {"params": [{"name": SHOWN, "value": [*lines]}], "transform": are_on}
 
@@ -125,7 +124,9 @@ def _nominal(field: str, domain: list, values: list) -> Spec:
 
 def _told(field: str, title: str = "", form: str = "") -> Spec:
     """Have a value shown on hovering."""
-    return {"field": field, "title": title or field} | ({"format": form} if form else {})
+    if not form:
+        return {"field": field, "title": title or field, "type": "nominal"}
+    return {"field": field, "title": title or field, "type": "quantitative", "format": form}
 
 
 def _rounded(*values: float) -> list[float]:
