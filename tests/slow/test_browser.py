@@ -138,7 +138,7 @@ def test_charts_show_values_and_switch_lines_off(browser, charted):
     dot = browser.find_elements("css selector", ".chart:has(input) .view svg .mark-symbol path")[-1]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
     pointer = pytest.importorskip("selenium.webdriver").ActionChains(browser)
-    pointer.move_to_element(dot).move_by_offset(1, 1).perform()
+    pointer.move_to_element(dot).perform()
     told = "return document.querySelector('#vg-tooltip-element')?.textContent ?? ''"
     until(lambda: re.search(r"Q1_.*epoch.*\d", browser.execute_script(told)))
     assert browser.get_log("browser") == []
