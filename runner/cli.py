@@ -269,7 +269,11 @@ def _add_actions(parser: Parser) -> None:
         help="classify image files, or all in a folder, see --from",
     )
 
-    # What goes with it.
+    _add_companions(group)
+
+
+def _add_companions(group: argparse._ArgumentGroup) -> None:
+    """Add what goes with an action."""
     group.add_argument(
         "--on",
         metavar="PATH",
@@ -426,13 +430,8 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _arguments(options: dict) -> Arguments:
-    """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
-    # argparse makes an empty list of an option such as "--lr=--".
-    for name, value in options.items():
-        if value == []:
-            raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
-
+def _given_settings(options: dict) -> tuple[str, dict[str, Any], dict[str, tuple]]:
+    """Check the settings in parsed options: the models, what has one value, and what has more. Raises UsageError."""
     # Each setting by itself; what has one value is given, what has more makes several runs.
     values = {name: options[name] for name in FIELDS if name in options}
     for name, value in values.items():
@@ -456,15 +455,25 @@ def _arguments(options: dict) -> Arguments:
         raise UsageError("; ".join(dict.fromkeys(filter(None, mistakes))))
     for name in several.keys() - IDENTITY:
         raise UsageError(f"{flag_of(name)}: give one value, as it makes no other run")
+    return names, given, several
+
+
+def _arguments(options: dict) -> Arguments:
+    """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
+    # argparse makes an empty list of an option such as "--lr=--".
+    for name, value in options.items():
+        if value == []:
+            raise UsageError(f"{'--from' if name == 'from_run' else flag_of(name)}: its value is missing")
+
+    names, given, several = _given_settings(options)
 
     # What belongs to a sweep, if anything was said of it.
     engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
     engine = EngineConfig(**engine_options) if engine_options else None
 
     # The action, and what goes with it.
-    action = next((probe for probe in PROBES if options[probe] is not None), "train")
-    if options["list_models"]:
-        action = "list"
+    default = "list" if options["list_models"] else "train"
+    action = next((probe for probe in PROBES if options[probe] is not None), default)
     if (action == "predict") != (options["from_run"] is not None):
         raise UsageError("--predict IMAGE... and --from RUN go together")
     if options["on"] == "":
