@@ -173,7 +173,7 @@ def test_trial_changes_no_result(own_main, tmp_path, monkeypatch):
     command = ("--model-name", "Norm", "--epochs", "2", "--batch-size", "8")
     assert own_main(*command) == 0
     monkeypatch.setattr(trial, "run", lambda *args: None)
-    assert own_main(*command) == 0
+    assert own_main(*command, "--new") == 0
     tried, untried = tmp_path.glob("results/*/*/*")
     assert same(outcome(tried), outcome(untried))
 
