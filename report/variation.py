@@ -66,9 +66,9 @@ def permutation_rows(permuted: Permuted) -> Iterator[Row]:
 
 def permutation_verdicts(study: Study, permuted: Permuted) -> Iterator[str]:
     """Say for which shuffles of a network the permutation matters beyond the seed, in a sentence for each network."""
+    level = 2 * (1 - stats.QUANTILE) / max(1, len(permuted))
     for name in by_kernels(group.model for group, _ in permuted):
         of_name = [(group.shuffle, each) for group, each in permuted if group.model == name]
-        level = 2 * (1 - stats.QUANTILE) / len(of_name)
         matters = [f"{shuffle} ({each.between:.1f} points)" for shuffle, each in of_name if each.p < level]
         verdict = f"with {', '.join(matters)}: {HOLDS}" if matters else f"with any shuffle: {UNDECIDED}"
         rest = len(of_name) - len(matters)
