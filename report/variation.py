@@ -53,7 +53,10 @@ def permuted_groups(study: Study) -> Permuted:
     for group in study.groups.values():
         is_one_for_all = parts_of_shuffle(group.shuffle)[1] != "per-image"
         if is_one_for_all and 1 < group.permutations < len(group.runs):
-            found.append((group, stats.components(group.by_permutation(group.by_draw(ACCURACY)))))
+            runs = dict(sorted(group.runs.items()))
+            seeds = group.by_permutation({draw: draw[1] for draw in runs})
+            accuracies = group.by_permutation({draw: run.history[-1][ACCURACY] for draw, run in runs.items()})
+            found.append((group, stats.components(accuracies, all(each == seeds[0] for each in seeds))))
     return found
 
 
