@@ -35,6 +35,7 @@ from report import results
 from report.page import Block, Figure, Heading, Row, Table, Text
 from report.plots import COLOURS_PER_FIGURE
 from report.text import Cell, number_cell
+from runner import machine
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import RunnerError
 from runner.machine import PROJECT, count_macs
@@ -131,7 +132,7 @@ def step(bench: Bench) -> list[Block]:
         eager, native = (ThisRepo(spec.name, bench.dataset, threads=1, step=kind) for kind in ("torch", "native"))
         operations = OPERATIONS * count_macs(eager.model) * eager.config.batch_size
         steps = max(5, round(3e9 / (operations + 15e6)))
-        entries: list[Contender] = [MatrixProduct(), NoDataLoop(eager), BareStep(native)]
+        entries: list[Contender] = [MatrixProduct(), NoDataLoop(eager, time.process_time), BareStep(native)]
         peak, *times = alternate(entries, steps, bench.rounds)
         plain, own = ([operations * best / one for best, one in zip(peak, each)] for each in times)
         shares[spec.name] = median(plain), median(own)
@@ -140,11 +141,11 @@ def step(bench: Bench) -> list[Block]:
         percents.insert(0, f"{100 * median(plain):.0f} %")
         rows.append([spec.name, *map(milliseconds, times), ratios(*times), *percents])
     about = (
-        "Batches of 4, fp32, one thread; the bare step, on one batch that is there already. The share is that of the "
-        f"operations of a matrix product at its fastest, in the same round: {median(peaks):.0f} billion a second "
-        f"({min(peaks):.0f} … {max(peaks):.0f}). A step counts as {OPERATIONS} operations for each multiply-accumulate "
-        "of its forward pass. The native step does fewer: behind a pool it goes back over one pixel of four, so that "
-        "its share may be above what its instructions come to."
+        "Batches of 4, fp32, one thread, processor time; the bare step, on one batch that is there already. The share "
+        "is that of the operations of a matrix product at its fastest, in the same round: "
+        f"{median(peaks):.0f} billion a second ({min(peaks):.0f} … {max(peaks):.0f}). A step counts as {OPERATIONS} "
+        "operations for each multiply-accumulate of its forward pass. The native step does fewer: behind a pool it "
+        "goes back over one pixel of four, so that its share may be above what its instructions come to."
     )
     columns = ("model", "PyTorch, ms/step", "native, ms/step", "PyTorch / native", "PyTorch, share", "native, share")
     return [
@@ -316,7 +317,9 @@ def fast(bench: Bench) -> list[Block]:
         "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
         "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
     )
-    return [Heading("The fast recipe"), Text(about), Table(FAST_COLUMNS, rows)]
+    here = machine.describe(machine.Machine(torch.device("cpu"), machine.fastest_precision(torch.device("cpu")), 0))
+    title = f"The fast recipe: {here['device_name']}, {machine.cores()} cores, {here['precision']}"
+    return [Heading(title), Text(about), Table(FAST_COLUMNS, rows)]
 
 
 def growth(bench: Bench) -> list[Block]:
