@@ -24,6 +24,7 @@ import models
 import native
 from runner import console, machine
 from runner.config import Config
+from runner.errors import RunnerError
 from runner.machine import PROJECT
 from runner.step import initialize_kaiming, make_optimizer
 
@@ -58,6 +59,8 @@ class ThisRepo:
         if self.config.init == "kaiming":
             initialize_kaiming(self.model)
         library = native.choose(self.config, models.find(model_name), self.machine)
+        if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
+            raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
         step = native.make_step(self.model, self.config, self.machine, library)
         self.name = "ours, native step" if library else "ours"
         self.threads = self.machine.threads

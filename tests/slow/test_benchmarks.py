@@ -132,6 +132,12 @@ def test_section_of_the_step_has_both_steps_against_a_matrix_product(dataset, tm
     assert "100 billion a second" in text.text
 
 
+def test_step_of_pytorch_is_not_timed_as_the_native_one(dataset, monkeypatch):
+    monkeypatch.setenv("CC", "/no/such/cc")
+    with pytest.raises(RunnerError, match="native step of Q1_1 can't be timed here"):
+        ThisRepo("Q1_1", dataset, threads=1, step="native")
+
+
 def test_shares_are_plotted(tmp_path):
     figure = sections.plot_shares(tmp_path / "shares.png", {"Q1_1": (0.1, 0.7), "Q1_2": (0.1, 0.6)})
     assert (tmp_path / "shares.png").read_bytes() == figure.content
