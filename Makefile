@@ -34,7 +34,9 @@ reproduce: $(VENV)/run
 	$(REPRODUCTION)
 	$(REPRODUCTION) --model-name Q1_1,Q1_4,Q1_11,Q1_17,Q1_18,Q1_19,Q2_1,Q2_2 --seeds 0-2
 	$(REPRODUCTION) --model-name Q1_1 --shuffle fixed per-image --seeds 0-2
-	$(REPRODUCTION) --model-name Q1_1 --seeds 0-21
+	$(REPRODUCTION) --model-name Q1_1 --seeds 0-49
+	set -e; for n in $$(seq 3 19); do \
+	    $(REPRODUCTION) --model-name Q1_1 --shuffle fixed --seeds $$n --shuffle-seeds $$n; done
 	$(REPRODUCTION) --model-name Q1_1,Q1_18 --seeds 0-2 --epochs 50
 	$(REPRODUCTION) --model-name Q1_17 --seeds 0-5 --epochs 50
 	$(REPRODUCTION) --model-name Q1_4 --seeds 0-8 --epochs 50

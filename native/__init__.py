@@ -1,8 +1,8 @@
 """A training step at the processor's speed: C code that is made and compiled for the network at hand.
 
 Small layers cost PyTorch more to call than to compute. Here the whole step is one call: ``source`` writes C for a
-row of the table of models, with kernels from ``kernels.h`` and ``lanes.h``, ``compiler`` compiles and keeps it, and
-``step`` calls it on the memory of PyTorch's own weights.
+row of the table of models, with kernels from ``kernels.h``, ``compiler`` compiles and keeps it, and ``step`` calls it
+on the memory of PyTorch's own weights.
 """
 
 import ctypes

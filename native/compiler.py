@@ -15,7 +15,7 @@ from pathlib import Path
 from runner.files import write_file
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ("kernels.h", "lanes.h")
+HEADERS = ("kernels.h",)
 SECONDS = 300  # that a compiler may take; it needs 3 to 5
 
 # NaN and the order of sums stay as they are written: no -ffast-math. A product and a sum may be one operation.

@@ -1,8 +1,12 @@
 /* One training step of a network, from parts whose every bound is a constant of that network.
 
-   The C compiler sees this file, lanes.h, and a short file made for one network: constants, buffers and calls. Images
-   are the outermost loop, as what one needs stays in the cache; the linear layers take four at a time. Memory holds a
-   pixel's channels together, as the images and the convolutions' weights lie in PyTorch's channels_last.
+   The C compiler sees this file and a short one made for one network: constants, buffers and calls. Images are the
+   outermost loop, as what one needs stays in the cache; the linear layers take four at a time. Memory holds a pixel's
+   channels together, as the images and the convolutions' weights lie in PyTorch's channels_last.
+
+   Each function here is inlined where its `const struct` and `const int` arguments are constants, so that every loop
+   that they bound has a fixed length, and those marked UNROLL become straight code with sums in registers. A vector may
+   read past the end of what it is for, as every buffer has SLACK behind it; what is in those lanes is not written.
 
    Nothing here reorders sums by what it finds at run time, and -ffast-math is off: results repeat bit for bit, and NaN
    and infinity go through to the logits. */
@@ -21,23 +25,25 @@
 #pragma GCC optimize("no-predictive-commoning")
 #endif
 
-#if defined(__AVX512F__)
-#define WIDEST 16 /* floats in a vector of this processor */
+/* LANES: floats in a vector. Zen 4 adds 16 in two turns, so that 8 waste less there where channels are FEW. */
+#if defined(__AVX512F__) && !(FEW && (defined(__znver3__) || defined(__znver4__)))
+#define LANES 16
 #elif defined(__AVX__)
-#define WIDEST 8
+#define LANES 8
 #else
-#define WIDEST 4
+#define LANES 4
 #endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define ACCUMULATORS 24 /* vectors that sums may take, of its 32 or 16 registers */
+/* ACCUMULATORS: vectors that sums may take, of 32 or 16 registers. NEURONS: that are summed up at a time. */
+#if defined(__AVX512F__)
+enum { ACCUMULATORS = 24, NEURONS = 4 };
+#elif defined(__aarch64__)
+enum { ACCUMULATORS = 24, NEURONS = 1 };
 #else
-#define ACCUMULATORS 12
+enum { ACCUMULATORS = 12, NEURONS = 2 };
 #endif
 
-#define JOIN(a, b) JOIN_(a, b)
-#define JOIN_(a, b) a##b
 #define UP_TO(n, step) (((n) + (step) - 1) / (step) * (step))
-#define AT_MOST(n, most) ((n) < (most) ? (n) : (most))
+#define LANED(n) UP_TO(n, LANES)
 /* The smallest part of n by which it has as few parts as by the largest. */
 #define EVENLY(n, most) (((n) + UP_TO(n, most) / (most) - 1) / (UP_TO(n, most) / (most)))
 /* Do something for each part of `count` things: i is its first one, n how many it has. The last part may have fewer and
@@ -53,27 +59,30 @@
 #define IMAGES(i, n, count, ...)                                                                                       \
     do {                                                                                                               \
         int i = 0;                                                                                                     \
-        for (const int n = 4; i + n <= count; i += n) __VA_ARGS__                                                      \
-        for (const int n = 1; i < count; i++) __VA_ARGS__                                                              \
+        for (const int n = 4; i + n <= (count); i += n) __VA_ARGS__                                                     \
+        for (const int n = 1; i < (count); i++) __VA_ARGS__                                                            \
     } while (0)
-/* Numbers that fill half a vector better than a whole one are kept in halves. */
-#define IS_NARROW(n) (WIDEST == 16 && UP_TO(n, 8) < UP_TO(n, 16))
-#define LANED(n) (IS_NARROW(n) ? UP_TO(n, 8) : UP_TO(n, WIDEST))
 #define SLACK 16 /* floats behind each buffer, which a vector may read */
 #define CACHED 512 /* floats of a row of weights that are worked on at a time, so that sums stay in the first cache */
+#define PARTIAL 16 /* sums that a dot product is made of, on every processor, so that all round alike */
 
-struct conv { /* of `size` x `size` output pixels; in_row, out_row: floats from one row of pixels to the next */
-    int inputs, outputs, kernel, size, in_row, out_pixel, out_row, relu;
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float partial __attribute__((vector_size(4 * PARTIAL), aligned(4), may_alias));
+
+/* Steps are floats from one thing to the next. */
+struct conv { /* of `size` x `size` output pixels; a pool of 2x2 may follow, and ReLU is behind it then */
+    int inputs, outputs, kernel, size, in_row, out_pixel, out_row, relu, pooled;
 };
-struct pool { /* to `size` x `size` pixels */
-    int channels, size, in_pixel, in_row, out_row, relu;
-};
-struct plane { /* floats from one pixel, and from one row, to the next */
+struct plane { /* steps to the next pixel and row */
     int pixel, row;
 };
-struct linear { /* stride: floats from one image's to the next one's */
+struct linear { /* stride: the step to the next image's */
     int inputs, outputs, relu;
     int64_t stride;
+};
+struct three {
+    int a, b, c;
 };
 struct point { /* a gradient, and where its run begins in the image below */
     int at;
@@ -84,55 +93,104 @@ struct sgd {
     int nesterov;
 };
 
-#define LANES WIDEST
-#include "lanes.h"
-#if WIDEST == 16
-#define LANES 8
-#include "lanes.h"
-#define WIDTH(n, name, arguments) (IS_NARROW(n) ? name##8 arguments : JOIN(name, 16) arguments)
-#else
-#define WIDTH(n, name, arguments) JOIN(name, WIDEST) arguments
-#endif
+INLINE vec load(const float *from, const int lanes) {
+    if (lanes >= LANES) return *(const vec *)from;
+    vec value = {0};
+    memcpy(&value, from, sizeof(float) * lanes);
+    return value;
+}
 
+INLINE void store(float *to, const vec value, const int lanes) {
+    if (lanes >= LANES)
+        *(vec *)to = value;
+    else
+        memcpy(to, &value, sizeof(float) * lanes);
+}
+
+INLINE vec choose(const ivec mask, const vec yes, const vec no) {
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
+/* Copy n.a x n.b x n.c floats, with steps on either side. */
+INLINE void arrange(const struct three n, const float *from, const struct three s, float *to, const struct three t) {
+    for (int a = 0; a < n.a; a++)
+        for (int b = 0; b < n.b; b++)
+            for (int c = 0; c < n.c; c++) to[a * t.a + b * t.b + c * t.c] = from[a * s.a + b * s.b + c * s.c];
+}
+
+/* ---- the matrix product that convolutions and the ways back are made of ----
+
+   There are down x across sums, each a row of `lanes` floats: sum[y][x] = sum over i and j of x[y][x][i][j], a scalar,
+   times row[i][j]. A tile is some of the sums by some vectors of them. Tiles are outside, and inside are the terms, so
+   that a sum never leaves its register, a vector that was read serves all sums of the tile, and a scalar all vectors. */
+
+struct product {
+    int down, across, lanes, rows, columns; /* y, x, lanes, i, j: how many */
+    int x_down, x_across, x_row, x_column;  /* steps of the scalar by y, x, i and j */
+    int row, column;                        /* of the row by i and j */
+    int out_down, out_across;               /* of the sum by y and x */
+    int exact, adds, relu; /* exact: there is nothing to read behind a row. adds: to what the sums hold already */
+};
+
+INLINE void product_tile(const struct product s, const int ry, const int rx, const int vectors, const int lanes,
+                         const float *x, const float *rows, const float *bias, float *out) {
+    const int readable = s.exact ? lanes : vectors * LANES;
+    vec sums[ACCUMULATORS], row[ACCUMULATORS];
+    UNROLL for (int p = 0; p < ry * rx; p++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            const float *begin = s.adds ? out + p / rx * s.out_down + p % rx * s.out_across : bias;
+            sums[p * vectors + v] = begin ? load(begin + v * LANES, readable - v * LANES) : (vec){0};
+        }
+    for (int i = 0; i < s.rows; i++)
+        for (int j = 0; j < s.columns; j++) {
+            UNROLL for (int v = 0; v < vectors; v++)
+                row[v] = load(rows + i * s.row + j * s.column + v * LANES, readable - v * LANES);
+            UNROLL for (int p = 0; p < ry * rx; p++) {
+                const float factor = x[p / rx * s.x_down + p % rx * s.x_across + i * s.x_row + j * s.x_column];
+                UNROLL for (int v = 0; v < vectors; v++) sums[p * vectors + v] += factor * row[v];
+            }
+        }
+    UNROLL for (int p = 0; p < ry * rx; p++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            vec sum = sums[p * vectors + v];
+            if (s.relu) sum = choose(sum <= 0, (vec){0}, sum); /* NaN stays */
+            store(out + p / rx * s.out_down + p % rx * s.out_across + v * LANES, sum, lanes - v * LANES);
+        }
+}
+
+INLINE void product(const struct product s, const float *x, const float *rows, const float *bias, float *out) {
+    const int all = LANED(s.lanes) / LANES;
+    PARTS(v, vectors, all, EVENLY(all, 4), {
+        const int most = ACCUMULATORS / vectors, columns = EVENLY(s.across, most), o = v * LANES;
+        PARTS(y, ry, s.down, most / columns, {
+            PARTS(p, rx, s.across, columns, {
+                product_tile(s, ry, rx, vectors, v + vectors == all ? s.lanes - o : vectors * LANES,
+                             x + y * s.x_down + p * s.x_across, rows + o, bias ? bias + o : 0,
+                             out + y * s.out_down + p * s.out_across + o);
+            });
+        });
+    });
+}
+
+/* A convolution: sums are output pixels, a row is the output channels, the terms are the kernel's. A pixel's channels
+   lie together and pixels side by side, so that a row of the kernel is one run of kernel * inputs floats, whatever the
+   number of channels. weights: [kernel][run][LANED(outputs)]. */
 INLINE void convolve(const struct conv s, const float *in, const float *weights, const float *bias, float *out) {
-    WIDTH(s.outputs, convolve_, (s, in, weights, bias, out));
-}
-INLINE void weigh(const struct conv s, const struct plane g, const float *in, const float *out_gradient, float *to) {
-    WIDTH(s.kernel * s.inputs, weigh_, (s, g, in, out_gradient, to));
-}
-INLINE void pool(const struct pool s, const float *in, float *out, int32_t *which) {
-    WIDTH(s.channels, pool_, (s, in, out, which));
+    const int run = s.kernel * s.inputs, width = LANED(s.outputs);
+    product((struct product){s.size, s.size, s.out_pixel, s.kernel, run, s.in_row, s.inputs, s.in_row, 1,
+                             run * width, width, s.out_row, s.out_pixel, .relu = s.relu && !s.pooled},
+            in, weights, bias, out);
 }
 
-/* ---- weights of convolutions, from PyTorch's [outputs][kernel][run] ---- */
-
-/* For convolve: [kernel][run][LANED(outputs)], with zeros where there is no channel. */
-INLINE void pack_forward(const struct conv s, float **weights, float *packed, float *packed_bias) {
-    const int terms = s.kernel * s.kernel * s.inputs;
-    for (int o = 0; o < s.outputs; o++) {
-        for (int t = 0; t < terms; t++) packed[t * LANED(s.outputs) + o] = weights[0][o * terms + t];
-        packed_bias[o] = weights[1][o];
-    }
+/* The gradient of a convolution's weights, [outputs][kernel][LANED(run)]: sums are output channels, a row is a run, and
+   the terms are all pixels of an image. */
+INLINE void weigh(const struct conv s, const struct plane g, const float *in, const float *out_gradient, float *sums) {
+    const int width = LANED(s.kernel * s.inputs);
+    for (int ky = 0; ky < s.kernel; ky++)
+        product((struct product){1, s.outputs, width, s.size, s.size, 0, 1, g.row, g.pixel,
+                                 s.in_row, s.inputs, 0, s.kernel * width, .adds = 1},
+                out_gradient, in + ky * s.in_row, 0, sums + ky * width);
 }
-
-/* For convolve over the gradient of the output, which is a convolution with the kernel turned by half a turn. */
-INLINE void pack_turned(const struct conv s, float **weights, float *packed) {
-    const int taps = s.kernel * s.kernel;
-    for (int o = 0; o < s.outputs; o++)
-        for (int k = 0; k < taps; k++)
-            for (int i = 0; i < s.inputs; i++)
-                packed[((taps - 1 - k) * s.outputs + o) * LANED(s.inputs) + i] =
-                    weights[0][(o * taps + k) * s.inputs + i];
-}
-
-/* For points: [outputs][kernel][LANED(run)], with zeros behind a run. */
-INLINE void pack_runs(const struct conv s, float **weights, float *packed) {
-    const int run = s.kernel * s.inputs;
-    for (int row = 0; row < s.outputs * s.kernel; row++)
-        memcpy(packed + row * LANED(run), weights[0] + row * run, sizeof(float) * run);
-}
-
-/* ---- from the gradient of a layer's output to what the layer below takes ---- */
 
 /* Copy a gradient where the activation is above 0, or all of it without ReLU, and add up that of the biases; pixel by
    pixel, as each is read once. */
@@ -148,134 +206,165 @@ INLINE void mask(const struct conv s, const struct plane from, const float *grad
             }
 }
 
-/* The gradients of a convolution s below a pool p; in_gradient is 0 where it is not wanted. Channel by channel, as the
-   points of one are a list that both kernels go over. */
-INLINE void points_of_pool(const struct conv s, const struct pool p, const struct plane from, const float *gradient,
-                           const int32_t *which, struct point *points, const float *in, const float *runs,
-                           float *in_gradient, float *weights_gradient, float *bias) {
+/* ---- a convolution with a 2x2 max pool behind it ----
+
+   Forward, pixel by pixel, as each is read once, and all channels of four pixels are compared at a time.
+   which[pixel][LANED(channels)] is where the maximum lay, the first of equal ones, row by row as 0 to 3; -1 where ReLU
+   makes it 0. A NaN is a maximum, as it is to PyTorch. */
+INLINE void pool(const struct conv s, const int out_row, const float *in, float *out, int32_t *which) {
+    for (int y = 0; y < s.size / 2; y++)
+        for (int x = 0; x < s.size / 2; x++)
+            UNROLL for (int v = 0; v < s.out_pixel; v += LANES) {
+                const float *from = in + 2 * y * s.out_row + 2 * x * s.out_pixel + v;
+                vec most = load(from, LANES);
+                ivec at = {0};
+                UNROLL for (int i = 1; i < 4; i++) {
+                    const vec value = load(from + (i >> 1) * s.out_row + (i & 1) * s.out_pixel, LANES);
+                    const ivec more = (value > most) | (value != value);
+                    most = choose(more, value, most);
+                    at = (more & i) | (~more & at);
+                }
+                if (s.relu) {
+                    at |= most <= 0;
+                    most = choose(most <= 0, (vec){0}, most);
+                }
+                store(out + y * out_row + x * s.outputs + v, most, s.outputs - v);
+                *(ivec *)(which + (y * (s.size / 2) + x) * s.out_pixel + v) = at;
+            }
+}
+
+/* Backward: the pool passes a gradient on to one pixel of four at most, and ReLU drops some of these, so that this goes
+   over the points that have one, a channel at a time. A tile is kr rows of the kernel by tv vectors of their runs; it
+   stays in registers for all points of a channel. To find the weights' gradient it is sums, [kernel][LANED(run)]; to
+   spread the gradient of the input (`spread`) it is the weights, and the sums are in memory. */
+INLINE void points_tile(const struct conv s, const int spread, const int kr, const int tv, float *image,
+                        const struct point *points, const int count, float *table) {
+    const int width = LANED(s.kernel * s.inputs);
+    vec tile[ACCUMULATORS];
+    UNROLL for (int k = 0; k < kr * tv; k++) tile[k] = load(table + k / tv * width + k % tv * LANES, LANES);
+    for (int i = 0; i < count; i++)
+        UNROLL for (int k = 0; k < kr * tv; k++) {
+            float *x = image + points[i].at + k / tv * s.in_row + k % tv * LANES;
+            if (spread)
+                store(x, load(x, LANES) + points[i].gradient * tile[k], LANES);
+            else
+                tile[k] += points[i].gradient * load(x, LANES);
+        }
+    if (spread) return;
+    UNROLL for (int k = 0; k < kr * tv; k++) store(table + k / tv * width + k % tv * LANES, tile[k], LANES);
+}
+
+INLINE void go_over(const struct conv s, const int spread, float *image, const struct point *points, const int count,
+                    float *table) {
+    const int width = LANED(s.kernel * s.inputs), vectors = width / LANES;
+    PARTS(v, tv, vectors, EVENLY(vectors, ACCUMULATORS), {
+        PARTS(k, kr, s.kernel, EVENLY(s.kernel, ACCUMULATORS / tv), {
+            points_tile(s, spread, kr, tv, image + k * s.in_row + v * LANES, points, count,
+                        table + k * width + v * LANES);
+        });
+    });
+}
+
+/* Both gradients; in_gradient is 0 where it is not wanted. */
+INLINE void pool_backward(const struct conv s, const struct plane from, const float *gradient, const int32_t *which,
+                          struct point *points, float *in, float *runs, float *in_gradient, float *sums, float *bias) {
     const int step = s.kernel * LANED(s.kernel * s.inputs);
     for (int o = 0; o < s.outputs; o++) {
         int count = 0;
-        for (int y = 0; y < p.size; y++)
-            for (int x = 0; x < p.size; x++) {
-                const int k = which[(y * p.size + x) * LANED(s.outputs) + o];
+        for (int y = 0; y < s.size / 2; y++)
+            for (int x = 0; x < s.size / 2; x++) {
+                const int k = which[(y * (s.size / 2) + x) * s.out_pixel + o];
                 points[count].at = (2 * y + (k >> 1)) * s.in_row + (2 * x + (k & 1)) * s.inputs;
                 points[count].gradient = gradient[y * from.row + x * from.pixel + o];
                 count += k >= 0;
             }
         for (int i = 0; i < count; i++) bias[o] += points[i].gradient;
-        WIDTH(s.kernel * s.inputs, points_, (s, 0, (float *)in, points, count, weights_gradient + o * step));
-        if (in_gradient)
-            WIDTH(s.kernel * s.inputs, points_, (s, 1, in_gradient, points, count, (float *)runs + o * step));
+        go_over(s, 0, in, points, count, sums + o * step);
+        if (in_gradient) go_over(s, 1, in_gradient, points, count, runs + o * step);
     }
 }
 
-/* Copy an image into the middle of its padding. */
-INLINE void copy_image(const int row, float *to, const int to_row, const float *from) {
-    for (int y = 0; y < 32; y++) memcpy(to + y * to_row, from + y * row, sizeof(float) * row);
-}
+/* ---- the head: linear layers, dropout, loss; and SGD ---- */
 
-/* PyTorch flattens channel by channel. */
-INLINE void flatten(const int channels, const int pixels, const float *in, float *out) {
-    for (int p = 0; p < pixels; p++)
-        for (int c = 0; c < channels; c++) out[c * pixels + p] = in[p * channels + c];
+/* A vector holds inputs. A tile is nb images by ob neurons, whose sums stay in registers over all inputs and are then
+   added up. Tiles of other images come next, so that weights, the larger part, are read once. */
+INLINE void linear_tile(const struct linear s, const int nb, const int ob, const float *x, const float *w,
+                        const float *bias, float *out) {
+    const int whole = s.inputs / PARTIAL * PARTIAL;
+    partial sums[4 * NEURONS];
+    UNROLL for (int k = 0; k < nb * ob; k++) sums[k] = (partial){0};
+    for (int i = 0; i < whole; i += PARTIAL)
+        UNROLL for (int o = 0; o < ob; o++) {
+            const partial ws = *(const partial *)(w + o * s.inputs + i);
+            UNROLL for (int n = 0; n < nb; n++) sums[n * ob + o] += *(const partial *)(x + n * s.stride + i) * ws;
+        }
+    UNROLL for (int n = 0; n < nb; n++)
+        UNROLL for (int o = 0; o < ob; o++) {
+            float part[PARTIAL];
+            memcpy(part, sums + n * ob + o, sizeof part);
+            UNROLL for (int half = PARTIAL / 2; half; half /= 2)
+                UNROLL for (int i = 0; i < half; i++) part[i] += part[half + i];
+            for (int i = whole; i < s.inputs; i++) part[0] += x[n * s.stride + i] * w[o * s.inputs + i];
+            const float sum = bias[o] + part[0];
+            out[n * s.stride + o] = s.relu && sum <= 0 ? 0 : sum;
+        }
 }
-INLINE void unflatten(const int channels, const int pixels, const float *in, float *out) {
-    for (int p = 0; p < pixels; p++)
-        for (int c = 0; c < channels; c++) out[p * channels + c] = in[c * pixels + p];
-}
-
-/* ---- the head: linear layers, dropout, loss ---- */
 
 INLINE void linear_forward(const struct linear s, const int batch, const float *x, float **weights, float *out) {
-    JOIN(linear_, WIDEST)(s, batch, x, weights[0], weights[1], out);
+    PARTS(o, ob, s.outputs, NEURONS, {
+        IMAGES(n, nb, batch, {
+            linear_tile(s, nb, ob, x + n * s.stride, weights[0] + o * s.inputs, weights[1] + o, out + n * s.stride + o);
+        });
+    });
 }
 
-/* Add to nb rows of x_gradient what ob neurons pass on. Inputs are outside: a vector holds some of them, and what is
-   read and written of them serves ob neurons. */
-INLINE void pass_on(const struct linear s, const int nb, const int ob, const int length, const float *gradient,
-                    const float *w, float *restrict x_gradient) {
-    float d[16];
-    UNROLL for (int i = 0; i < nb * ob; i++) d[i] = gradient[i / ob * s.stride + i % ob];
-    for (int i = 0; i < length; i++)
-        UNROLL for (int n = 0; n < nb; n++) {
-            float sum = x_gradient[n * s.stride + i];
-            UNROLL for (int o = 0; o < ob; o++) sum += d[n * ob + o] * w[o * s.inputs + i];
-            x_gradient[n * s.stride + i] = sum;
-        }
-}
-
-/* Add to ob rows of the weights' gradient what nb images give; inputs are outside, as above. */
-INLINE void add_outer(const struct linear s, const int nb, const int ob, const int length, const float *gradient,
-                      const float *x, float *restrict w_gradient) {
-    float d[16];
-    UNROLL for (int i = 0; i < nb * ob; i++) d[i] = gradient[i / ob * s.stride + i % ob];
-    for (int i = 0; i < length; i++)
-        UNROLL for (int o = 0; o < ob; o++) {
-            float sum = w_gradient[o * CACHED + i];
-            UNROLL for (int n = 0; n < nb; n++) sum += d[n * ob + o] * x[n * s.stride + i];
-            w_gradient[o * CACHED + i] = sum;
-        }
-}
-
-INLINE void update(const struct sgd *how, const int count, const float *restrict gradient, float *restrict w,
-                   float *restrict momentum) {
+/* Change `rows` rows of weights by their gradients. */
+INLINE void update(const struct sgd *how, const int rows, const int count, const float *gradient, const int step,
+                   float *weights, float *momenta, const int weights_step) {
     const float lr = how->lr, mu = how->momentum, decay = how->weight_decay;
     const float now = how->nesterov ? 1 : 0, kept = how->nesterov ? mu : 1;
-    if (!momentum)
-        for (int i = 0; i < count; i++) w[i] -= lr * (gradient[i] + decay * w[i]);
-    else
+    for (int row = 0; row < rows; row++) {
+        const float *restrict g = gradient + row * step;
+        float *restrict w = weights + row * weights_step;
+        float *restrict momentum = momenta ? momenta + row * weights_step : 0;
         for (int i = 0; i < count; i++) {
-            const float d = gradient[i] + decay * w[i], m = mu * momentum[i] + d;
-            momentum[i] = m;
+            const float d = g[i] + decay * w[i], m = momentum ? mu * momentum[i] + d : d;
+            if (momentum) momentum[i] = m;
             w[i] -= lr * (now * d + kept * m);
         }
+    }
 }
 
 /* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
    outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs'
-   gradient, with neurons inside, then to be changed, with images inside. */
-INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *gradient,
+   gradient, over neurons, then to be changed, by sums over images. */
+INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *out, float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
-    float w_gradient[4 * CACHED];
+    float sums[4 * CACHED], bias[s.outputs];
+    for (int o = 0; o < s.outputs; o++) {
+        bias[o] = 0;
+        for (int n = 0; n < batch; n++) {
+            if (s.relu && out[n * s.stride + o] <= 0) gradient[n * s.stride + o] = 0;
+            bias[o] += gradient[n * s.stride + o];
+        }
+    }
     PARTS(i, length, s.inputs, CACHED, {
-        float *w = weights[0] + i, *momentum = momenta[0] ? momenta[0] + i : 0;
+        float *w = weights[0] + i;
         for (int n = 0; x_gradient && n < batch; n++) memset(x_gradient + n * s.stride + i, 0, sizeof(float) * length);
-        if (x_gradient)
-            PARTS(o, ob, s.outputs, 4, {
-                IMAGES(n, nb, batch, {
-                    pass_on(s, nb, ob, length, gradient + n * s.stride + o, w + o * s.inputs,
-                            x_gradient + n * s.stride + i);
-                });
-            });
         PARTS(o, ob, s.outputs, 4, {
-            memset(w_gradient, 0, sizeof w_gradient);
-            IMAGES(n, nb, batch, {
-                add_outer(s, nb, ob, length, gradient + n * s.stride + o, x + n * s.stride + i, w_gradient);
+            IMAGES(n, nb, x_gradient ? batch : 0, {
+                product((struct product){1, nb, length, 1, ob, 0, s.stride, 0, 1, 0, s.inputs, 0, s.stride, 1, .adds = 1},
+                        gradient + n * s.stride + o, w + o * s.inputs, 0, x_gradient + n * s.stride + i);
             });
-            for (int row = 0; row < ob; row++)
-                update(how, length, w_gradient + row * CACHED, w + (o + row) * s.inputs,
-                       momentum ? momentum + (o + row) * s.inputs : 0);
+        });
+        PARTS(o, ob, s.outputs, 4, {
+            product((struct product){1, ob, length, 1, batch, 0, 1, 0, s.stride, 0, s.stride, 0, CACHED},
+                    gradient + o, x + i, 0, sums);
+            update(how, ob, length, sums, CACHED, w + o * s.inputs, momenta[0] ? momenta[0] + i + o * s.inputs : 0,
+                   s.inputs);
         });
     });
-    for (int o = 0; o < s.outputs; o++) {
-        float bias = 0;
-        for (int n = 0; n < batch; n++) bias += gradient[n * s.stride + o];
-        update(how, 1, &bias, weights[1] + o, momenta[1] ? momenta[1] + o : 0);
-    }
-}
-
-/* The change of a convolution's weights and biases. */
-INLINE void update_convolution(const struct conv s, const float *gradient, const float *bias, float **weights,
-                               float **momenta, const struct sgd *how) {
-    const int run = s.kernel * s.inputs;
-    for (int row = 0; row < s.outputs * s.kernel; row++)
-        update(how, run, gradient + row * LANED(run), weights[0] + row * run, momenta[0] ? momenta[0] + row * run : 0);
-    update(how, s.outputs, bias, weights[1], momenta[1]);
-}
-
-INLINE void relu_backward(const int count, const float *activation, float *gradient) {
-    for (int i = 0; i < count; i++) gradient[i] = activation[i] <= 0 ? 0 : gradient[i];
+    update(how, 1, s.outputs, bias, 0, weights[1], momenta[1], 0);
 }
 
 /* Steele, Lea and Flood, 2014, "Fast Splittable Pseudorandom Number Generators". */

@@ -9,6 +9,7 @@ from native.compiler import NoNativeStep
 
 TEMPLATE = """\
 /* {title} */
+#define FEW {few}
 #include "kernels.h"
 enum {{ CLASSES = {classes} }};
 
@@ -71,7 +72,7 @@ class Plane:
         return (self.size + 2 * self.halo) * self.row
 
     @property
-    def strides(self) -> str:
+    def steps(self) -> str:
         return f"(struct plane){{{self.channels}, {self.row}}}"
 
     def inside(self, buffer: str) -> str:
@@ -79,44 +80,35 @@ class Plane:
         return f"{buffer} + {self.halo * (self.row + self.channels)}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
     """A convolution, and the pool that may come behind it."""
 
-    number: int
     conv: Layer
-    pooled: bool
     before: Plane  # what goes in
-    after: Plane  # what comes out, with the halo that the next stage needs
+    pooled: bool = False
 
     @property
-    def has_below(self) -> bool:
-        """Whether the gradient of what goes in is wanted, for weights below."""
-        return self.number > 0
+    def size(self) -> int:
+        return self.conv.size // 2 if self.pooled else self.conv.size
 
     @property
     def gradient(self) -> Plane:
-        """How the gradient of what goes in lies."""
+        """How the gradient of what goes in lies: as that does, where it is spread from single points."""
         return self.before if self.pooled else Plane(self.before.channels, self.before.size)
 
 
 def stages_of(layers: list[Layer]) -> list[Stage]:
     """Sort the layers before the head into stages. Raises NoNativeStep for a pool that is not behind a convolution."""
-    pairs: list[tuple[Layer, bool]] = []
+    stages: list[Stage] = []
     for layer in layers:
         if layer.kind == "conv":
-            pairs.append((layer, False))
-        elif pairs and not pairs[-1][1]:
-            pairs[-1] = (pairs[-1][0], True)
+            size = stages[-1].size if stages else IMAGE_SHAPE[1]
+            stages.append(Stage(layer, Plane(layer.inputs, size, layer.padding)))
+        elif stages and not stages[-1].pooled:
+            stages[-1].pooled = True
         else:
             raise NoNativeStep("it knows a pool behind a convolution only")
-
-    halos = [conv.padding for conv, _ in pairs] + [0]
-    plane, stages = Plane(*IMAGE_SHAPE[:2], halos[0]), list[Stage]()
-    for number, (conv, pooled) in enumerate(pairs):
-        after = Plane(conv.outputs, conv.size // 2 if pooled else conv.size, halos[number + 1])
-        stages.append(Stage(number, conv, pooled, plane, after))
-        plane = after
     return stages
 
 
@@ -133,23 +125,25 @@ class Source:
         layers = spec.layers()
         features = [layer for layer in layers if layer.kind in ("conv", "pool")]
         stages = stages_of(features)
-        output = stages[-1].after if stages else Plane(*IMAGE_SHAPE[:2])
+        output = Plane(stages[-1].conv.outputs, stages[-1].size) if stages else Plane(*IMAGE_SHAPE[:2])
 
-        first = stages[0].before if stages else output
-        self.buffer("image", "x0", first.floats)
-        self.call("forward", "copy_image", first.size * first.channels, first.inside("image->x0"), first.row, "pixels")
-        for stage in stages:
-            self.buffer("image", f"x{stage.number + 1}", stage.after.floats)
-            if stage.has_below:
-                self.buffer("net", f"d{stage.number}", stage.gradient.floats)
-            above = stages[stage.number + 1].gradient if stage is not stages[-1] else output
-            self.add_stage(stage, above)
+        planes = [*(stage.before for stage in stages), output]
+        gradients = [*(stage.gradient for stage in stages), output]
+        for i, (plane, gradient) in enumerate(zip(planes, gradients)):
+            self.buffer("image", f"x{i}", plane.floats)
+            self.buffer("net", f"d{i}", gradient.floats)
+        row = IMAGE_SHAPE[0] * IMAGE_SHAPE[1]
+        inside = planes[0].inside("image->x0")
+        self.arrange("forward", (1, IMAGE_SHAPE[2], row), "pixels", (0, row, 1), inside, (0, planes[0].row, 1))
+        for i, stage in enumerate(stages):
+            self.add_stage(i, stage, planes[i + 1], gradients[i + 1])
         self.add_head(layers[len(features) :], output, len(stages))
 
         title = f"{spec.features} | {spec.head} | {'ReLU' if spec.relu else 'no ReLU'}"
         names = "image sums net constants pack forward backward head_forward head_backward update".split()
         parts = {name: "\n".join(self.lines[name]) for name in names}
-        facts = {"title": title, "classes": CLASSES, "floats": math.prod(IMAGE_SHAPE), "last": self.last}
+        few = int(any(stage.conv.outputs % 16 for stage in stages))
+        facts = {"title": title, "few": few, "classes": CLASSES, "floats": math.prod(IMAGE_SHAPE), "last": self.last}
         self.text = TEMPLATE.format(**facts, **parts)
 
     def add(self, part: str, line: str) -> None:
@@ -160,6 +154,11 @@ class Source:
     def call(self, part: str, function: str, *arguments: object) -> None:
         self.add(part, f"{function}({', '.join(map(str, arguments))});")
 
+    def arrange(self, part: str, count: tuple, source: str, steps: tuple, target: str, target_steps: tuple) -> None:
+        """Add a copy of numbers in three dimensions."""
+        three = [f"(struct three){{{a}, {b}, {c}}}" for a, b, c in (count, steps, target_steps)]
+        self.call(part, "arrange", three[0], source, three[1], target, three[2])
+
     def buffer(self, part: str, name: str, size: object, kind: str = "float") -> None:
         self.add(part, f"{kind} {name}[UP_TO({size} + SLACK, 16)] __attribute__((aligned(64)));")
 
@@ -167,110 +166,107 @@ class Source:
         fields = ", ".join(f".{key} = {value}" for key, value in values.items())
         self.lines["constants"].append(f"static const struct {kind} {name} = {{{fields}}};")
 
+    def add_weights(self) -> int:
+        """Count the weights and biases of the next layer, and say which ones they are."""
+        self.tensors += 2
+        return self.tensors - 2
+
     # ---- features ----
 
-    def add_stage(self, stage: Stage, above: Plane) -> None:
+    def add_stage(self, i: int, stage: Stage, after: Plane, above: Plane) -> None:
         """Add a convolution and the pool behind it; ``above`` is how the gradient of what comes out lies."""
-        i, conv, after, relu = stage.number, stage.conv, stage.after, self.relu
-        weights = self.add_weights()
-        run, width = f"LANED({conv.kernel * conv.inputs})", f"LANED({conv.outputs})"
-        row = f"{conv.size} * {width}"
-        out = (
-            {"out_pixel": width, "out_row": row} if stage.pooled else {"out_pixel": conv.outputs, "out_row": after.row}
-        )
+        # The convolution, with weights in the order that it takes them in.
+        conv, tensor = stage.conv, self.add_weights()
+        weights, run, width = f"weights[{tensor}]", conv.kernel * conv.inputs, f"LANED({conv.outputs})"
+        pixel, row = (width, f"{conv.size} * {width}") if stage.pooled else (conv.outputs, after.row)
         self.constant("conv", f"conv{i}", inputs=conv.inputs, outputs=conv.outputs, kernel=conv.kernel, size=conv.size,
-                      in_row=stage.before.row, **out, relu=0 if stage.pooled else relu)  # fmt: skip
-        self.buffer("sums", f"w{i}", f"{conv.outputs * conv.kernel} * {run}")
-        self.buffer("sums", f"b{i}", conv.outputs)
-        self.buffer("net", f"packed{i}", f"{conv.kernel**2 * conv.inputs} * {width}")
+                      in_row=stage.before.row, out_pixel=pixel, out_row=row, relu=self.relu,
+                      pooled=int(stage.pooled))  # fmt: skip
+        terms = conv.kernel * run
+        self.buffer("net", f"packed{i}", f"{terms} * {width}")
         self.buffer("net", f"bias{i}", width)
-        sums = f"net->sums.w{i}", f"net->sums.b{i}"
-        self.call("pack", "pack_forward", f"conv{i}", weights, f"net->packed{i}", f"net->bias{i}")
-        self.call("update", "update_convolution", f"conv{i}", *sums, weights, momenta_of(weights), "how")
+        self.arrange("pack", (1, terms, conv.outputs), weights, (0, 1, terms), f"net->packed{i}", (0, width, 1))
+        self.call("pack", "memcpy", f"net->bias{i}", f"weights[{tensor + 1}]", f"sizeof(float) * {conv.outputs}")
 
-        forward = f"conv{i}", f"image->x{i}", f"net->packed{i}", f"net->bias{i}"
-        to, gradient = after.inside(f"image->x{i + 1}"), (above.strides, above.inside(f"net->d{i + 1}"))
+        # Forward, and the gradients.
+        convolution = f"conv{i}", f"image->x{i}", f"net->packed{i}", f"net->bias{i}"
+        to, gradient = after.inside(f"image->x{i + 1}"), (above.steps, above.inside(f"net->d{i + 1}"))
         if stage.pooled:
-            self.constant("pool", f"pool{i}", channels=conv.outputs, size=after.size, in_pixel=width, in_row=row,
-                          out_row=after.row, relu=relu)  # fmt: skip
             self.buffer("net", f"y{i}", f"{conv.size} * {row}")
             self.buffer("image", f"which{i}", f"{after.size**2} * {width}", "int32_t")
-            self.call("forward", "convolve", *forward, f"net->y{i}")
-            self.call("forward", "pool", f"pool{i}", f"net->y{i}", to, f"image->which{i}")
-            self.add_backward_by_points(stage, weights, *gradient, *sums)
+            self.call("forward", "convolve", *convolution, f"net->y{i}")
+            self.call("forward", "pool", f"conv{i}", after.row, f"net->y{i}", to, f"image->which{i}")
+            self.add_backward_by_points(i, stage, weights, gradient)
         else:
-            self.call("forward", "convolve", *forward, to)
-            self.add_backward(stage, weights, *gradient, *sums)
+            self.call("forward", "convolve", *convolution, to)
+            self.add_backward(i, stage, weights, (*gradient, to))
 
-    def add_backward_by_points(self, stage: Stage, weights: str, *gradients: str) -> None:
+        # The change of weights, by sums with runs of whole vectors.
+        rows, sums = conv.outputs * conv.kernel, f"net->sums.w{i}, LANED({run})"
+        self.buffer("sums", f"w{i}", f"{rows} * LANED({run})")
+        self.buffer("sums", f"b{i}", conv.outputs)
+        self.call("update", "update", "how", rows, run, sums, weights, f"momenta[{tensor}]", run)
+        biases = f"weights[{tensor + 1}], momenta[{tensor + 1}]"
+        self.call("update", "update", "how", 1, conv.outputs, f"net->sums.b{i}", 0, biases, 0)
+
+    def add_backward_by_points(self, i: int, stage: Stage, weights: str, gradient: tuple[str, str]) -> None:
         """Add the way back through a pool and the convolution below it, from the pixels that were maxima."""
-        i, conv, passed = stage.number, stage.conv, ("0", "0")
-        strides, gradient, *sums = gradients
-        self.buffer("net", f"points{i}", stage.after.size**2, "struct point")
-        if stage.has_below:
-            passed = f"net->runs{i}", f"net->d{i}"
-            self.buffer("net", f"runs{i}", f"{conv.outputs * conv.kernel} * LANED({conv.kernel * conv.inputs})")
-            self.call("pack", "pack_runs", f"conv{i}", weights, f"net->runs{i}")
-        self.call("backward", "points_of_pool", f"conv{i}", f"pool{i}", strides, gradient, f"image->which{i}",
-                  f"net->points{i}", f"image->x{i}", *passed, *sums)  # fmt: skip
-        if stage.has_below:
-            self.call("backward", "memset", f"net->d{i}", 0, f"sizeof net->d{i}")
+        conv = stage.conv
+        run, rows = conv.kernel * conv.inputs, conv.outputs * conv.kernel
+        self.buffer("net", f"points{i}", conv.size**2 // 4, "struct point")
+        self.buffer("net", f"runs{i}", f"{rows} * LANED({run})")
+        self.arrange("pack", (1, rows, run), weights, (0, run, 1), f"net->runs{i}", (0, f"LANED({run})", 1))
+        self.call("backward", "pool_backward", f"conv{i}", *gradient, f"image->which{i}", f"net->points{i}",
+                  f"image->x{i}", f"net->runs{i}", f"net->d{i}" if i else 0, f"net->sums.w{i}",
+                  f"net->sums.b{i}")  # fmt: skip
+        self.call("backward", "memset", f"net->d{i}", 0, f"sizeof net->d{i}")
 
-    def add_backward(self, stage: Stage, weights: str, *gradients: str) -> None:
+    def add_backward(self, i: int, stage: Stage, weights: str, gradient: tuple[str, str, str]) -> None:
         """Add the way back through a convolution without a pool, over all pixels."""
-        i, conv = stage.number, stage.conv
-        strides, gradient, weight_sums, bias_sums = gradients
-        # A halo around the output's gradient makes the input's gradient a convolution of it, with the turned kernel.
+        # A halo around the output's gradient makes the input's gradient a convolution of it, with the kernel turned by
+        # half a turn.
+        conv = stage.conv
         output = Plane(conv.outputs, conv.size, conv.kernel - 1 - conv.padding)
-        inside, activation = output.inside(f"net->y{i}"), stage.after.inside(f"image->x{i + 1}")
+        inside, taps = output.inside(f"net->y{i}"), conv.kernel**2
         self.buffer("net", f"y{i}", output.floats)
-        if stage.has_below:
+        if i:
             self.constant("conv", f"turned{i}", inputs=conv.outputs, outputs=conv.inputs, kernel=conv.kernel,
-                          size=stage.before.size, in_row=output.row, out_pixel=conv.inputs, out_row=stage.gradient.row,
-                          relu=0)  # fmt: skip
-            self.buffer("net", f"turning{i}", f"{conv.kernel**2 * conv.outputs} * LANED({conv.inputs})")
-            self.call("pack", "pack_turned", f"conv{i}", weights, f"net->turning{i}")
+                          size=stage.before.size, in_row=output.row, out_pixel=conv.inputs,
+                          out_row=stage.gradient.row)  # fmt: skip
+            width, count = f"LANED({conv.inputs})", (taps, conv.outputs, conv.inputs)
+            last = f"net->turning{i} + {(taps - 1) * conv.outputs} * {width}"
+            self.buffer("net", f"turning{i}", f"{taps * conv.outputs} * {width}")
+            self.arrange("pack", count, weights, (conv.inputs, taps * conv.inputs, 1), last,
+                         (f"-{conv.outputs} * {width}", width, 1))  # fmt: skip
             self.call("backward", "convolve", f"turned{i}", f"net->y{i}", f"net->turning{i}", 0, f"net->d{i}")
-        self.call("backward", "weigh", f"conv{i}", output.strides, f"image->x{i}", inside, weight_sums)
-        self.call("backward", "mask", f"conv{i}", strides, gradient, activation, output.strides, inside, bias_sums)
+        self.call("backward", "weigh", f"conv{i}", output.steps, f"image->x{i}", inside, f"net->sums.w{i}")
+        self.call("backward", "mask", f"conv{i}", *gradient, output.steps, inside, f"net->sums.b{i}")
 
     # ---- the head ----
 
     def add_head(self, layers: list[Layer], features: Plane, stages: int) -> None:
-        """Add the flattening, linear layers and dropout, and between them ReLU."""
-        flat = features.channels, features.size**2
+        """Add the flattening, channel by channel as PyTorch has it, linear layers, and dropout."""
+        count, pixels, channels = (1, features.size**2, features.channels), features.size**2, features.channels
         self.buffer("image", "a0", features.floats)
         self.buffer("image", "g0", features.floats)
-        self.call("forward", "flatten", *flat, f"image->x{stages}", "image->a0")
-        if stages:
-            self.buffer("net", f"d{stages}", features.floats)
-            self.call("backward", "unflatten", *flat, "image->g0", f"net->d{stages}")
+        self.arrange("forward", count, f"image->x{stages}", (0, channels, 1), "image->a0", (0, 1, pixels))
+        self.arrange("backward", count, "image->g0", (0, 1, pixels), f"net->d{stages}", (0, channels, 1))
 
         i, neurons, each = 0, features.floats, "for (int n = 0; n < batch; n++)"
         for number, layer in enumerate(layers):
-            x, gradient = f"image->a{i}", f"image->g{i}" if stages or i else "0"
             if layer.kind == "dropout":
                 drop = f"{each} dropout({neurons}, {DROPOUT}, seed, {number}, n, image[n]."
                 self.add("head_forward", f"{drop}a{i});")
                 self.add("head_backward", f"{drop}g{i});")
                 continue
-            relu, weights, i = self.relu if layer is not layers[-1] else 0, self.add_weights(), i + 1
+            x, gradient, tensor = f"image->a{i}", f"image->g{i}" if stages or i else "0", self.add_weights()
+            i += 1
             self.buffer("image", f"a{i}", layer.outputs)
             self.buffer("image", f"g{i}", layer.outputs)
-            self.constant("linear", f"linear{i}", inputs=neurons, outputs=layer.outputs, stride="STRIDE", relu=relu)
-            self.call("head_forward", "linear_forward", f"linear{i}", "batch", x, weights, f"image->a{i}")
-            self.call("head_backward", "linear_backward", f"linear{i}", "batch", x, f"image->g{i}", gradient, weights,
-                      momenta_of(weights), "how")  # fmt: skip
-            if relu:
-                self.add("head_backward", f"{each} relu_backward({layer.outputs}, image[n].a{i}, image[n].g{i});")
+            self.constant("linear", f"linear{i}", inputs=neurons, outputs=layer.outputs, stride="STRIDE",
+                          relu=self.relu if layer is not layers[-1] else 0)  # fmt: skip
+            self.call("head_forward", "linear_forward", f"linear{i}", "batch", x, f"weights + {tensor}", f"image->a{i}")
+            self.call("head_backward", "linear_backward", f"linear{i}", "batch", x, f"image->a{i}", f"image->g{i}",
+                      gradient, f"weights + {tensor}", f"momenta + {tensor}", "how")  # fmt: skip
             neurons = layer.outputs
         self.last = i
-
-    def add_weights(self) -> str:
-        """Point to the weights and biases of the next layer."""
-        self.tensors += 2
-        return f"weights + {self.tensors - 2}"
-
-
-def momenta_of(weights: str) -> str:
-    return weights.replace("weights", "momenta")

@@ -34,7 +34,8 @@ def overconfidence_text(group: SeedGroup) -> str:
     course = (
         f"From epoch {epoch} to {group.epochs}, as {group.model}'s validation loss changes by {nats_text(change)}, "
         f"its accuracy changes by {points_text(accuracy)} and its confidence goes from {before:+.1f} to {after:+.1f} "
-        "points beyond its accuracy" + (": it decides worse" if accuracy.mean < -KEPT_POINTS else "")
+        "points beyond its accuracy"
+        + (": it decides worse" if decide(accuracy, -KEPT_POINTS, above=False) == HOLDS else "")
     )
     return f"{course}.{mistakes_text(group, epoch)}"
 
@@ -75,7 +76,10 @@ def climbing_text(groups: list[SeedGroup]) -> str:
         of = sum((len(group.runs) > 1) == several for group in groups)
         counts += [f"{sum((len(group.runs) > 1) == several for group in climbing)} of {of} {what}"] * (of > 0)
     sure = [group.model for group in climbing if decide(group.loss_climb, CLIMB_NATS) == HOLDS]
-    outgrown = sum(after > before for before, after in map(overconfidence, climbing))
+    turning = [group for group in groups if group.min_loss_epoch < group.epochs and not is_climbing(group)]
+    outgrown, outgrown_too = (
+        sum(after > before for before, after in map(overconfidence, some)) for some in (climbing, turning)
+    )
     each = "each" if outgrown == len(climbing) else str(outgrown)
     worse = [
         group.model for group in climbing if group.change("val_accuracy", group.min_loss_epoch).mean < -KEPT_POINTS
@@ -83,7 +87,11 @@ def climbing_text(groups: list[SeedGroup]) -> str:
     return (
         f"The mean validation loss climbs by more than {CLIMB_NATS:g} nats in {len(climbing)} of {len(groups)} "
         f"networks: in {', and in '.join(counts)}. By whole 95 % intervals, each network for itself, it climbs in "
-        f"{len(sure)}" + (f" ({', '.join(sure)})" if sure else "") + ". Confidence "
-        f"outgrows accuracy in {each} of the {len(climbing)}; accuracy falls by more than {KEPT_POINTS:g} point in "
-        f"{len(worse)}" + (f" ({', '.join(worse)})." if worse else ".")
+        f"{len(sure)}"
+        + f" ({', '.join(sure)})" * bool(sure)
+        + f". Confidence outgrows accuracy in {each} of the {len(climbing)}"
+        + f", and in {outgrown_too} of the {len(turning)} others whose loss is lowest before the end" * bool(turning)
+        + f"; mean accuracy falls by more than {KEPT_POINTS:g} point in {len(worse)}"
+        + f" ({', '.join(worse)})" * bool(worse)
+        + "."
     )

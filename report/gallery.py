@@ -83,8 +83,10 @@ def pixel_section(study: Study, folder: Path, baselines: dict | None) -> list[Bl
         classes = shares_by_class(study, baselines[COLOUR])
         blocks += [prose("pixel_values"), *reader_blocks(study, baselines)]
         blocks += [Text(best_text(classes))] if classes else []
-        for name in neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle == "per-image"):
-            blocks += class_blocks(study, study.groups[name, "per-image"], folder, classes)
+        names = neighbourhoods.by_kernels(model for model, shuffle in study.groups if shuffle == "per-image")
+        comparisons = sum(1 + ((name, "grey") in study.groups) for name in names)
+        for name in names:
+            blocks += class_blocks(study, study.groups[name, "per-image"], folder, classes, comparisons)
     blocks += grey_blocks(study)
     return [Heading("What pixel values alone tell"), *blocks] if blocks else []
 
@@ -171,7 +173,9 @@ def shares_by_class(study: Study, histogram: dict) -> dict[str, Estimate]:
     return {name: stats.proportion(100 * shares[name], histogram["images"] // len(names)) for name in names}
 
 
-def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str, Estimate]) -> list[Block]:
+def class_blocks(
+    study: Study, group: SeedGroup, folder: Path, colours: dict[str, Estimate], comparisons: int
+) -> list[Block]:
     """Show a network's accuracy in each class beside the colour histogram's, and how the two go together."""
     names, plain = study.data["classes"], study.group(group.model)
     network = {name: group.mean(f"val_accuracy_of_{name}") for name in names}
@@ -194,7 +198,7 @@ def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str
     of_histogram, grey = [colours[name].mean for name in names], study.group(group.model, "grey")
     compared = {"With a per-image shuffle": group} | ({"Trained and tested on grey values": grey} if grey else {})
     items = [
-        correlation_text(when, by_class(each), of_histogram, by_class(plain) if plain else None)
+        correlation_text(when, by_class(each), of_histogram, by_class(plain) if plain else None, comparisons)
         for when, each in compared.items()
     ]
     figure = plots.plot_by_class(folder / f"colours_{group.model}.png", group.model, network, colours)
@@ -202,21 +206,24 @@ def class_blocks(study: Study, group: SeedGroup, folder: Path, colours: dict[str
     return [Folded(f"{group.model} and the pixel values of each class", blocks)]
 
 
-def correlation_text(when: str, network: list[float], histogram: list[float], plain: list[float] | None) -> str:
+def correlation_text(
+    when: str, network: list[float], histogram: list[float], plain: list[float] | None, comparisons: int
+) -> str:
     """Say whether a network's accuracies by class go with the histogram's, beyond what they do without a shuffle."""
     what = f"{when} the network's accuracy by class goes with the {COLOUR}'s, given that without a shuffle"
     try:
         if plain is None:
             raise ValueError("there are no runs without a shuffle")
-        r, low, high = stats.partial_correlation(network, histogram, plain)
+        r, low, high = stats.partial_correlation(network, histogram, plain, comparisons)
         alone = stats.correlation(network, histogram)[0]
     except ValueError as error:
         return f"{what}: {UNDECIDED}, {error}."
     partial = Estimate(r, len(network), half_width=0.0)
     verdict = decide(partial) if low > 0 or high < 0 else UNDECIDED
     return (
-        f"{what}: {verdict}, partial correlation {r:+.2f} ({low:+.2f} … {high:+.2f}), correlation by itself "
-        f"{alone:+.2f}, over {len(network)} classes, which are all there are and no sample."
+        f"{what}: {verdict}, partial correlation {r:+.2f} ({low:+.2f} … {high:+.2f}, for all {comparisons} of these "
+        f"together), correlation by itself {alone:+.2f}, over {len(network)} classes, which are all there are and no "
+        "sample."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from report import plots, stats
+from report.claims import CHANCE_PERCENT
 from report.cues import difference_cell, group_pairs, is_convolutional
 from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import COLOUR, RunResult, SeedGroup, Study, read_run_json
@@ -110,9 +111,14 @@ def budget_verdict(study: Study, name: str) -> str:
     early, late = pairs[first][1:], pairs[last][1:]
     costs = [study.difference(plain, fixed) for plain, fixed in (early, late)]
     growth = study.contrast([*zip((1, -1, -1, 1), (*late, *early))])
+    shares = [
+        100 * (fixed.mean(ACCURACY).mean - CHANCE_PERCENT) / (plain.mean(ACCURACY).mean - CHANCE_PERCENT)
+        for plain, fixed in (early, late)
+    ]
     return (
         f"What a fixed shuffle costs {name} grows with training, from {costs[0].mean:.1f} points after "
-        f"{counted(first, 'epoch')} to {costs[1].mean:.1f} after {last}: {decide(growth)}, {points_text(growth)}."
+        f"{counted(first, 'epoch')} to {costs[1].mean:.1f} after {last}: {decide(growth)}, {points_text(growth)}. Of "
+        f"what it reaches above chance without a shuffle, {shares[0]:.0f} and {shares[1]:.0f} % are left."
     )
 
 

@@ -461,13 +461,16 @@ def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
 
 def _group(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
     groups: dict[tuple, SeedGroup] = {}
-    permutations: dict[str | int, int] = {}
+    permutations: dict[object, int] = {}
+    # Older runs do not tell their permutation; it is that of any other run that drew it by the same seed.
+    finished = [*finished]
+    known = {_drawn_by(run): run.permutation for run in finished if run.permutation}
     for run in finished:
         key = run.config.model_name, run.config.shuffle, run.settings
         group = groups.setdefault(key, SeedGroup(*key))
         moves = parts_of_shuffle(run.config.shuffle)[1] != "none"
         # Two shuffle seeds may draw the same permutation: four blocks have only nine.
-        permutation = (run.permutation or run.config.shuffle_seed) if moves else ""
+        permutation = (run.permutation or known.get(_drawn_by(run)) or run.config.shuffle_seed) if moves else ""
         draw = permutations.setdefault(permutation, len(permutations)), run.config.seed
         if draw in group.runs:
             notes.append(f"{run.folder} is left out: {group.runs[draw].folder} is the same run")
@@ -478,6 +481,10 @@ def _group(finished: Iterable[RunResult], notes: list[str]) -> list[SeedGroup]:
         else:
             group.runs[draw] = run
     return sorted(groups.values(), key=_order_of)
+
+
+def _drawn_by(run: RunResult) -> tuple[str, int]:
+    return parts_of_shuffle(run.config.shuffle)[1], run.config.shuffle_seed
 
 
 def _order_of(group: SeedGroup) -> tuple:

@@ -85,15 +85,16 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 class Components(NamedTuple):
-    within: float  # the standard deviation of values within a group
+    within: float  # the standard deviation of values within a group, over seeds
     between: float  # that of the groups' own means, beyond what the values within them explain
     p: float  # of the F test that there is none
 
 
-def components(groups: Sequence[Sequence[float]]) -> Components:
-    """Take the variation of values in at least two groups apart (one-way analysis of variance, random effects).
+def components(groups: Sequence[Sequence[float]], is_crossed: bool = False) -> Components:
+    """Take the variation of values in at least two groups apart (analysis of variance, random effects).
 
-    There are more values than groups.
+    There are more values than groups. Of groups that are crossed, the values at one place have a seed in common: what
+    it makes is taken apart, too (two-way, without interaction).
     """
     values = [value for group in groups for value in group]
     n, k = len(values), len(groups)
@@ -101,8 +102,14 @@ def components(groups: Sequence[Sequence[float]]) -> Components:
     center = statistics.fmean(values)
     between = sum(len(group) * (statistics.fmean(group) - center) ** 2 for group in groups) / (k - 1)
     size = (n - sum(len(group) ** 2 for group in groups) / n) / (k - 1)  # of a group; of equal ones, that of each
-    p = float(f.sf(between / within, k - 1, n - k)) if within else float(not between)
-    return Components(math.sqrt(within), math.sqrt(max(0.0, between - within) / size), p)
+
+    rest, degrees = within, n - k
+    if is_crossed:
+        of_seeds = sum(k * (statistics.fmean(column) - center) ** 2 for column in zip(*groups))
+        degrees = (k - 1) * (len(groups[0]) - 1)
+        rest = max(0.0, within * (n - k) - of_seeds) / degrees
+    p = float(f.sf(between / rest, k - 1, degrees)) if rest else float(not between)
+    return Components(math.sqrt(within), math.sqrt(max(0.0, between - rest) / size), p)
 
 
 def contrast(weighted: Sequence[tuple[float, Sequence[float]]], pooled_sd: PooledSd | None = None) -> Estimate:
@@ -228,8 +235,13 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, f
     return float(r.statistic), float(interval.low), float(interval.high)
 
 
-def partial_correlation(x: Sequence[float], y: Sequence[float], given: Sequence[float]) -> tuple[float, float, float]:
-    """Compute the correlation of what ``given`` tells of neither list, and the ends of Fisher's 95 % interval."""
+def partial_correlation(
+    x: Sequence[float], y: Sequence[float], given: Sequence[float], comparisons: int = 1
+) -> tuple[float, float, float]:
+    """Compute the correlation of what ``given`` tells of neither list, and the ends of Fisher's 95 % interval.
+
+    Of several ``comparisons`` the intervals hold together (Bonferroni).
+    """
     if not len(x) == len(y) == len(given) or len(x) < 5:
         raise ValueError(f"{len(x)} values: a partial correlation with an interval takes lists of at least 5")
     if not np.isfinite([x, y, given]).all():
@@ -239,5 +251,6 @@ def partial_correlation(x: Sequence[float], y: Sequence[float], given: Sequence[
     if any(np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(values) for rest, values in zip(rests, (x, y))):
         raise ValueError("one list tells all of another: there is no partial correlation")
     r = float(pearsonr(*rests).statistic)
-    middle, reach = float(np.arctanh(np.clip(r, -1, 1))), float(norm.ppf(QUANTILE)) / math.sqrt(len(x) - 4)
+    quantile = float(norm.ppf(1 - (1 - QUANTILE) / comparisons))
+    middle, reach = float(np.arctanh(np.clip(r, -1, 1))), quantile / math.sqrt(len(x) - 4)
     return r, math.tanh(middle - reach), math.tanh(middle + reach)

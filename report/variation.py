@@ -53,7 +53,10 @@ def permuted_groups(study: Study) -> Permuted:
     for group in study.groups.values():
         is_one_for_all = parts_of_shuffle(group.shuffle)[1] != "per-image"
         if is_one_for_all and 1 < group.permutations < len(group.runs):
-            found.append((group, stats.components(group.by_permutation(group.by_draw(ACCURACY)))))
+            runs = dict(sorted(group.runs.items()))
+            seeds = group.by_permutation({draw: draw[1] for draw in runs})
+            accuracies = group.by_permutation({draw: run.history[-1][ACCURACY] for draw, run in runs.items()})
+            found.append((group, stats.components(accuracies, all(each == seeds[0] for each in seeds))))
     return found
 
 
@@ -66,9 +69,9 @@ def permutation_rows(permuted: Permuted) -> Iterator[Row]:
 
 def permutation_verdicts(study: Study, permuted: Permuted) -> Iterator[str]:
     """Say for which shuffles of a network the permutation matters beyond the seed, in a sentence for each network."""
+    level = 2 * (1 - stats.QUANTILE) / max(1, len(permuted))
     for name in by_kernels(group.model for group, _ in permuted):
         of_name = [(group.shuffle, each) for group, each in permuted if group.model == name]
-        level = 2 * (1 - stats.QUANTILE) / len(of_name)
         matters = [f"{shuffle} ({each.between:.1f} points)" for shuffle, each in of_name if each.p < level]
         verdict = f"with {', '.join(matters)}: {HOLDS}" if matters else f"with any shuffle: {UNDECIDED}"
         rest = len(of_name) - len(matters)

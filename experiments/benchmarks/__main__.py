@@ -59,7 +59,8 @@ def main() -> None:
     dataset = datasets.load(Config("Q1_1", dataset="cifar10", data_dir=options.data_dir))
     here = machine.describe(Machine(torch.device("cpu"), "fp32", torch.get_num_threads()))
     command = " ".join(["python -m experiments.benchmarks", *options.sections, f"--rounds {options.rounds}"])
-    processor = f"{here['device_name']}, {os.cpu_count()} cores, {platform.system()}, PyTorch {torch.__version__}"
+    processor = f"{here['device_name']}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, "
+    processor += f"{platform.system()}, PyTorch {torch.__version__}"
     commit = f"commit {(here['git_commit'] or 'unknown')[:9]}"
     method = "Every contender takes its turn in each round. A ratio is the median of the rounds' ratios; in brackets, "
     method += "their lowest and highest."

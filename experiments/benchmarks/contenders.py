@@ -7,7 +7,7 @@ one step took. Workers and the like are started before the clock is.
 import pickle
 import runpy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -21,10 +21,12 @@ from torchvision import transforms
 
 import data
 import models
+import native
 from runner import console, machine
 from runner.config import Config
+from runner.errors import RunnerError
 from runner.machine import PROJECT
-from runner.step import TrainStep, initialize_kaiming, make_optimizer
+from runner.step import initialize_kaiming, make_optimizer
 
 # The program is a script that nothing imports: its functions are taken from the script as it is.
 EX1 = runpy.run_path(str(PROJECT / "ex1.py"), run_name="ex1")
@@ -50,16 +52,17 @@ class Contender(Protocol):
 class ThisRepo:
     """``ex1.py``: its loader, step and loop, with the threads and the precision that it picks."""
 
-    name = "ours"
-
     def __init__(self, model_name: str, dataset: data.Dataset, **settings: object):
         self.config = Config.from_given({"model_name": model_name, **settings})
         self.model = build(model_name)
         self.machine = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
         if self.config.init == "kaiming":
             initialize_kaiming(self.model)
-        optimizer = make_optimizer(self.model, self.config)
-        step = TrainStep(self.model, optimizer, self.machine.precision, self.config.label_smoothing)
+        library = native.choose(self.config, models.find(model_name), self.machine)
+        if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
+            raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
+        step = native.make_step(self.model, self.config, self.machine, library)
+        self.name = "ours, native step" if library else "ours"
         self.threads = self.machine.threads
         self.state = EX1["TrainState"](step, self.machine.device)
         self.images = dataset.train
@@ -88,8 +91,8 @@ class NoDataLoop:
 
     name = "bare limit"
 
-    def __init__(self, ours: ThisRepo):
-        self.threads = ours.threads
+    def __init__(self, ours: ThisRepo, clock: Callable[[], float] = time.perf_counter):
+        self.threads, self.clock = ours.threads, clock
         self.model = build(ours.config.model_name)
         self.optimizer = make_optimizer(self.model, ours.config)
         self.precision = ours.machine.precision
@@ -98,7 +101,7 @@ class NoDataLoop:
     def __call__(self, count: int) -> float:
         torch.set_num_threads(self.threads)
         self.model.train()
-        began = time.perf_counter()
+        began = self.clock()
         for _ in range(count):
             self.optimizer.zero_grad()
             if self.precision == "fp32":
@@ -108,7 +111,46 @@ class NoDataLoop:
                     logits = self.model(self.batch)
             F.cross_entropy(logits.float(), self.labels).backward()
             self.optimizer.step()
-        return (time.perf_counter() - began) / count
+        return (self.clock() - began) / count
+
+
+class BareStep:
+    """Our step on one batch that is there already, in processor time."""
+
+    def __init__(self, ours: ThisRepo):
+        self.name, self.threads, self.step = f"the step of {ours.name}", ours.threads, ours.state.step
+        self.batch, self.labels = next(iter(ours.loader(ours.config.batch_size).epoch(1)))
+
+    def __call__(self, count: int) -> float:
+        torch.set_num_threads(self.threads)
+        self.step.model.train()
+        began = time.process_time()
+        for _ in range(count):
+            self.step(self.batch, self.labels)
+        return (time.process_time() - began) / count
+
+
+class MatrixProduct:
+    """PyTorch's product of two large matrices in fp32: what a core can do at its best, in processor time.
+
+    A step of it is one operation; the seconds are those of the fastest of a few products.
+    """
+
+    name = "matrix product"
+    threads = 1
+    size = 1024
+
+    def __init__(self) -> None:
+        self.factors = torch.ones(2, self.size, self.size)
+
+    def __call__(self, count: int) -> float:
+        torch.set_num_threads(self.threads)
+        times = []
+        for _ in range(5):
+            began = time.process_time()
+            torch.mm(*self.factors)
+            times.append(time.process_time() - began)
+        return min(times) / (2 * self.size**3)
 
 
 def write_batches(dataset: data.Dataset, root: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -21,11 +21,21 @@ import models
 import utils
 from data import Dataset
 from experiments.benchmarks import gpu as on_gpu
-from experiments.benchmarks.contenders import UNTIMED, Contender, Lightning, NoDataLoop, Textbook, ThisRepo
+from experiments.benchmarks.contenders import (
+    UNTIMED,
+    BareStep,
+    Contender,
+    Lightning,
+    MatrixProduct,
+    NoDataLoop,
+    Textbook,
+    ThisRepo,
+)
 from report import results
 from report.page import Block, Figure, Heading, Row, Table, Text
 from report.plots import COLOURS_PER_FIGURE
 from report.text import Cell, number_cell
+from runner import machine
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import RunnerError
 from runner.machine import PROJECT, count_macs
@@ -95,6 +105,7 @@ def classic(bench: Bench) -> list[Block]:
     about = "Batches of 4; an epoch is its steps' median time, workers being started already."
     for model, steps in (("Q1_1", 2000), ("Q1_19", 400)):
         entries: list[Contender] = [ThisRepo(model, bench.dataset)]
+        entries += [ThisRepo(model, bench.dataset, threads=1, step="native")]
         entries += [Textbook(model, bench.batches, workers) for workers in (2, 0)]
         try:
             entries.append(Lightning(model, bench.batches, 2))
@@ -107,6 +118,60 @@ def classic(bench: Bench) -> list[Block]:
             rows.append([model, entry.name, str(entry.threads), *cells])
     columns = ("model", "contender", "threads", "ms/step", "s/epoch", "time / ours")
     return [Heading("The classic recipe"), Text(about), Table(columns, rows)]
+
+
+OPERATIONS = 6  # of a step, for a multiply-accumulate of its forward pass: two forward, and twice that backward
+
+
+def step(bench: Bench) -> list[Block]:
+    """Measure the step that is compiled for a network against PyTorch's, and both against a matrix product."""
+    rows: list[Row] = []
+    shares: dict[str, tuple[float, float]] = {}
+    peaks: list[float] = []
+    for spec in models.TABLE:
+        eager, native = (ThisRepo(spec.name, bench.dataset, threads=1, step=kind) for kind in ("torch", "native"))
+        operations = OPERATIONS * count_macs(eager.model) * eager.config.batch_size
+        steps = max(5, round(3e9 / (operations + 15e6)))
+        entries: list[Contender] = [MatrixProduct(), NoDataLoop(eager, time.process_time), BareStep(native)]
+        peak, *times = alternate(entries, steps, bench.rounds)
+        plain, own = ([operations * best / one for best, one in zip(peak, each)] for each in times)
+        shares[spec.name] = median(plain), median(own)
+        peaks += [1e-9 / best for best in peak]
+        percents = [f"{100 * median(own):.0f} % ({100 * min(own):.0f} … {100 * max(own):.0f})"]
+        percents.insert(0, f"{100 * median(plain):.0f} %")
+        rows.append([spec.name, *map(milliseconds, times), ratios(*times), *percents])
+    about = (
+        "Batches of 4, fp32, one thread, processor time; the bare step, on one batch that is there already. The share "
+        "is that of the operations of a matrix product at its fastest, in the same round: "
+        f"{median(peaks):.0f} billion a second ({min(peaks):.0f} … {max(peaks):.0f}). A step counts as {OPERATIONS} "
+        "operations for each multiply-accumulate of its forward pass. The native step does fewer: behind a pool it "
+        "goes back over one pixel of four, so that its share may be above what its instructions come to."
+    )
+    columns = ("model", "PyTorch, ms/step", "native, ms/step", "PyTorch / native", "PyTorch, share", "native, share")
+    return [
+        Heading("The native step"),
+        Text(about),
+        Table(columns, rows),
+        plot_shares(bench.out / "shares.png", shares),
+    ]
+
+
+@utils.own_style()
+def plot_shares(path: Path, shares: Mapping[str, tuple[float, float]]) -> Figure:
+    """Plot the share of a matrix product's speed that the steps of each network reach, PyTorch's and the native one."""
+    figure = utils.new_figure(7, 6.5, "A step in batches of 4, one thread, against a matrix product")
+    axes = figure.subplots()
+    places = range(len(shares))
+    for number, (label, colour) in enumerate((("PyTorch's step", utils.GREY), ("native step", utils.BLUE))):
+        values = [100 * pair[number] for pair in shares.values()]
+        axes.barh([place + 0.4 * number - 0.2 for place in places], values, 0.4, color=colour, label=label)
+    axes.set_yticks(places, shares)
+    axes.invert_yaxis()
+    axes.set(xlabel="operations a second, % of those of a matrix product on the same core", xlim=0)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(frameon=False)
+    alt = "The share of a matrix product's speed that the steps of each network reach"
+    return Figure(path, alt, utils.save_figure(figure, path, COLOURS_PER_FIGURE))
 
 
 PEAK = """
@@ -252,7 +317,9 @@ def fast(bench: Bench) -> list[Block]:
         "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
         "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
     )
-    return [Heading("The fast recipe"), Text(about), Table(FAST_COLUMNS, rows)]
+    here = machine.describe(machine.Machine(torch.device("cpu"), machine.fastest_precision(torch.device("cpu")), 0))
+    title = f"The fast recipe: {here['device_name']}, {machine.cores()} cores, {here['precision']}"
+    return [Heading(title), Text(about), Table(FAST_COLUMNS, rows)]
 
 
 def growth(bench: Bench) -> list[Block]:
@@ -326,5 +393,5 @@ def gpu(bench: Bench) -> list[Block]:
 
 
 SECTIONS: dict[str, Callable[[Bench], list[Block]]] = {
-    section.__name__: section for section in (overhead, classic, start, batch, fast, growth, gpu)
+    section.__name__: section for section in (overhead, step, classic, start, batch, fast, growth, gpu)
 }

@@ -19,12 +19,25 @@ PUBLISHED = [48, 28, 13, 5, 46, 29, 36, 9, 31, 16]
 @cache
 def raw(model, shuffle="none", longer=""):
     """The histories of a network's runs of the classic recipe, 10 epochs or longer: a row an epoch, as text."""
-    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}{longer}__seed-*"))
-    return [list(csv.DictReader((folder / "history.csv").open(encoding="utf-8"))) for folder in folders]
+    return [list(csv.DictReader((folder / "history.csv").open(encoding="utf-8"))) for folder in
+            folders_of(model, shuffle + longer)]  # fmt: skip
+
+
+def folders_of(model, what):
+    return sorted(each for kind in ("seed", "shuffle-seed") for each in
+                  STUDY.glob(f"{model}/{model}__shuffle-{what}__{kind}-*/"))  # fmt: skip
 
 
 def column(name, model, shuffle="none", epoch=10):
-    return np.array([float(history[epoch - 1][name]) for history in raw(model, shuffle)])
+    """A column after an epoch: of each run, or where there are several permutations the mean over the runs of each."""
+    values = [float(history[epoch - 1][name]) for history in raw(model, shuffle)]
+    if shuffle != "fixed":
+        return np.array(values)
+    by_permutation = {}
+    for folder, value in zip(folders_of(model, shuffle), values):
+        seed = re.search("shuffle-seed-([0-9]+)", folder.name)  # without one it is 0
+        by_permutation.setdefault(seed and seed[1], []).append(value)
+    return np.array([np.mean(each) for each in by_permutation.values()])
 
 
 def accuracy(model, shuffle="none", epoch=10):
@@ -143,8 +156,8 @@ STATEMENTS = {
     "spread between seeds": lambda: [
         "standard deviations of {:.1f} points".format(
             np.sqrt(
-                sum(np.var(accuracy(*g), ddof=1) * (len(raw(*g)) - 1) for g in GROUPS if len(raw(*g)) > 1)
-                / sum(len(raw(*g)) - 1 for g in GROUPS)
+                sum(np.var(accuracy(*g), ddof=1) * (len(accuracy(*g)) - 1) for g in GROUPS if len(raw(*g)) > 1)
+                / sum(len(accuracy(*g)) - 1 for g in GROUPS)
             )
         )
     ],
@@ -233,11 +246,13 @@ def spread_text():
 
 
 def f_test_row(shuffle):
-    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle).values()]
-    return (
-        f"{np.sqrt(np.mean([np.var(group, ddof=1) for group in groups])):.2f} |",
-        f"| {stats.f_oneway(*groups).pvalue:.4f} |",
-    )
+    """The spread over seeds, and the p of permutations in a two-way analysis: all have the same seeds."""
+    table = np.array([[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle).values()])
+    k, n = table.shape
+    rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    ratio = n * table.mean(1).var(ddof=1) / ((rest**2).sum() / ((k - 1) * (n - 1)))
+    p = stats.f.sf(ratio, k - 1, (k - 1) * (n - 1))
+    return f"{np.sqrt(table.var(1, ddof=1).mean()):.2f} |", f"| {p:.4f} |"
 
 
 HALVES = (1, "block:8"), (-0.5, "none"), (-0.5, "fixed")

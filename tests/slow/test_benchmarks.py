@@ -11,9 +11,11 @@ import data
 import models
 from experiments.benchmarks import contenders, gpu, sections
 from experiments.benchmarks.contenders import NoDataLoop, Textbook, ThisRepo
+from native.step import NativeStep
 from runner import files
 from runner.errors import RunnerError
 from tests.helpers.fake_runs import fake_run
+from tests.helpers.native import needs_compiler
 
 
 @pytest.fixture
@@ -105,6 +107,40 @@ def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
     assert (seconds.value, command.value, ratio) == (10, 20, "6.000 (6.000 … 6.000)")
     assert shown["Q1_1"][2] == "0 of 3"
     assert shown["Q1_1"][4].value == 15
+
+
+@needs_compiler
+def test_section_of_the_step_has_both_steps_against_a_matrix_product(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "TABLE", [models.find("Q1_18")])
+    plotted = []
+    monkeypatch.setattr(sections, "plot_shares", lambda path, shares: plotted.append(shares))
+
+    def alternate(entries, steps, rounds):
+        assert [entry.threads for entry in entries] == [1, 1, 1]
+        assert all(entry(2) > 0 for entry in entries)
+        assert isinstance(entries[2].step, NativeStep)
+        return [[1e-11], [1e-3], [2e-4]]
+
+    monkeypatch.setattr(sections, "alternate", alternate)
+    bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path)
+    _, text, table, _ = sections.step(bench)
+    operations = 6 * 4 * sum(layer.macs for layer in models.find("Q1_18").layers())
+    name, plain, own, ratio, *shares = table.rows[0]
+    assert (name, plain.value, own.value, ratio) == ("Q1_18", 1, pytest.approx(0.2), "5.000 (5.000 … 5.000)")
+    assert plotted == [{"Q1_18": pytest.approx((operations * 1e-8, operations * 5e-8))}]
+    assert shares[0] == f"{100 * operations * 1e-8:.0f} %"
+    assert "100 billion a second" in text.text
+
+
+def test_step_of_pytorch_is_not_timed_as_the_native_one(dataset, monkeypatch):
+    monkeypatch.setenv("CC", "/no/such/cc")
+    with pytest.raises(RunnerError, match="native step of Q1_1 can't be timed here"):
+        ThisRepo("Q1_1", dataset, threads=1, step="native")
+
+
+def test_shares_are_plotted(tmp_path):
+    figure = sections.plot_shares(tmp_path / "shares.png", {"Q1_1": (0.1, 0.7), "Q1_2": (0.1, 0.6)})
+    assert (tmp_path / "shares.png").read_bytes() == figure.content
 
 
 def test_growth_times_every_model_beside_its_limit(dataset, tmp_path, monkeypatch):

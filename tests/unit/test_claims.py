@@ -266,11 +266,12 @@ def test_climbing_losses_are_counted_by_the_same_constant(tmp_path):
     assert "by more than 0.02 nats in 2 of 5 networks: in 1 of 2 with several seeds, and in 1 of 3 with one" in text
     assert "which biases the climb upwards" in text
     assert "By whole 95 % intervals, each network for itself, it climbs in 1 (Q1_1)." in text
-    assert "Confidence outgrows accuracy in 1 of the 2; accuracy falls by more than 1 point in 1 (Q1_1)." in text
+    assert "Confidence outgrows accuracy in 1 of the 2, and in 0 of the 3 others whose loss is lowest before" in text
+    assert "; mean accuracy falls by more than 1 point in 1 (Q1_1)." in text
     for run in study.group("Q1_1").runs.values():
         for row in run.history[5:]:
             row["val_confidence"] += 20
-    assert "Confidence outgrows accuracy in each of the 2;" in calibration.climbing_text(study.models)
+    assert "Confidence outgrows accuracy in each of the 2, and" in calibration.climbing_text(study.models)
 
 
 def test_surer_of_mistakes_is_said_where_it_was_measured(tmp_path):

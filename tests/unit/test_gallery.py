@@ -53,9 +53,9 @@ def test_correlation_of_classes_is_decided_by_what_those_without_a_shuffle_leave
     network = [value / 2 + way for value, way in zip(plain, (1, -1, 1, -1, 1, -1, 1, -1, 1, -1))]
     histogram = [value / 2 + way for value, way in zip(plain, (1, 1, -1, -1, 1, 1, -1, -1, 1, 0))]
     assert stats.correlation(network, histogram)[1] > 0.5
-    assert ": not decided, partial correlation " in gallery.correlation_text("So", network, histogram, plain)
-    assert ": holds, partial correlation " in gallery.correlation_text("So", network, network, plain)
-    assert ": not decided, there are no runs " in gallery.correlation_text("So", network, network, None)
+    assert ": not decided, partial correlation " in gallery.correlation_text("So", network, histogram, plain, 1)
+    assert ": holds, partial correlation " in gallery.correlation_text("So", network, network, plain, 1)
+    assert ": not decided, there are no runs " in gallery.correlation_text("So", network, network, None, 1)
 
 
 def test_partial_correlation_is_that_of_what_is_left():

@@ -133,6 +133,17 @@ def test_shuffle_seeds_of_the_same_permutation_are_one(tmp_path):
     assert "is left out" in study.notes[0]
 
 
+def test_run_that_does_not_tell_its_permutation_has_that_of_its_shuffle_seed(tmp_path):
+    for seed in range(3):
+        folder = fake_run(tmp_path, "Q1_1", seed, "fixed")
+        if seed:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            del config["data"]["permutation_sha256"]
+            (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    fake_run(tmp_path, "Q1_1", 0, "fixed", shuffle_seed=1)
+    assert results.read_study(tmp_path).group("Q1_1", "fixed").size == "4 runs, 2 permutations"
+
+
 def test_runs_of_the_native_step_are_pooled_with_those_of_pytorchs(tmp_path):
     for seed in range(3):
         folder = fake_run(tmp_path, "Q1_1", seed, step="auto" if seed else "torch")

@@ -5,7 +5,7 @@ import statistics
 import mpmath
 import numpy as np
 import pytest
-from scipy.stats import f_oneway, ttest_ind
+from scipy.stats import f, f_oneway, norm, ttest_ind
 
 from report import stats
 
@@ -197,3 +197,28 @@ def test_variation_is_taken_apart():
     assert none.p == pytest.approx(1)
     assert stats.components([[1.0, 1.0], [1.0, 1.0]]).p == 1
     assert stats.components([[1.0, 1.0], [2.0, 2.0]]).p == 0
+
+
+def test_crossed_groups_have_what_a_seed_makes_taken_apart():
+    """As a linear model with both factors and one without groups tell it, by their sums of squares."""
+    table = np.random.default_rng(5).normal(60, 1, (5, 3)) + [0.0, 2.0, 4.0] + [[0.5], [0.0], [-0.5], [1.0], [0.0]]
+    seeds, both = np.tile(np.eye(3), (5, 1)), np.hstack([np.tile(np.eye(3), (5, 1)), np.repeat(np.eye(5), 3, axis=0)])
+    rests = [
+        float(((table.ravel() - design @ np.linalg.lstsq(design, table.ravel(), rcond=None)[0]) ** 2).sum())
+        for design in (seeds, both)
+    ]
+    expected = f.sf((rests[0] - rests[1]) / 4 / (rests[1] / 8), 4, 8)
+    crossed = stats.components(table.tolist(), is_crossed=True)
+    assert crossed.p == pytest.approx(expected)
+    assert crossed.p < stats.components(table.tolist()).p / 2
+
+
+def test_partial_correlations_hold_together():
+    rng = np.random.default_rng(6)
+    x, y, given = rng.normal(size=(3, 12))
+    r, low, high = stats.partial_correlation(x, y, given)
+    same, lower, higher = stats.partial_correlation(x, y, given, comparisons=7)
+    assert same == r
+    assert lower < low < r < high < higher
+    reach = norm.ppf(1 - 0.025 / 7) / np.sqrt(12 - 4)
+    assert np.arctanh(higher) - np.arctanh(r) == pytest.approx(reach)
