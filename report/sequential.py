@@ -16,9 +16,10 @@ from functools import cache
 
 from scipy.stats import studentized_range
 
+from runner.config import MIN_SEEDS
+
 ERROR = 0.05  # how often a study of equal networks may find a difference, with all its looks together
 GROWTH = 1.5  # of the number of seeds from one look to the next
-MIN_SEEDS = 3  # of each network at the first look
 
 
 def plan_looks(first: int, most: int) -> list[int]:
