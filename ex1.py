@@ -387,10 +387,13 @@ def act(arguments: cli.Arguments) -> None:
         names = [spec.name for spec in models.select(arguments.models)] if arguments.models else []
         runs = arguments.runs(names)
         if arguments.is_sweep(runs) or arguments.dry_run:
-            from experiments import sweep  # and its report, which take a second to import
+            from experiments import sweep, until_decided  # and their report, which take a second to import
 
-            do = sweep.show if arguments.dry_run else sweep.run
-            do([Config.from_given(run) for run in runs], arguments.engine or EngineConfig(), train)
+            configs, engine_config = [Config.from_given(run) for run in runs], arguments.engine or EngineConfig()
+            if arguments.goal and not arguments.dry_run:
+                until_decided.run(configs, arguments.goal, engine_config, train)
+            else:
+                (sweep.show if arguments.dry_run else sweep.run)(configs, engine_config, train)
         elif arguments.resume in ("", AUTO):
             train(Config.from_given(runs[0]), arguments.resume)
         else:

@@ -26,6 +26,7 @@ from runner.config import (
     RECIPES,
     Config,
     EngineConfig,
+    Goal,
     flag_of,
     in_words,
     nearest,
@@ -100,6 +101,7 @@ class Arguments:
     weights: str = "last"  # which weights of a saved run, ``last`` or ``best``
     resume: str = AUTO  # that, empty for a new run, or a run, as above
     dry_run: bool = False  # whether to show the runs, and to train none
+    goal: Goal | None = None  # when a sweep that adds seeds has enough of them
     engine: EngineConfig | None = None  # where several runs are trained; None: nothing was said of it
     quiet: bool = False
     debug: bool = False
@@ -114,7 +116,7 @@ class Arguments:
     def is_sweep(self, runs: Sequence[dict[str, Any]]) -> bool:
         """Tell whether ``runs`` are a sweep. Raises UsageError if something else given does not go with one."""
         listed = self.several.get("seed") or self.several.get("shuffle_seed")  # --seeds 0 is a sweep, of one run
-        if len(runs) == 1 and not listed and self.engine is None:
+        if len(runs) == 1 and not listed and self.engine is None and self.goal is None:
             return False
         if not self.models:
             raise UsageError("--model-name is needed, e.g. --model-name all (--list-models shows all)")
@@ -336,6 +338,16 @@ def _add_sweep_options(parser: Parser) -> None:
         metavar="LIST",
         help="seeds of the permutations, e.g. 0-4; each makes a run with each of --seeds, where pixels are moved",
     )
+    group.add_argument(
+        "--until-decided",
+        type=float,
+        metavar="POINTS",
+        help="add seeds until each difference from the best setting is decided, or known to within POINTS of accuracy; "
+        "corrected for looking more than once",
+    )
+    group.add_argument(
+        "--max-seeds", type=int, metavar="N", help=f"with that: of each setting at most N (default: {config.MAX_SEEDS})"
+    )
     group.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores divided by --threads)")
     group.add_argument(
         "--engine",
@@ -471,6 +483,12 @@ def _arguments(options: dict) -> Arguments:
     engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
     engine = EngineConfig(**engine_options) if engine_options else None
 
+    # When seeds are enough.
+    points, max_seeds = options["until_decided"], options["max_seeds"]
+    if points is None and max_seeds is not None:
+        raise UsageError("--max-seeds goes with --until-decided POINTS")
+    goal = None if points is None else Goal(points, config.MAX_SEEDS if max_seeds is None else max_seeds)
+
     # The action, and what goes with it.
     default = "list" if options["list_models"] else "train"
     action = next((probe for probe in PROBES if options[probe] is not None), default)
@@ -487,7 +505,8 @@ def _arguments(options: dict) -> Arguments:
         allowed = PLACE_SETTINGS | ({"val_shuffle"} if is_free else set()) | (set() if is_path else {"results_dir"})
         extra = ["model_name"] * bool(names) + [name for name in given if name not in allowed]
         extra += [name for name in FIELDS if name in several and name not in LISTS.values()]
-        extra += [*engine_options, *(name for name in ("seeds", "shuffle_seeds", "dry_run") if options[name])]
+        others = ("seeds", "shuffle_seeds", "dry_run", "until_decided")
+        extra += [*engine_options, *(name for name in others if options[name])]
         if extra:
             raise UsageError(f"a saved run brings its own settings: leave out {', '.join(map(flag_of, extra))}")
     elif options["weights"]:
@@ -514,6 +533,7 @@ def _arguments(options: dict) -> Arguments:
         weights=options["weights"] or "last",
         resume="" if options["new"] else options["resume"] or AUTO,
         dry_run=options["dry_run"],
+        goal=goal,
         engine=engine,
         quiet=options["quiet"],
         debug=options["debug"],

@@ -409,6 +409,24 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+MIN_SEEDS = 3  # of each setting, before any are compared
+MAX_SEEDS = 20  # where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a sweep that adds seeds has enough of them. Raises UsageError for what can't be reached."""
+
+    points: float  # of accuracy: a difference from the best that is known to within these needs no more
+    max_seeds: int  # of each setting
+
+    def __post_init__(self):
+        if not 0 < self.points <= 100:
+            raise UsageError(f"--until-decided {self.points:g}: points of accuracy, above 0 and at most 100")
+        if not MIN_SEEDS <= self.max_seeds <= 10_000:
+            raise UsageError(f"--max-seeds {self.max_seeds}: from {MIN_SEEDS} to 10,000")
+
+
 @dataclass(frozen=True)
 class EngineConfig:
     """Where the runs of a sweep are trained. Raises UsageError for options that don't go together."""

@@ -1,0 +1,73 @@
+"""A sweep that adds seeds until its comparisons are decided, or known well enough; see ``report/sequential.py``."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from experiments import sweep, trial
+from experiments.engines import Job, Train
+from report import sequential
+from report.sequential import Comparison
+from runner import console
+from runner.config import FIELDS, IDENTITY, Config, EngineConfig, Goal, flag_of, in_words
+from runner.errors import RunnerError, UsageError, counted
+
+log = logging.getLogger("ex1")
+
+
+def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, train: Train) -> None:
+    """Train ``configs``, and then more seeds of each setting, until ``goal`` is reached. Raises as ``sweep.run``.
+
+    The looks are planned by the seeds that are given and the most there may be, so that the same command, begun again
+    after a stop, looks at the same times and ends with the same words.
+    """
+    settings = [*dict.fromkeys(replace(config, seed=0) for config in configs)]
+    seeds = [*dict.fromkeys(config.seed for config in configs)]
+    if len(settings) < 2:
+        raise UsageError("--until-decided compares settings: give two models, or two values of an option, or more")
+    if len(seeds) > goal.max_seeds:
+        raise UsageError(f"--max-seeds {goal.max_seeds}: --seeds gives {len(seeds)} already")
+    looks = sequential.plan_looks(len(seeds), goal.max_seeds)
+    more = (seed for seed in range(max(seeds) + 1, max(seeds) + 1 + goal.max_seeds))
+    seeds += [next(more) for _ in range(looks[-1] - len(seeds))]
+    facts = trial.load(settings).facts
+    say = console.stdout_log(facts["name"])
+
+    for look, (n, error) in enumerate(zip(looks, sequential.spend(looks)), 1):
+        jobs = [[Job(replace(each, seed=seed)) for seed in seeds[:n]] for each in settings]
+        sweep.run([job.config for of_one in jobs for job in of_one], engine_config, train)
+        values = {name: [accuracy_of(job, facts) for job in of_one] for name, of_one in zip(names_of(settings), jobs)}
+        best, compared = sequential.compare_with_best(values, error)
+        is_reached = all(each.is_known(goal.points) for each in compared.values())
+        say.log(console.RESULT, f"look {look} of {len(looks)} at most, at {n} seeds of each: {best} is best")
+        for name, each in compared.items():
+            say.log(console.RESULT, f"  {best} less {name}: {comparison_text(each, goal)}")
+        if is_reached:
+            say.log(console.RESULT, f"reached with {counted(n * len(settings), 'run')}")
+            return
+    say.log(console.RESULT, f"not reached with {goal.max_seeds} seeds of each; --max-seeds allows more")
+
+
+def names_of(settings: Sequence[Config]) -> list[str]:
+    """Name each of several settings by what it differs in, e.g. ``Q1_1, lr 0.01``."""
+    varying = [name for name in FIELDS if name in IDENTITY and len({getattr(each, name) for each in settings}) > 1]
+    prefixes = {name: "" if name in ("model_name", "shuffle") else f"{flag_of(name)[2:]} " for name in varying}
+    return [", ".join(f"{prefixes[name]}{in_words(getattr(each, name))}" for name in varying) for each in settings]
+
+
+def accuracy_of(job: Job, facts: dict) -> float:
+    """Read the validation accuracy of a finished run after its last epoch, in percent."""
+    result = sweep.result_of(job, facts)
+    if result is None:
+        raise RunnerError(f"{job.name} left no result")
+    return 100 * result["validation"]["accuracy"]
+
+
+def comparison_text(comparison: Comparison, goal: Goal) -> str:
+    """Say how sure a difference is, e.g. ``+1.2 ± 0.8 points: decided``."""
+    verdict = "not decided"
+    if comparison.is_decided:
+        verdict = "decided"
+    elif comparison.is_known(goal.points):
+        verdict = f"known to within {goal.points:g}, not decided"
+    return f"{comparison.difference:+.2f} ± {comparison.half_width:.2f} points: {verdict}"
