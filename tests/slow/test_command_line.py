@@ -60,7 +60,7 @@ def test_list_of_models_may_be_cut_short_by_its_reader():
     ("arguments", "code", "said"),
     [
         (["-h"], 0, "Q1_19"),
-        (["--model-name", "Q1_19", "--epochs", "ten"], 2, "--epochs: invalid int value: 'ten'"),
+        (["--model-name", "Q1_19", "--epochs", "ten"], 2, "--epochs: ten is not a whole number"),
         (["--model-name", "Q1_19", "--epochs", "0"], 2, "--epochs 0: must be at least 1"),
         (["--epochs", "1"], 2, "--model-name is needed, e.g. --model-name Q1_19"),
     ],

@@ -53,6 +53,11 @@ CASES = [
         f"{TRAIN} --shuffle fixed --shuffle-seeds 0,1 --seeds 0 --jobs 2 --engine local --limit 20",
         "2 of 2 runs finished",
     ),
+    (
+        "--model-name Q1_1,Q1_4 --epochs 1 --limit 20 --until-decided 100 --max-seeds 3 --data-dir {images} "
+        "--results-dir {results}/until",
+        "reached with 6 runs",
+    ),
     (f"--model-file {PROJECT / 'docs' / 'no_convolutions.py'} {TRAIN.replace('Q1_1', 'NoConv')}", "NoConv"),
     ("--model-name Q1_1 --dataset cifar10 --data-dir {empty} --data-url file:///nowhere/at.all --debug", "Traceback"),
 ]

@@ -142,7 +142,7 @@ def test_sweep_trains_a_changed_network_anew_and_reports_it_apart(command_line, 
     assert "is not the run asked for, nor are 1 more, its Mine is another network of that name" in said
     assert "none finished yet" in said
     assert "2 runs of Mine kept apart: network " in said
-    assert "report on 3 runs" in said
+    assert "report on 5 runs" in said
     assert "3 finished already" in sweep("nn.Flatten(), nn.Tanh()", "0-2")
     assert "2 finished already" in sweep("nn.Flatten()", "0-1")
     assert len(list(tmp_path.glob("results/*/Mine/*/metrics.json"))) == 5
