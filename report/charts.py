@@ -39,7 +39,7 @@ def script() -> str | None:
         import vl_convert
     except ImportError:
         return None
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle(None)
 
 
 def curves(groups: Sequence[SeedGroup], label_of: Labels, colours: Iterable[str]) -> Chart:
