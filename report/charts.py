@@ -39,7 +39,7 @@ def script() -> str | None:
         import vl_convert
     except ImportError:
         return None
-    return vl_convert.javascript_bundle(None)
+    return vl_convert.javascript_bundle()
 
 
 def curves(groups: Sequence[SeedGroup], label_of: Labels, colours: Iterable[str]) -> Chart:
