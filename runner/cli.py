@@ -470,6 +470,16 @@ def _given_settings(options: dict) -> tuple[str, dict[str, Any], dict[str, tuple
     return names, given, several
 
 
+def _goal_of(options: dict) -> Goal | None:
+    """Return when seeds are enough; None where that was not said. Raises UsageError as ``_arguments`` does."""
+    points, max_seeds = options["until_decided"], options["max_seeds"]
+    if points is None:
+        if max_seeds is not None:
+            raise UsageError("--max-seeds goes with --until-decided POINTS")
+        return None
+    return Goal(points, config.MAX_SEEDS if max_seeds is None else max_seeds)
+
+
 def _arguments(options: dict) -> Arguments:
     """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
     # argparse makes an empty list of an option such as "--lr=--".
@@ -481,13 +491,7 @@ def _arguments(options: dict) -> Arguments:
 
     # What belongs to a sweep, if anything was said of it.
     engine_options = {name: options[name] for name in ENGINE_OPTIONS if options[name] is not None}
-    engine = EngineConfig(**engine_options) if engine_options else None
-
-    # When seeds are enough.
-    points, max_seeds = options["until_decided"], options["max_seeds"]
-    if points is None and max_seeds is not None:
-        raise UsageError("--max-seeds goes with --until-decided POINTS")
-    goal = None if points is None else Goal(points, config.MAX_SEEDS if max_seeds is None else max_seeds)
+    engine, goal = EngineConfig(**engine_options) if engine_options else None, _goal_of(options)
 
     # The action, and what goes with it.
     default = "list" if options["list_models"] else "train"

@@ -523,3 +523,18 @@ def test_mistakes_of_the_report_are_one_line_too(argv, said, capsys):
     with pytest.raises(SystemExit, match="2"):
         report_command.parse(argv)
     assert re.fullmatch(f"python -m report: error: {said}\n", capsys.readouterr().err)
+
+
+def test_goal_of_a_sweep_is_checked(tmp_path, capsys):
+    base = ["--model-name", "Q1_1,Q1_4", "--results-dir", str(tmp_path)]
+    assert cli.parse(base).goal is None
+    assert cli.parse([*base, "--until-decided", "0.5"]).goal == config.Goal(0.5, config.MAX_SEEDS)
+    assert cli.parse([*base, "--until-decided", "2", "--max-seeds", "7"]).goal == config.Goal(2.0, 7)
+    for more, why in (
+        (["--max-seeds", "7"], "--max-seeds goes with --until-decided POINTS"),
+        (["--until-decided", "0"], "--until-decided 0: points of accuracy, above 0 and at most 100"),
+        (["--until-decided", "1", "--max-seeds", "2"], "--max-seeds 2: from 3 to 10,000"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.parse([*base, *more])
+        assert why in capsys.readouterr().err
