@@ -38,9 +38,10 @@ REPORT_SECONDS = 60  # after which the report says how far the runs are, also wh
 REPORT_SHARE = 0.1  # of the time may go into reports while runs train
 
 
-def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
+def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> dict:
     """Train what is not finished of ``configs``, runs on one data set, by ``train``, and report on all results there.
 
+    Returns what the files of these runs say of the data.
     Raises RunnerError if settings or data don't work out, or runs failed; BusyError if other processes train what is
     left; Stopped if a signal came, with every run saved.
     """
@@ -78,6 +79,7 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
         raise RunnerError(f"{len(failed)} of {counted(len(jobs), 'run')} failed; the same command tries them again")
     if busy:
         raise BusyError(f"{len(busy)} of {counted(len(jobs), 'run')} left to other processes")
+    return facts
 
 
 def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:

@@ -1,18 +1,15 @@
 """A sweep that adds seeds until its comparisons are decided, or known well enough; see ``report/sequential.py``."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments import sweep, trial
+from experiments import sweep
 from experiments.engines import Job, Train
 from report import sequential
 from report.sequential import Comparison
 from runner import console
 from runner.config import FIELDS, IDENTITY, Config, EngineConfig, Goal, flag_of, in_words
 from runner.errors import RunnerError, UsageError, counted
-
-log = logging.getLogger("ex1")
 
 
 def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, train: Train) -> None:
@@ -30,13 +27,13 @@ def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, trai
     looks = sequential.plan_looks(len(seeds), goal.max_seeds)
     more = (seed for seed in range(max(seeds) + 1, max(seeds) + 1 + goal.max_seeds))
     seeds += [next(more) for _ in range(looks[-1] - len(seeds))]
-    facts = trial.load(settings).facts
-    say = console.stdout_log(facts["name"])
+    names = names_of(settings)
 
     for look, (n, error) in enumerate(zip(looks, sequential.spend(looks)), 1):
         jobs = [[Job(replace(each, seed=seed)) for seed in seeds[:n]] for each in settings]
-        sweep.run([job.config for of_one in jobs for job in of_one], engine_config, train)
-        values = {name: [accuracy_of(job, facts) for job in of_one] for name, of_one in zip(names_of(settings), jobs)}
+        facts = sweep.run([job.config for of_one in jobs for job in of_one], engine_config, train)
+        say = console.stdout_log(facts["name"])
+        values = {name: [accuracy_of(job, facts) for job in of_one] for name, of_one in zip(names, jobs)}
         best, compared = sequential.compare_with_best(values, error)
         is_reached = all(each.is_known(goal.points) for each in compared.values())
         say.log(console.RESULT, f"look {look} of {len(looks)} at most, at {n} seeds of each: {best} is best")

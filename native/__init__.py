@@ -22,7 +22,7 @@ log = logging.getLogger("ex1")
 
 
 def choose(
-    config: Config, spec: ModelSpec, here: Machine, before: dict | None = None, classes: int = CLASSES
+    config: Config, spec: ModelSpec, here: Machine, classes: int, before: dict | None = None
 ) -> ctypes.CDLL | None:
     """Compile the native step of a run that asks for one; None: it takes PyTorch's.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from report.page import Block, Folded, Heading, Row, Table, prose
 from report.results import RunResult, Study, settings_text
 from report.text import count_cell
+from runner.errors import counted
 
 COLUMNS = ("images", "settings", "runs", "processor", "threads", "precision", "PyTorch", "computed by")
 FACTS = ("device_name", "threads", "precision", "torch", "computed_by")  # of RunResult.machine
@@ -14,7 +15,7 @@ FACTS = ("device_name", "threads", "precision", "torch", "computed_by")  # of Ru
 def count_values(values: Sequence[str]) -> str:
     """List different values with how often each comes, the most frequent first."""
     counts = Counter(values).most_common()
-    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({n} run{'s' * (n > 1)})" for value, n in counts)
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({counted(n, 'run')})" for value, n in counts)
 
 
 def machine_facts(runs: Sequence[RunResult]) -> list[str]:

@@ -480,6 +480,19 @@ def _goal_of(options: dict) -> Goal | None:
     return Goal(points, config.MAX_SEEDS if max_seeds is None else max_seeds)
 
 
+def _action_of(options: dict) -> str:
+    """Name what is to be done. Raises UsageError where what belongs to it is missing, or to another action."""
+    default = "list" if options["list_models"] else "train"
+    action = next((probe for probe in PROBES if options[probe] is not None), default)
+    if (action == "predict") != (options["from_run"] is not None):
+        raise UsageError("--predict IMAGE... and --from RUN go together")
+    if options["on"] == "":
+        raise UsageError("--on: names no images")
+    if options["on"] is not None and action != "evaluate":
+        raise UsageError("--on PATH goes with --evaluate RUN")
+    return action
+
+
 def _arguments(options: dict) -> Arguments:
     """Check parsed options. Raises UsageError if a value is out of its limits, or options don't go together."""
     # argparse makes an empty list of an option such as "--lr=--".
@@ -494,14 +507,7 @@ def _arguments(options: dict) -> Arguments:
     engine, goal = EngineConfig(**engine_options) if engine_options else None, _goal_of(options)
 
     # The action, and what goes with it.
-    default = "list" if options["list_models"] else "train"
-    action = next((probe for probe in PROBES if options[probe] is not None), default)
-    if (action == "predict") != (options["from_run"] is not None):
-        raise UsageError("--predict IMAGE... and --from RUN go together")
-    if options["on"] == "":
-        raise UsageError("--on: names no images")
-    if options["on"] is not None and action != "evaluate":
-        raise UsageError("--on PATH goes with --evaluate RUN")
+    action = _action_of(options)
     run = options["from_run"] or (options[action] if action in PROBES else "")
     is_path = os.path.lexists(run or options["resume"] or "")
     if action in PROBES:

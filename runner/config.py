@@ -46,7 +46,8 @@ RECIPES = {
     for column, recipe in enumerate(("classic", "fast"))
 }
 CLASSIC = RECIPES["classic"]
-# In place of the recipe's rate, where that is too high: of networks, and of Adam. Measured, see docs/usage.md.
+# In place of the recipe's rate, where that is too high: of networks, where it diverges, and of Adam. Adam's with the
+# classic recipe is PyTorch's default; with the fast one it is a guess.
 NETWORK_LR = {("fast", "Q2_1"): 0.01, ("fast", "Q2_2"): 0.01}
 ADAM_LR = {"classic": 0.001, "fast": 0.003}
 

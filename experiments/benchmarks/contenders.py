@@ -58,7 +58,7 @@ class ThisRepo:
         self.machine = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
         if self.config.init == "kaiming":
             initialize_kaiming(self.model)
-        library = native.choose(self.config, models.find(model_name), self.machine)
+        library = native.choose(self.config, models.find(model_name), self.machine, models.CLASSES)
         if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
             raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
         step = native.make_step(self.model, self.config, self.machine, library)

@@ -12,6 +12,7 @@ from torch import nn
 
 import models
 import native
+from experiments import forecast
 from native import compiler
 from native.compiler import NoNativeStep
 from native.source import Source
@@ -155,7 +156,7 @@ def test_default_is_the_step_of_earlier_versions():
 )
 def test_step_is_what_is_asked_for_and_auto_leaves_it_to_the_run_so_far(asked, before, threads, taken):
     here = Machine(torch.device("cpu"), "fp32", threads)
-    library = native.choose(Config("Q1_1", step=asked), SMALL, here, before)
+    library = native.choose(Config("Q1_1", step=asked), SMALL, here, models.CLASSES, before)
     assert (library is not None) == taken
 
 
@@ -177,14 +178,20 @@ def test_what_it_can_not_do_is_done_by_pytorch_and_said_where_it_was_asked_for(
     spec, here, settings, why, asked, caplog
 ):
     caplog.set_level(logging.INFO, "ex1")
-    assert native.choose(Config("Q1_1", step=asked, **settings), spec, here) is None
+    assert native.choose(Config("Q1_1", step=asked, **settings), spec, here, models.CLASSES) is None
     assert [why in message for message in caplog.messages] == [True] * (asked == "native")
 
 
 @pytest.mark.parametrize("asked", ["native", "auto"])
 def test_images_of_more_or_fewer_classes_are_for_pytorch(asked, caplog):
-    assert native.choose(Config("Q1_1", step=asked), SMALL, ONE_THREAD, None, 3) is None
+    assert native.choose(Config("Q1_1", step=asked), SMALL, ONE_THREAD, 3) is None
     assert ["images of 10 classes, and not of 3" in text for text in caplog.messages] == [True] * (asked == "native")
+
+
+def test_time_of_runs_on_other_classes_is_that_of_pytorch(caplog):
+    speed = forecast.measure(Config("Q1_4", step="native", threads=1), 3)
+    assert speed.step > 0
+    assert any("images of 10 classes, and not of 3" in text for text in caplog.messages)
 
 
 # ---- runs ----
