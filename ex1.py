@@ -3,7 +3,7 @@
 python ex1.py --model-name Q1_19 --epochs 15
 """
 
-from runner import cli, signals, startup
+from runner import cli, records, signals, startup
 
 if __name__ == "__main__":
     # Before the imports below, which take seconds: -h, a wrong option and Ctrl-C are answered at once.
@@ -366,7 +366,7 @@ def finish(run: Run, state: TrainState, test: EvalMetrics, header: dict, stop: S
 def say_finished(run: Run) -> Path:
     """Say the result in the files of a finished run, and return its folder. Raises RunnerError if it can't be read."""
     folder, name = run.folder, run.dataset["name"]
-    test = files.read_result(folder, run.config)["test"]
+    test = records.read_result(folder, run.config)["test"]
     how = "--new trains it again, --resume with more --epochs goes on with it"
     console.stdout_log(name).info(f"{folder} is finished; {how}")
     console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
@@ -397,7 +397,7 @@ def act(arguments: cli.Arguments) -> None:
         elif arguments.resume in ("", AUTO):
             train(Config.from_given(runs[0]), arguments.resume)
         else:
-            folder = str(files.find_run(arguments.resume, arguments.results_dir))
+            folder = str(records.find_run(arguments.resume, arguments.results_dir))
             train(resume.resumed_config(folder, runs[0]), folder)
     else:
         from experiments import probes

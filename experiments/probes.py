@@ -20,7 +20,7 @@ import utils
 from datasets import others, synthetic
 from datasets.image_folder import find_images, read_any_image
 from experiments import affine, trial
-from runner import checkpoint, console, files, machine, resume, rng
+from runner import checkpoint, console, files, machine, records, resume, rng
 from runner.cli import Arguments
 from runner.config import SHUFFLES, Config, cue_strengths, parts_of_shuffle
 from runner.errors import DataError, RunnerError, UsageError, raise_all
@@ -274,7 +274,7 @@ def _classify(run: LoadedRun, paths: Sequence[str], pixels: torch.Tensor) -> Non
 
 def act(arguments: Arguments, validate: Validate) -> None:
     """Do what a command line asks for with a saved run."""
-    folder = files.find_run(arguments.run, arguments.results_dir)
+    folder = records.find_run(arguments.run, arguments.results_dir)
     run = load_run(str(folder), arguments.weights, arguments.given, validate)
     with models.find(run.config.model_name).beside:
         if arguments.action == "predict":

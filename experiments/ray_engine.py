@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engines import Job, Train, train_with_log
-from runner import checkpoint, files
+from runner import checkpoint, files, records
 from runner.config import Config, EngineConfig
 from runner.errors import BusyError, CheckpointError, RunnerError, UsageError, one_line
 from runner.lock import FolderLock, is_gone
@@ -169,7 +169,7 @@ def progress(folder: Path) -> tuple[bool, int, int]:
     with contextlib.suppress(CheckpointError):
         saved = checkpoint.load_last(folder)[0]
         epochs, steps = len(saved["history"]), saved["metrics"]["steps"]
-    return files.is_finished(folder), epochs, steps
+    return records.is_finished(folder), epochs, steps
 
 
 def not_carried(project: Path) -> list[str]:

@@ -22,7 +22,7 @@ from experiments import trial
 from experiments.engines import Engine, Job, LocalProcesses, Train
 from experiments.forecast import Forecast, makespan
 from report import overview
-from runner import checkpoint, console, files, machine
+from runner import checkpoint, console, machine, records
 from runner.config import Config, EngineConfig
 from runner.errors import BusyError, Diverged, RunnerError, counted, one_line
 from runner.run import find_runs, warn_of_changed_runs
@@ -202,8 +202,8 @@ def result_of(job: Job, facts: dict) -> dict | None:
     """Read ``metrics.json`` of a finished run on the data described; None if there is none."""
     with contextlib.suppress(RunnerError):
         for folder in find_runs(job.config, facts, models.find(job.config.model_name).sha256)[0]:
-            if files.is_finished(folder):
-                return files.read_result(folder, job.config)
+            if records.is_finished(folder):
+                return records.read_result(folder, job.config)
     return None
 
 

@@ -35,6 +35,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
     add("--csv", action="store_true", help="write all runs, and all epochs, as tables too: runs.csv and history.csv")
+    add("--keep", action="store_true",
+        help="keep the study in a few tables (study.json, runs.csv, …), from which all finished runs can be read when "
+             "their folders are gone")  # fmt: skip
     options = parser.parse_args(argv)
     if options.width is not None and not 1 <= options.width <= 40:
         parser.error(f"--width {options.width:g}: must be from 1 to 40 inches")
@@ -84,8 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         for run_set in report.run_sets if options.tensorboard else ():
             events = write_events(run_set)
             messages.append(f"event files for TensorBoard: {quote(['tensorboard', '--logdir', str(events)])}")
-        if options.csv:
-            paths, left_out = tables.write_tables(results)
+        if options.keep or options.csv:
+            paths, left_out = tables.keep(results) if options.keep else tables.write_tables(results)
             messages += [*left_out, f"all runs, and all epochs, as tables: {', '.join(map(str, paths))}"]
         messages += report.summaries
     except (RunnerError, OSError) as error:

@@ -10,7 +10,7 @@ from report import plots, stats
 from report.page import Block, Folded, Heading, Row, Table, prose
 from report.results import Draw, SeedGroup, read_run_json, settings_text
 from report.text import accuracy_cell, count_cell, diff_cell
-from runner import files
+from runner import files, records
 from runner.files import checked_number, is_file_name
 
 SEVERITIES = 5  # of a corruption
@@ -42,7 +42,8 @@ def other_blocks(groups: Sequence[SeedGroup], folder: Path, notes: list[str]) ->
     found: dict[Source, ByGroup] = {}
     for place, group in enumerate(groups):
         for draw, run in group.runs.items():
-            for name in files.find_on(run.folder)[:MOST]:
+            names = [name for name in records.list_measured(run.folder) if name.startswith(files.ON)]
+            for name in names[:MOST]:
                 if measured := read_run_json(run, name, read_measured, notes):
                     of_source = found.setdefault(measured.source, {})
                     of_source.setdefault(place, (group, {}))[1][draw] = measured

@@ -19,7 +19,7 @@ import numpy as np
 import models
 from report import stats
 from report.stats import Estimate, PooledSd
-from runner import files
+from runner import files, records
 from runner.config import SHUFFLES, Config, parts_of_shuffle
 from runner.errors import RunnerError, one_line
 from runner.files import MAX_MEASURED, OF_CLASS, checked_number, is_share
@@ -289,10 +289,9 @@ def find_frontier(groups: Sequence[SeedGroup]) -> list[SeedGroup]:
 
 def read_run(folder: Path) -> RunResult:
     """Read a run from its files. Raises an exception of any kind where they are not those of one run."""
-    description = files.read_config(folder)
+    saved = records.read_run(folder)
+    description, history = saved.config, saved.history
     config = Config.from_saved(description["settings"])
-    if outdated := files.outdated_shuffle(description["settings"], description["data"]):
-        raise ValueError(outdated)
     data = {key: description["data"][key] for key in ("name", "slug", "sha256", "classes")}
     if not files.is_class_list(data["classes"]):
         raise ValueError(f"{files.CONFIG} does not name {files.MIN_CLASSES} to {files.MAX_CLASSES} different classes")
@@ -309,13 +308,10 @@ def read_run(folder: Path) -> RunResult:
     kept = description["data"].get("neighbours_kept")
     neighbours_kept = math.nan if kept is None else checked_number(kept, 0, 1)
 
-    history = files.read_history(folder)
     check_history(history, config, data["classes"])
-    test, images, correct, is_finished = math.nan, 0, b"", files.is_finished(folder)
+    test, images, correct = math.nan, 0, b""
     confusion: list[list[int]] = []
-    if is_finished:
-        metrics = files.read_metrics(folder)
-        files.check_result(metrics, history, config)
+    if metrics := saved.metrics:
         if metrics["test"]["per_class_accuracy"].keys() != set(data["classes"]):
             raise ValueError(f"{files.METRICS} has other classes than {files.CONFIG}")
         if metrics.get("compiled") is False:  # where it failed, the run went on without
@@ -330,7 +326,7 @@ def read_run(folder: Path) -> RunResult:
         data=data,
         machine=machine,
         history=percent,
-        is_finished=is_finished,
+        is_finished=saved.metrics is not None,
         parameters=int(parameters),
         macs=int(macs),
         test=test,
@@ -368,14 +364,14 @@ def read_run_sets(root: Path) -> list[RunSet]:
     """
     # A damaged run is left out with a note, so that one file can't keep the others from being reported.
     notes, runs = list[str](), list[RunResult]()
-    for path in sorted([*root.glob(f"*/*/*/{files.CONFIG}"), *root.glob(f"*/*/{files.CONFIG}")]):
+    for folder in records.list_runs(root):
         try:
-            files.require_inside(path.parent, root)
-            runs.append(read_run(path.parent))
+            files.require_inside(folder, root)
+            runs.append(read_run(folder))
         except files.LeadsOutside as error:
             notes.append(f"left out: {error}")
         except Exception as error:
-            notes.append(f"{path.parent} is left out, it can't be read: {one_line(error)}")
+            notes.append(f"{folder} is left out, it can't be read: {one_line(error)}")
     notes = [*dict.fromkeys(notes)]  # all runs behind one link are one
     if not runs:
         why = f"{root} holds no runs" if root.is_dir() else f"{root}: folder does not exist"
@@ -495,21 +491,20 @@ def _order_of(group: SeedGroup) -> tuple:
 
 
 def read_run_json(run: RunResult, name: str, parse: Callable[[dict], Parsed], notes: list[str]) -> Parsed | None:
-    """Read the JSON file ``name`` in a run's folder by ``parse``; None where there is none, or it is damaged.
+    """Read the JSON file ``name`` of a run by ``parse``; None where there is none, or it is damaged.
 
     None too where it was measured on other weights than those of the run's last epoch.
     """
-    path = run.folder / name
-    if not os.path.lexists(path):
-        return None
     try:
-        content = files.read_json(path)
+        content = records.read_measured(run.folder, name)
+        if content is None:
+            return None
         epoch, weights = content.get("epoch", len(run.history)), content.get("weights", "last")
         if (epoch, weights) != (len(run.history), "last"):
             raise ValueError(f"it is of the {weights!r:.20} weights after epoch {epoch!r:.20}: measure it anew")
         return parse(content)
     except Exception as error:
-        notes.append(f"{path} is left out, it can't be read: {one_line(error)}")
+        notes.append(f"{run.folder / name} is left out, it can't be read: {one_line(error)}")
         return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from runner import records
 from runner.errors import CheckpointError, one_line
 from runner.files import (
     BEST,
@@ -105,7 +106,10 @@ def load_last(run: Path) -> tuple[dict, Path]:
     if run.is_file():
         raise CheckpointError(f"{run} is a file: give the folder of a run")
     if not has_checkpoint(run):
-        raise CheckpointError(f"{run / LAST} does not exist: is this the folder of a run?")
+        why = (
+            "its result alone is kept, --new trains it anew" if records.exists(run) else "is this the folder of a run?"
+        )
+        raise CheckpointError(f"{run / LAST} does not exist: {why}")
     try:
         return _read(run / LAST), run / LAST
     except CheckpointError as problem:

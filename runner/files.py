@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS, Config, nearest
-from runner.errors import RunnerError, UsageError, counted, one_line
+from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS
+from runner.errors import RunnerError, one_line
 
 CONFIG = "config.json"  # settings, data and machine; written first
 METRICS = "metrics.json"  # the result; written last, so a run that has it is finished
@@ -202,32 +202,6 @@ def write_history(run: Path, dataset: str, history: Sequence[dict]) -> None:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def is_finished(run: Path) -> bool:
-    return (run / METRICS).exists()
-
-
-def find_run(name: str, results: str | Path) -> Path:
-    """Find a run by its path, a part of its name that no other in ``results`` has, or ``last``: the last one written.
-
-    Raises UsageError if that is not one run.
-    """
-    if os.path.lexists(name):
-        return Path(name)
-    runs = [path.parent for path in Path(results).glob(f"*/*/*/{CONFIG}")]
-    if name == "last" and runs:
-        return max(runs, key=lambda run: max(os.lstat(file).st_mtime_ns for file in run.iterdir()))
-    found = [run for run in runs if name.casefold() in str(run.relative_to(results)).casefold()]
-    found = [run for run in found if run.name == name] or found
-    if len(found) != 1:
-        names = sorted(run.name for run in found or runs)
-        many = (
-            f"is a part of {counted(len(found), 'name')}" if found else "does not exist, and no run has it in its name"
-        )
-        near = f", such as {' and '.join(names[:2])}" if found else nearest(name, names)
-        raise UsageError(f"{name} {many} in {results}{near}; give a run's folder, a unique part of its name, or last")
-    return found[0]
-
-
 def has_fields(content: Any, types: Mapping[str, Any]) -> bool:
     """Tell whether ``content`` is a dictionary with entries of these types; it may have others."""
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
@@ -279,111 +253,6 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise RunnerError(f"{path} can't be read: it holds no object")
     return content
-
-
-def read_config(run: Path) -> dict:
-    """Read ``config.json`` of a run. Raises RunnerError if it can't be read, or is not the description of a run."""
-    content = read_json(run / CONFIG)
-    sizes = content.get("parameters"), content.get("macs")
-    if not (
-        isinstance(content.get("settings"), dict)
-        and is_file_name(content["settings"].get("model_name"))
-        and is_dataset(content.get("data"))
-        and content["data"]["classes"]
-        and has_fields(content.get("machine"), {"versions": dict})
-        and isinstance(content["machine"]["versions"].get("torch"), str)
-        and all(isinstance(size, int) and 0 <= size < 10**15 for size in sizes)
-    ):
-        raise RunnerError(f"{run / CONFIG} is not the description of a run")
-    return content
-
-
-def read_metrics(run: Path) -> dict:
-    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be read, or contradicts itself."""
-    content = read_json(run / METRICS)
-    try:
-        _check_test(content["test"])
-    except Exception as error:
-        raise RunnerError(f"{run / METRICS} is not the result of a run: {one_line(error)}") from error
-    return content
-
-
-def _check_test(test: dict) -> None:
-    """Raise an exception of any kind if this is not how a network did on the test images."""
-    images, accuracy, shares = test["images"], test["accuracy"], [*test["per_class_accuracy"].values()]
-    checked_number(images, 1)
-    checked_number(test["loss"], 0)
-    for share in (accuracy, *(share for share in shares if share is not None)):
-        checked_number(share, 0, 1)
-    if not (isinstance(images, int) and shares):
-        raise ValueError("it counts no images, or has no classes")
-
-    # All of it follows from the confusion, which files need not have.
-    confusion = test.get("confusion")
-    if confusion is None:
-        return
-    if not all(isinstance(count, int) and count >= 0 for count in itertools.chain(*confusion)):
-        raise ValueError("its confusion counts what are no images")
-    totals = [sum(row) for row in confusion]
-    correct = [row[number] for number, row in enumerate(confusion)]
-    expected = [right / total if total else None for right, total in zip(correct, totals)]
-    pairs = [(accuracy, sum(correct) / images), *zip(shares, expected)]
-    as_counted = all(share == other or abs(share - other) < 1e-9 for share, other in pairs)
-    if not (sum(totals) == images and {len(row) for row in (*confusion, shares)} == {len(confusion)} and as_counted):
-        raise ValueError("its accuracy is not that of its confusion")
-
-
-def find_on(run: Path) -> list[str]:
-    """List the names of a run's results on other images."""
-    return sorted(path.name for path in run.glob(f"{ON}*.json"))
-
-
-def read_result(run: Path, config: Config) -> dict:
-    """Read ``metrics.json`` of a finished run. Raises RunnerError if it can't be, or is not that of its history."""
-    try:
-        content = read_metrics(run)
-        check_result(content, read_history(run), config)
-    except Exception as error:
-        where = "" if isinstance(error, RunnerError) else f"{run}: "
-        remedy = f"delete its {METRICS}, and --resume goes on from its last checkpoint"
-        raise RunnerError(f"{where}{one_line(error)}; {remedy}") from error
-    return content
-
-
-def check_result(metrics: dict, history: Sequence[dict[str, float]], config: Config) -> None:
-    """Raise an exception of any kind if the result of a run is not that of its own history."""
-    test, of = metrics["test"], {"validation": "val", "train": "train"}
-    if not (len(history) == metrics["epochs"] and config.is_over([row["val_accuracy"] for row in history])):
-        raise ValueError(f"{METRICS} and {HISTORY} are not of the same epochs")
-
-    # What is in both. A run that went on elsewhere after its last epoch may have measured an image or two otherwise.
-    pairs = [(metrics[part][key], f"{name}_{key}") for part, name in of.items() if part in metrics for key in MEASURES]
-    if config.val == "test":
-        pairs += [(test[key], f"val_{key}") for key in MEASURES]
-    for value, column in pairs:
-        if abs(checked_number(value) - history[-1][column]) > 0.01:
-            raise ValueError(f"{METRICS} says {value} where {HISTORY} has {column} {history[-1][column]}")
-
-
-def read_history(run: Path) -> list[dict[str, float]]:
-    """Read ``history.csv``, a row an epoch, empty fields as NaN; [] without a file. Raises RunnerError if it can't."""
-    path, rows = run / HISTORY, list[dict[str, float]]()
-    if not path.exists():
-        return rows
-    try:
-        table = csv.DictReader(io.StringIO(read_file(path).decode(), newline=""))
-        columns = table.fieldnames or []
-        # Each row as it is read: a file of many megabytes must not become gigabytes before it is refused.
-        for row in table:
-            rows.append({key: float(value) if value else math.nan for key, value in row.items() if key != "dataset"})
-            if not rows[-1].keys() >= HISTORY_COLUMNS:
-                raise RunnerError(f"{path} lacks columns: it is of an earlier version")
-            if len(columns) * len(rows) > MAX_VALUES:
-                raise RunnerError(f"{path} holds more than {MAX_VALUES:,} values, which no training of ours writes")
-            check_row(rows[-1], len(rows))
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
-    return rows
 
 
 def is_share(column: str) -> bool:

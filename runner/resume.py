@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from runner import checkpoint, files
+from runner import checkpoint, files, records
 from runner.config import FIELDS, IDENTITY, PLACES, Config, flag_of, in_words, short_model_name
 from runner.errors import CheckpointError, RunnerError, UsageError, counted
 
@@ -19,14 +19,14 @@ def describe(run: str | Path) -> dict:
     A checkpoint brings what else it holds.
     """
     run = Path(run)
-    if checkpoint.has_checkpoint(run) or not (run / files.CONFIG).exists():
+    if checkpoint.has_checkpoint(run) or not records.exists(run):
         return checkpoint.load(run)
     return describe_by_config(run)
 
 
 def describe_by_config(run: Path) -> dict:
     """Read ``config``, ``dataset`` and ``machine`` of a run from its config.json. Raises RunnerError if it can't."""
-    content = files.read_config(run)
+    content = records.read_config(run)
     return {"config": content["settings"], "dataset": content["data"], "machine": content["machine"]}
 
 
@@ -59,7 +59,7 @@ def check_owner(run: str | Path, saved: dict) -> None:
     """
     folder, settings, content = Path(run).resolve(), saved["config"], None
     with contextlib.suppress(RunnerError):  # a file that is missing or damaged says nothing
-        content = files.read_config(folder)
+        content = records.read_config(folder)
     if content:
         others = content["settings"]
         both = [name for name in FIELDS if name in IDENTITY and name in settings and name in others]

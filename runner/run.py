@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from runner import checkpoint, files
+from runner import checkpoint, files, records
 from runner.checkpoint import has_checkpoint, position
 from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
 from runner.errors import (
@@ -22,8 +22,9 @@ from runner.errors import (
     one_line,
     quote,
 )
-from runner.files import BEST, CONFIG, LAST, PREVIOUS, is_finished
+from runner.files import BEST, CONFIG, LAST, PREVIOUS
 from runner.lock import FolderLock
+from runner.records import is_finished
 from runner.resume import changed_model, changed_step, describe, describe_by_config, differences
 from runner.signals import Stopped, StopSignal
 
@@ -71,7 +72,7 @@ class Run:
         if self.saved and not self.continues:
             content["resumed"] = []
             with contextlib.suppress(RunnerError, TypeError):  # one that is damaged, or of another run, is written anew
-                there = files.read_config(self.folder)
+                there = records.read_config(self.folder)
                 if not differences(asdict(Config.from_saved(there["settings"])), self.config, IDENTITY):
                     content |= {name: there[name] for name in ("settings", "machine")}
                     earlier = there.get("resumed")
@@ -232,7 +233,7 @@ def _sort_out(
     """
     same, changed = list[Path](), dict[Path, str]()
     for folder in folders:
-        if has_checkpoint(folder) or (folder / CONFIG).exists():
+        if has_checkpoint(folder) or records.exists(folder):
             try:
                 saved = _describe_by_any(folder)
             except RunnerError as error:
@@ -265,12 +266,12 @@ def warn_of_changed_runs(changed: dict[Path, str]) -> None:
 
 def _folders(parent: Path, config: Config) -> list[Path]:
     """Find the folders of runs with these settings, in the order in which they were begun."""
-    if not parent.is_dir():
-        return []
     # Earlier versions named every folder in full.
     names = f"{re.escape(config.run_name)}|{re.escape(config.full_name)}"
     pattern = re.compile(rf"(?:{names})(?:__run-(\d+))?")
-    matches = [(match, path) for path in parent.iterdir() if (match := pattern.fullmatch(path.name)) and path.is_dir()]
+    there = [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    folders = {*there, *records.list_kept(parent)}
+    matches = [(match, path) for path in folders if (match := pattern.fullmatch(path.name))]
     for _, path in matches:
         files.require_inside(path, parent)
     return [path for match, path in sorted(matches, key=lambda pair: int(pair[0][1] or 1))]
@@ -281,6 +282,9 @@ def _new_folder(parent: Path, name: str) -> tuple[Path, FolderLock]:
     number = 1
     while True:
         folder = parent / (name + (f"__run-{number}" if number > 1 else ""))
+        number += 1
+        if records.exists(folder):
+            continue
         try:
             parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
@@ -298,7 +302,6 @@ def _new_folder(parent: Path, name: str) -> tuple[Path, FolderLock]:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
                 raise
-        number += 1
 
 
 def _acquire(lock: FolderLock) -> bool:

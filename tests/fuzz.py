@@ -45,7 +45,7 @@ import utils
 from datasets import cifar10, image_folder, others, published
 from experiments import probes
 from report import charts, overview, page, plots
-from runner import checkpoint, cli, config, files, machine, resume, rng
+from runner import checkpoint, cli, config, files, machine, records, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
 from runner.lock import FolderLock
@@ -447,7 +447,7 @@ def fuzz_json(folder: Path):
             resume.resumed_config(str(folder), {})
         (folder / files.METRICS).write_bytes(mutate(json.dumps(metrics, indent=1).encode(), changes))
         with refused_or_read():
-            result = files.read_metrics(folder)["test"]
+            result = records.read_metrics(folder)["test"]
             assert 0 <= result["accuracy"] <= 1
             assert all(utils.result_lines(result))
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from report import gallery, overview, results
 from report.page import to_markdown
-from runner import files
+from runner import files, records
 from runner.config import FIELDS, SHUFFLES
 from tests.helpers.fake_runs import COLOURS, fake_baselines, fake_run, fake_seeds
 from tests.helpers.images import CLASSES
@@ -294,7 +294,7 @@ def test_network_that_is_low_while_it_learns_is_not_decided(tmp_path):
     synthetic(tmp_path, "position", none=95, fixed=70)
     synthetic(tmp_path, "texture", none=99, fixed=60)
     for folder in tmp_path.glob("synthetic-*/Q1_1/*fixed*"):
-        history = files.read_history(folder)
+        history = records.read_history(folder)
         history[-2]["train_accuracy"] = history[-1]["train_accuracy"] - 0.03
         files.write_history(folder, "SYNTHETIC", history)
     page = gallery_of(tmp_path)
@@ -553,7 +553,7 @@ def test_collapsed_networks_stand_beside_a_logistic_regression(tmp_path):
 
 def tell_correct(folder, rng=None):
     """Adds to a run which images it got right: the easiest, or with ``rng`` any."""
-    metrics = files.read_metrics(folder)
+    metrics = records.read_metrics(folder)
     right = np.arange(10_000) < round(10_000 * metrics["test"]["accuracy"])
     bits = np.packbits(rng.permutation(right) if rng else right)
     metrics["test"] |= {"correct_images": bits.tobytes().hex(), "accuracy": right.mean()}

@@ -11,7 +11,7 @@ import pytest
 from experiments import sweep
 from report import __main__ as report_main
 from report import overview, results
-from runner import files
+from runner import files, records
 from runner.config import Config
 from runner.errors import UsageError
 from tests.helpers.cli import execute
@@ -348,8 +348,8 @@ RESULTS = {
 @pytest.mark.parametrize("change", RESULTS.values(), ids=RESULTS)
 def test_result_that_contradicts_itself_or_its_history_is_not_said(saved_run, ex1_main, tmp_path, change, capsys):
     [job] = sweep.plan([Config("Q1_1", epochs=1, results_dir=str(tmp_path / "results"))])
-    facts = files.read_config(saved_run)["data"]
-    assert sweep.result_of(job, facts) == files.read_metrics(saved_run)
+    facts = records.read_config(saved_run)["data"]
+    assert sweep.result_of(job, facts) == records.read_metrics(saved_run)
     change_json(saved_run / "metrics.json", change)
     assert sweep.result_of(job, facts) is None
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 1

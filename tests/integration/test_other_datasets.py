@@ -12,7 +12,7 @@ import ex1
 import models
 import utils
 from report import overview
-from runner import checkpoint, files
+from runner import checkpoint, files, records
 from tests.helpers.cli import accuracies, execute, run_folder
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.images import write_image_folder
@@ -37,13 +37,13 @@ def train(model, images, place, *options):
 def test_native_step_leaves_other_classes_to_pytorchs(tmp_path, capsys):
     assert train("Q1_1", write_image_folder(tmp_path / "images", 8, 4, THREE), tmp_path, "--step", "native") == 0
     assert "it is for images of 10 classes, and not of 3" in capsys.readouterr().err
-    assert files.read_config(run_folder(tmp_path))["machine"]["step"] == "torch"
+    assert records.read_config(run_folder(tmp_path))["machine"]["step"] == "torch"
 
 
 def test_last_layer_follows_the_classes(trained):
     run, _, out = trained
     assert run.parts[-3].startswith("folder-")
-    config, metrics = files.read_config(run), files.read_metrics(run)
+    config, metrics = records.read_config(run), records.read_metrics(run)
     assert config["data"]["classes"] == sorted(THREE)
     assert config["parameters"] == models.find("Q2_1").parameters - 7 * 85
     assert [*metrics["test"]["per_class_accuracy"]] == sorted(THREE)
@@ -115,7 +115,7 @@ def test_own_network_takes_the_number_of_classes(tmp_path, capsys, registry):
     images = write_image_folder(tmp_path / "images", 4, 1, THREE)
     models.register("Any")(lambda classes=10: nn.Sequential(nn.Flatten(), nn.Linear(3072, classes)))
     assert train("Any", images, tmp_path) == 0
-    assert files.read_config(run_folder(tmp_path))["parameters"] == 3 * 3073
+    assert records.read_config(run_folder(tmp_path))["parameters"] == 3 * 3073
     capsys.readouterr()
     own = PROJECT / "docs" / "no_convolutions.py"
     assert train("NoConv", images, tmp_path, "--model-file", own) == 2

@@ -8,7 +8,7 @@ import pytest
 
 from report import overview, results
 from report.others import read_measured
-from runner import files
+from runner import files, records
 from tests.helpers.cli import execute, run_folder
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.images import load_images, make_images
@@ -32,7 +32,7 @@ def trained(first_trained, tmp_path):
 
 def result_on(run):
     """The one result of a run on other images, and its file."""
-    [name] = files.find_on(run)
+    [name] = records.list_measured(run)
     return json.loads((run / name).read_text(encoding="utf-8")), name
 
 
@@ -77,7 +77,7 @@ def test_run_on_other_classes_is_not_tested_on_cifar10(ex1_main, saved_run, tmp_
     for folder in (write_cifar10_1(tmp_path / "1", make_images(20)), write_cifar10_c(tmp_path / "C", make_images(20))):
         assert ex1_main("--evaluate", str(saved_run), "--on", str(folder)) == 2
         assert "was trained on SYNTHETIC (not CIFAR-10): on other classes" in capsys.readouterr().err
-    assert not files.find_on(saved_run)
+    assert not records.list_measured(saved_run)
 
 
 def test_unreadable_images_leave_no_result(trained, tmp_path, capsys):
@@ -85,7 +85,7 @@ def test_unreadable_images_leave_no_result(trained, tmp_path, capsys):
     (folder / "brightness.npy").write_bytes(b"")
     assert execute(["--evaluate", trained, "--on", folder]) == 1
     assert "brightness.npy: can't be read" in capsys.readouterr().err
-    assert not files.find_on(trained)
+    assert not records.list_measured(trained)
 
 
 # ---- the report ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Statements of the committed report, computed from the raw files by another way: csv, json, NumPy and SciPy alone."""
+"""Statements of the committed report, computed from its tables by another way: csv, NumPy and SciPy alone."""
 
 import csv
-import json
 import re
 from functools import cache
 
@@ -17,15 +16,28 @@ PUBLISHED = [48, 28, 13, 5, 46, 29, 36, 9, 31, 16]
 
 
 @cache
+def table(study, name):
+    """The rows of a table of a study on CIFAR-10 by the name of the run."""
+    rows = {}
+    with open(PROJECT / "results" / study / name, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["run"].startswith("cifar10"):
+                rows.setdefault(row["run"].rpartition("/")[2], []).append(row)
+    return rows
+
+
+def runs_of(study, pattern):
+    return sorted(run for run in table(study, "runs.csv") if re.fullmatch(pattern, run))
+
+
+@cache
 def raw(model, shuffle="none", longer=""):
     """The histories of a network's runs of the classic recipe, 10 epochs or longer: a row an epoch, as text."""
-    return [list(csv.DictReader((folder / "history.csv").open(encoding="utf-8"))) for folder in
-            folders_of(model, shuffle + longer)]  # fmt: skip
+    return [table("reproduction", "history.csv")[run] for run in classic_runs(model, shuffle + longer)]
 
 
-def folders_of(model, what):
-    return sorted(each for kind in ("seed", "shuffle-seed") for each in
-                  STUDY.glob(f"{model}/{model}__shuffle-{what}__{kind}-*/"))  # fmt: skip
+def classic_runs(model, what):
+    return runs_of("reproduction", f"{model}__shuffle-{what}__(shuffle-)?seed-.*")
 
 
 def column(name, model, shuffle="none", epoch=10):
@@ -34,8 +46,8 @@ def column(name, model, shuffle="none", epoch=10):
     if shuffle != "fixed":
         return np.array(values)
     by_permutation = {}
-    for folder, value in zip(folders_of(model, shuffle), values):
-        seed = re.search("shuffle-seed-([0-9]+)", folder.name)  # without one it is 0
+    for run, value in zip(classic_runs(model, shuffle), values):
+        seed = re.search("shuffle-seed-([0-9]+)", run)  # without one it is 0
         by_permutation.setdefault(seed and seed[1], []).append(value)
     return np.array([np.mean(each) for each in by_permutation.values()])
 
@@ -44,9 +56,11 @@ def accuracy(model, shuffle="none", epoch=10):
     return 100 * column("val_accuracy", model, shuffle, epoch)
 
 
-def metrics(model, shuffle="none"):
-    folders = sorted(STUDY.glob(f"{model}/{model}__shuffle-{shuffle}__seed-*"))
-    return [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
+def confusions(model, shuffle):
+    """The confusions of a network's runs of one permutation: images by true class, then by the class answered."""
+    runs = runs_of("reproduction", f"{model}__shuffle-{shuffle}__seed-.*")
+    rows = [table("reproduction", "confusions.csv")[run] for run in runs]
+    return [np.array([[int(row[f"answered_{i}"]) for i in range(10)] for row in each]) for each in rows]
 
 
 def shown(mean, low, high, form):
@@ -82,8 +96,7 @@ def has_turned(model):
 
 
 def f1(confusion):
-    table = np.array(confusion)
-    return 2 * table.diagonal() / (table.sum(0) + table.sum(1))
+    return 2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1))
 
 
 def by_class(epoch):
@@ -96,7 +109,7 @@ def paired_text():
     return shown(differences.mean(), *interval, "+.1f")
 
 
-MODELS = sorted({folder.name for folder in STUDY.glob("Q*_*") if folder.is_dir()})
+MODELS = sorted({run.partition("__")[0] for run in table("reproduction", "runs.csv")})
 GROUPS = [(model, shuffle) for model in MODELS for shuffle in ("none", "fixed", "per-image") if raw(model, shuffle)]
 STATEMENTS = {
     "C1, after each epoch": lambda: [f"{mean_text(accuracy('Q1_1', epoch=epoch))} % after {epoch}" for epoch in (1, 2)],
@@ -109,15 +122,11 @@ STATEMENTS = {
     "C4, deer less truck": lambda: [f"is {100 * (by_class(1)[4] - by_class(1)[9]):+.1f} (-100.0 … +100.0)"],
     "C4, ranks by F1": lambda: [
         "rank correlation {:+.2f}".format(
-            stats.spearmanr(
-                PUBLISHED, np.mean([f1(each["test"]["confusion"]) for each in metrics("Q1_1", "per-image")], 0)
-            ).statistic
+            stats.spearmanr(PUBLISHED, np.mean([f1(each) for each in confusions("Q1_1", "per-image")], 0)).statistic
         )
     ],
     "C4, answers": lambda: [
-        "truck {:.0f}, ship".format(
-            np.mean([np.array(each["test"]["confusion"])[:, 9].sum() for each in metrics("Q1_1", "per-image")])
-        )
+        "truck {:.0f}, ship".format(np.mean([each[:, 9].sum() for each in confusions("Q1_1", "per-image")]))
     ],
     "C5, training losses": lambda: [
         welch_text(*last_losses("train_loss", model), "+.2f") + " nats against Q1_1"
@@ -178,19 +187,26 @@ LOOK = next((PROJECT / "results/look").glob("cifar10*"))
 
 @cache
 def looked(shuffle, epochs=2, model="Q1_1"):
-    """The metrics of a network's runs of the fast recipe, by shuffle seed."""
+    """Accuracy in percent, and the images classified correctly, of a network's fast runs by shuffle seed."""
     found = {}
-    for path in sorted(LOOK.glob(f"{model}/{model}__shuffle-{shuffle.replace(':', '-')}__recipe-fast__*/metrics.json")):
-        settings = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))["settings"]
-        if settings["epochs"] == epochs:
-            found.setdefault(settings["shuffle_seed"], []).append(json.loads(path.read_text(encoding="utf-8")))
+    for run in runs_of("look", f"{model}__shuffle-{re.escape(shuffle.replace(':', '-'))}__recipe-fast__.*"):
+        [row], [bits] = table("look", "runs.csv")[run], table("look", "correct.csv")[run]
+        if row["epochs"] == str(epochs):
+            accuracy = 100 * float(row["test_accuracy"])
+            found.setdefault(row["shuffle_seed"], []).append((accuracy, bits["correct_images"]))
     return found
 
 
 def by_permutation(shuffle, epochs=2, model="Q1_1"):
     """Accuracies in percent: means over the runs of each permutation, or of the runs where there is one."""
-    groups = [[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle, epochs, model).values()]
+    groups = [[accuracy for accuracy, _ in runs] for runs in looked(shuffle, epochs, model).values()]
     return np.array([np.mean(group) for group in groups] if len(groups) > 1 else groups[0])
+
+
+def unpacked(runs):
+    """Whether each test image was classified correctly, a row for each run."""
+    packed = np.array([np.frombuffer(bytes.fromhex(correct), np.uint8) for _, correct in runs])
+    return np.unpackbits(packed, axis=1)[:, :10_000]
 
 
 def images_error(weighted, epochs=2, model="Q1_1"):
@@ -198,8 +214,7 @@ def images_error(weighted, epochs=2, model="Q1_1"):
     total = np.zeros(10_000)
     for weight, shuffle in weighted:
         runs = [run for each in looked(shuffle, epochs, model).values() for run in each]
-        bits = [np.frombuffer(bytes.fromhex(run["test"]["correct_images"]), np.uint8) for run in runs]
-        total += weight * np.mean([np.unpackbits(each) for each in bits], 0)[:10_000]
+        total += weight * np.mean(unpacked(runs), 0)
     return 100 * np.std(total, ddof=1) / 100
 
 
@@ -224,21 +239,18 @@ def share_text(grey, colour):
 
 def used(shuffle):
     """What networks that were trained without a shuffle lose when they are tested with one, in points."""
-    found = [json.loads(path.read_text(encoding="utf-8"))["test_accuracy"] for path in
-             sorted(LOOK.glob("Q1_1/Q1_1__shuffle-none__recipe-fast__epochs-2__seed-?/transfer.json"))]  # fmt: skip
-    return 100 * np.array([each[shuffle] - each["none"] for each in found])
+    runs = runs_of("look", "Q1_1__shuffle-none__recipe-fast__epochs-2__seed-.")
+    found = [row for run in runs for row in table("look", "transfers.csv").get(run, ())]
+    return 100 * np.array([float(row[f"test_accuracy.{shuffle}"]) - float(row["test_accuracy.none"]) for row in found])
 
 
 def spread_text():
     """The standard deviation over the seeds without a shuffle, and the one of images that are independent."""
-    runs = looked("none")[0]
-    values = [100 * run["test"]["accuracy"] for run in runs]
+    runs = looked("none")["0"]
+    values = [accuracy for accuracy, _ in runs]
     squares = np.var(values, ddof=1) * (len(values) - 1)
     low, high = np.sqrt(squares / stats.chi2.ppf([0.975, 0.025], len(values) - 1))
-    bits = np.array(
-        [np.unpackbits(np.frombuffer(bytes.fromhex(run["test"]["correct_images"]), np.uint8)) for run in runs]
-    )
-    independent = 100 * np.sqrt(bits[:, :10_000].var(0, ddof=1).sum()) / 10_000
+    independent = 100 * np.sqrt(unpacked(runs).var(0, ddof=1).sum()) / 10_000
     return (
         f"deviation of {np.std(values, ddof=1):.2f} ({low:.2f} … {high:.2f}) points",
         f"it would be {independent:.2f};",
@@ -247,12 +259,12 @@ def spread_text():
 
 def f_test_row(shuffle):
     """The spread over seeds, and the p of permutations in a two-way analysis: all have the same seeds."""
-    table = np.array([[100 * run["test"]["accuracy"] for run in runs] for runs in looked(shuffle).values()])
-    k, n = table.shape
-    rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    ratio = n * table.mean(1).var(ddof=1) / ((rest**2).sum() / ((k - 1) * (n - 1)))
+    values = np.array([[accuracy for accuracy, _ in runs] for runs in looked(shuffle).values()])
+    k, n = values.shape
+    rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    ratio = n * values.mean(1).var(ddof=1) / ((rest**2).sum() / ((k - 1) * (n - 1)))
     p = stats.f.sf(ratio, k - 1, (k - 1) * (n - 1))
-    return f"{np.sqrt(table.var(1, ddof=1).mean()):.2f} |", f"| {p:.4f} |"
+    return f"{np.sqrt(values.var(1, ddof=1).mean()):.2f} |", f"| {p:.4f} |"
 
 
 HALVES = (1, "block:8"), (-0.5, "none"), (-0.5, "fixed")

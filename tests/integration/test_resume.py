@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from report import results
-from runner import checkpoint, config, files, resume
+from runner import checkpoint, config, files, records, resume
 from runner.errors import CheckpointError
 from tests.helpers import internals
 from tests.helpers.cli import until
@@ -335,7 +335,7 @@ def test_run_whose_folder_was_made_anew_ends_and_writes_nothing(place):
     assert second.exitcode == 143
     [folder] = here.runs
     saved = checkpoint.load(folder)
-    assert len(files.read_history(folder)) - len(saved["history"]) in (0, -1)
+    assert len(records.read_history(folder)) - len(saved["history"]) in (0, -1)
 
 
 @pytest.mark.parametrize("moved", ["last.pt", "last.pt and config.json"])
@@ -473,10 +473,10 @@ ODD_DESCRIPTIONS = {
 @pytest.mark.parametrize("change", ODD_DESCRIPTIONS.values(), ids=ODD_DESCRIPTIONS)
 def test_description_that_is_not_of_the_run_is_written_anew(ex1_main, saved_run, change):
     (saved_run / "metrics.json").unlink()
-    before = files.read_config(saved_run)
+    before = records.read_config(saved_run)
     (saved_run / "config.json").write_text(change(before), encoding="utf-8")
     assert ex1_main("--model-name", "Q1_1", "--epochs", "1", "--resume", "auto") == 0
-    after = files.read_config(saved_run)
+    after = records.read_config(saved_run)
     assert len(after.pop("resumed")) == 1
     assert {name: after[name] for name in ("parameters", "macs", "data")} == {
         name: before[name] for name in ("parameters", "macs", "data")

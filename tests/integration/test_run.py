@@ -18,7 +18,7 @@ import utils
 from datasets import cifar10, download, synthetic
 from experiments import probes
 from report import results
-from runner import checkpoint, config, files, rng
+from runner import checkpoint, config, records, rng
 from runner.errors import RunnerError
 from runner.step import initialize_kaiming
 from tests.helpers import internals, reference
@@ -492,7 +492,7 @@ def test_run_ends_when_its_patience_does(ex1_main, tmp_path, capsys):
     assert "no better validation accuracy in 2 epochs: the run ends here" in out
     [folder] = tmp_path.glob("results/*/*/*")
     assert folder.name == "Q1_1__shuffle-none__epochs-9__lr-1e-12__patience-2__val-holdout__holdout-20__seed-0"
-    assert len(files.read_history(folder)) == files.read_metrics(folder)["epochs"] == 3
+    assert len(records.read_history(folder)) == records.read_metrics(folder)["epochs"] == 3
     assert results.read_run(folder).is_finished
     assert ex1_main(*command) == 0
     assert f"{folder} is finished; " in capsys.readouterr().out
@@ -529,7 +529,7 @@ def test_events_are_written_while_a_run_trains_and_are_those_of_its_history(ex1_
     monkeypatch.setattr(utils.Watch, "show", show)
     assert ex1_main(*command) == 0
     [folder] = tmp_path.glob("results/*/*/*")
-    history, events = files.read_history(folder), read(folder)
+    history, events = records.read_history(folder), read(folder)
     for tag, column in (("loss/train", "train_loss"), ("accuracy/val", "val_accuracy")):
         assert events[tag] == [(row["epoch"], pytest.approx(row[column], rel=1e-6)) for row in history]
 

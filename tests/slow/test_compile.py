@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from runner.files import read_history
+from runner.records import read_history
 from tests.helpers.cli import execute, run_folder
 from tests.helpers.paths import PROJECT
 

@@ -12,7 +12,7 @@ import pytest
 
 from runner import cli
 from runner.config import FIELDS
-from runner.files import read_history
+from runner.records import read_history
 from tests.helpers.cli import execute
 from tests.helpers.paths import PROJECT
 

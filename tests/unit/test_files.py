@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import files
+from runner import files, records
 from runner.errors import RunnerError
 
 
@@ -87,22 +87,22 @@ def history_text(columns, rows):
 
 
 def test_history_of_too_many_values_is_refused_where_they_begin(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_VALUES", 1000)
+    monkeypatch.setattr(records, "MAX_VALUES", 1000)
     (tmp_path / "history.csv").write_text(history_text(columns=100, rows=9), encoding="utf-8")
-    assert len(files.read_history(tmp_path)) == 9
-    checked, check = [], files.check_row
-    monkeypatch.setattr(files, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
+    assert len(records.read_history(tmp_path)) == 9
+    checked, check = [], records.check_row
+    monkeypatch.setattr(records, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
     (tmp_path / "history.csv").write_text(history_text(columns=100, rows=1000), encoding="utf-8")
     with pytest.raises(RunnerError, match=r"history\.csv holds more than 1,000 values"):
-        files.read_history(tmp_path)
+        records.read_history(tmp_path)
     assert len(checked) == 9
 
 
 def test_history_is_not_read_on_after_an_epoch_that_can_not_follow(tmp_path, monkeypatch):
     text = history_text(columns=1, rows=100).replace("\n3,", "\n7,")
     (tmp_path / "history.csv").write_text(text, encoding="utf-8")
-    checked, check = [], files.check_row
-    monkeypatch.setattr(files, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
+    checked, check = [], records.check_row
+    monkeypatch.setattr(records, "check_row", lambda row, epoch: (checked.append(epoch), check(row, epoch)))
     with pytest.raises(RunnerError, match="one epoch after the other: 7 where 3 should be"):
-        files.read_history(tmp_path)
+        records.read_history(tmp_path)
     assert checked == [1, 2, 3]

@@ -18,8 +18,8 @@ from native.compiler import NoNativeStep
 from native.source import Source
 from runner import checkpoint
 from runner.config import Config
-from runner.files import read_history
 from runner.machine import Machine
+from runner.records import read_history
 from runner.step import TrainStep, make_optimizer
 from tests.helpers.cli import run_folder
 from tests.helpers.native import CLASSIC, OTHER, PLAIN, agrees, make_batch, make_native, needs_compiler, row

@@ -8,7 +8,7 @@ import pytest
 
 import models
 from report import overview, results
-from runner import files
+from runner import files, records
 from tests.helpers.fake_runs import fake_run
 
 
@@ -302,7 +302,7 @@ def test_letters_that_the_font_lacks_bring_no_warning(tmp_path, recwarn):
 
 def test_result_measured_on_another_machine_after_the_last_epoch_is_taken(tmp_path):
     folder = fake_run(tmp_path, "Q1_1")
-    accuracy = files.read_metrics(folder)["test"]["accuracy"]
+    accuracy = records.read_metrics(folder)["test"]["accuracy"]
     in_json("metrics.json", "test", "accuracy", value=accuracy + 0.0002)(folder)
     assert results.read_study(tmp_path).notes == []
 
