@@ -41,7 +41,7 @@ reproduce: $(VENV)/run
 	$(REPRODUCTION) --model-name Q1_17 --seeds 0-5 --epochs 50
 	$(REPRODUCTION) --model-name Q1_4 --seeds 0-8 --epochs 50
 	$(REPRODUCTION) --model-name 'Q1_2?' --seeds 0-2
-	$(VENV)/bin/python -m report results/reproduction --study
+	$(VENV)/bin/python -m report results/reproduction --study --keep
 
 look: $(VENV)/optional
 	./experiments/look.sh

@@ -22,7 +22,7 @@ each_draw() {
 of_four_blocks="0 1 3 5 6"
 
 measure() {
-    if [ ! -d "$2" ] || [ -e "$2/$3" ]; then
+    if [ ! -e "$2/config.json" ] || [ -e "$2/$3" ]; then
         return
     fi
     if [ -e "$2/last.pt" ]; then
@@ -109,5 +109,5 @@ for run in "$results"/cifar10*/Q2_*/*/; do
 done
 for study in "$results"/cifar10*/; do
     [ -e "$study/baselines.json" ] || "$python" -m experiments.baselines --results-dir "$results"
-    "$python" -m report "$study" --study
 done
+"$python" -m report "$results" --study --keep
