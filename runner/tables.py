@@ -101,11 +101,10 @@ class KeptRun:
     measured: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def read_history(self) -> list[dict[str, float]]:
-        """Make the rows of the run's ``history.csv``: without columns of other classes, and those that it never had."""
+        """Make the rows of the run's ``history.csv``: without the columns that it never had."""
         own = {f"{OF_CLASS}{name}" for name in self.dataset["classes"]} | HISTORY_COLUMNS
         had = {column for row in self.history for column, text in row.items() if text and column != "run"}
-        columns = own | {column for column in had if not column.startswith(OF_CLASS)}
-        rows = [{column: float(row[column] or "nan") for column in row if column in columns} for row in self.history]
+        rows = [{column: float(row[column] or "nan") for column in row if column in own | had} for row in self.history]
         for epoch, row in enumerate(rows, 1):
             files.check_row(row, epoch)
         return rows

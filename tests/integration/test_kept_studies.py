@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import report
+import runner.tables
 from experiments import sweep
 from report import overview, results, tables
 from report.__main__ import main
@@ -137,9 +138,22 @@ def test_command_goes_on_with_a_study_that_is_kept(ex1_main, tmp_path, capsys):
     assert ex1_main("--transfer", str(first)) == 0
     measured = records.read_measured(first, "transfer.json")
     [config] = [results.read_run(first).config]
-    facts = records.read_config(first)["data"]
+    content, result = records.read_config(first), records.read_metrics(first)
+    facts = content["data"]
     keep_alone(root)
     assert records.read_measured(first, "transfer.json") == measured
+
+    # All that a run's files say has a column, but where it was, and what stands twice in them.
+    kept = records.read_config(first)
+    apart = {"source", *runner.tables.NO_SETTINGS}
+    for name in ("settings", "data", "machine"):
+        said, told = (
+            {key: value for key, value in each[name].items() if value is not None} for each in (content, kept)
+        )
+        assert told == {key: value for key, value in said.items() if key not in apart}
+    assert (kept["parameters"], kept["macs"]) == (content["parameters"], content["macs"])
+    del result["test"]["confusion_axes"]
+    assert records.read_metrics(first)["test"] == result["test"]
 
     # A sweep takes its result, the same command trains nothing, and --new does not take its name.
     [job] = sweep.plan([config])
