@@ -54,17 +54,24 @@ def combine(verdicts: Iterable[str]) -> str:
     return FAILS if FAILS in different else UNDECIDED if UNDECIDED in different else HOLDS
 
 
+def number_text(value: float, form: str) -> str:
+    """Format a number; what rounds to zero has no minus sign."""
+    text = format(value, form)
+    return format(0.0, form) if re.fullmatch(r"-0(\.0*)?", text) else text
+
+
 def interval_text(
     estimate: Estimate, form: str, unit: str = "", separator: str = " ", bounds: tuple[float, float] | None = None
 ) -> str:
     """Show a quantity with its interval, e.g. ``74.1 (73.6 … 74.6) %``; the interval ends at its ``bounds``."""
     if not estimate.has_interval:
-        return f"{estimate.mean:{form}}{unit}"
+        return number_text(estimate.mean, form) + unit
     lowest, highest = bounds or (-math.inf, math.inf)
     low, high = max(estimate.low, lowest), min(estimate.high, highest)
     if low < high and f"{low:{form}}" == f"{high:{form}}":  # one digit more, or it would look like none
         form = re.sub(r"\d", lambda digits: str(int(digits[0]) + 1), form)
-    return f"{estimate.mean:{form}}{separator}({low:{form}} … {high:{form}}){unit}"
+    mean, low_text, high_text = (number_text(value, form) for value in (estimate.mean, low, high))
+    return f"{mean}{separator}({low_text} … {high_text}){unit}"
 
 
 percent_text = partial(interval_text, form=".1f", unit=" %")
@@ -87,9 +94,10 @@ class Cell:
 def mean_cell(values: Iterable[float], form: str = ".1f", low: float = -math.inf, high: float = math.inf) -> Cell:
     """Show mean, standard deviation and 95 % interval of values by seed; the interval ends at ``low`` and ``high``."""
     estimate = stats.mean(list(values))
-    text = format(estimate.mean, form)
+    text = number_text(estimate.mean, form)
     if estimate.has_interval:
-        text += f" ± {estimate.sd:{form}}\n({max(estimate.low, low):{form}} … {min(estimate.high, high):{form}})"
+        ends = (number_text(end, form) for end in (max(estimate.low, low), min(estimate.high, high)))
+        text += f" ± {estimate.sd:{form}}\n({' … '.join(ends)})"
     return Cell(text, estimate.mean)
 
 
@@ -106,4 +114,4 @@ def count_cell(n: int) -> Cell:
 
 
 def number_cell(value: float, digits: int, kind: str = "f") -> Cell:
-    return Cell(f"{value:.{digits}{kind}}", value)
+    return Cell(number_text(value, f".{digits}{kind}"), value)
