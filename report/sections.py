@@ -97,16 +97,17 @@ def lead_text(section: Section) -> str:
     ahead = stats.scale(lead.difference, -1)
     open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
     text = f"It is {interval_text(ahead, '.1f', ' points')} ahead of the next, {section.label(lead.group)}: "
-    if not open_ones:
-        return f"{text}decided{corrected_text(versus_best)}."
+    decided = "decided" if lead.verdict == LOWER else "not decided"
     if math.isnan(lead.p):
         return f"{text}not decided. With one run each nothing tells how far seeds differ; --seeds 0-2 would."
-    text += f"not decided{corrected_text(versus_best)}."
+    text += f"{decided}{corrected_text(versus_best)}."
+    if not open_ones:
+        return text
     if len(section.groups) > 2:
         named = [section.label(group) for group in open_ones[:MOST_NAMED]]
         more = [f"{len(open_ones) - MOST_NAMED} more"] * (len(open_ones) > MOST_NAMED)
         text += f" {len(open_ones)} of {len(section.groups) - 1} can't be told from it: {'; '.join(named + more)}."
-    return f"{text} {needed_text(versus_best, lead)}"
+    return f"{text} {needed_text(versus_best, versus_best.comparisons[id(open_ones[0])])}"
 
 
 def corrected_text(section: Section) -> str:
@@ -123,7 +124,9 @@ def needed_text(section: Section, lead: Comparison) -> str:
     if needed is None:
         return f"More than {stats.MOST_SEEDS:,} {what} of each would be needed to decide it."
     needed = max(needed, n + 1)
-    return f"About {needed - n:,} more {what} of each, {needed:,} in all, would decide it."
+    more = f"{needed - n:,} more {what if needed > n + 1 else what[:-1]}"
+    decide_it = "decide it" if lead.group is section.ranked[1] else f"tell {section.label(lead.group)} from it"
+    return f"About {more} of each, {needed:,} in all, would {decide_it}."
 
 
 def baseline_texts(section: Section) -> list[str]:

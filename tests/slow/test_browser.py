@@ -149,3 +149,13 @@ def test_charts_fit_a_narrow_screen(browser, charted, width):
     open_charts(browser, charted, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert (charted / "report.html").stat().st_size < 2_500_000
+
+
+def test_charts_of_few_epochs_name_each_once(browser, tmp_path):
+    pytest.importorskip("vl_convert", reason="needs vl-convert-python: pip install -r requirements-optional.txt")
+    for model in ("Q1_1", "Q1_4"):
+        fake_seeds(tmp_path, model, epochs=3)
+    open_page(browser, overview.write(tmp_path).path.parent, 1200)
+    labels = "return [...document.querySelector('.view svg .role-axis-label').children].map(one => one.textContent)"
+    until(lambda: browser.execute_script("return document.querySelectorAll('.view svg').length") == 2)
+    assert browser.execute_script(labels) == ["1", "2", "3"]

@@ -1,5 +1,7 @@
 """Which runs are compared with which, and what is decided."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,18 @@ def test_best_is_found_and_what_would_decide_it(tmp_path):
     lead = sections.lead_text(section)
     assert "ahead of the next, Q1_1: not decided, corrected for 3 comparisons" in lead
     assert "1 of 2 can't be told from it: Q1_1." in lead
-    assert "more runs of each" in lead
+    assert lead.endswith("About 1 more run of each, 4 in all, would decide it.")
+
+
+def test_next_is_decided_where_another_that_varies_more_is_not(tmp_path):
+    values = {"Q1_1": (60.0, 60.2, 60.4), "Q1_4": (50.0, 50.2, 50.4), "Q1_2": (20.0, 49.0, 75.0)}
+    for model, accuracies in values.items():
+        for seed, accuracy in enumerate(accuracies):
+            fake_run(tmp_path, model, seed, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    lead = sections.lead_text(section)
+    assert "ahead of the next, Q1_4: decided, corrected for 3 comparisons. 1 of 2 can't be told from it: Q1_2." in lead
+    assert re.search(r"About [\d,]+ more runs of each, [\d,]+ in all, would tell Q1_2 from it\.$", lead)
 
 
 def test_with_one_run_each_nothing_is_decided(tmp_path):
@@ -137,7 +150,7 @@ def test_baseline_is_what_all_are_compared_with(tmp_path):
     [text] = sections.baseline_texts(section)
     assert text.startswith("Against Q1_1, corrected for 2 comparisons: higher Q1_4 (+")
     for wanted in ("Q9_9", "Q1"):
-        with pytest.raises(UsageError, match="is not just one of those compared, which are Q1_1, Q1_2, Q1_4"):
+        with pytest.raises(UsageError, match="names none, or several, of: Q1_1; Q1_2; Q1_4"):
             overview.set_baselines([section], wanted)
 
 
