@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from report import compare, overview, results, sections, stats
+import models
+from report import compare, overview, page, results, sections, stats
 from runner.config import RECIPES
 from runner.errors import UsageError
 from tests.helpers.fake_runs import fake_run, fake_seeds
@@ -166,3 +167,30 @@ def test_runs_that_ended_early_are_shown_as_far_as_all_went(tmp_path):
     assert "10 epochs" in text
     assert "epochs trained" in text
     assert "| 4.0 |" in text
+
+
+def test_models_asked_for_are_shown_side_by_side_whatever_else_varies(tmp_path):
+    for model in ("Q1_1", "Q1_2", "Q1_4"):
+        for shuffle, accuracy in (("none", 60.0), ("fixed", 50.0), ("per-image", 30.0)):
+            fake_seeds(tmp_path, model, shuffle, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    shown = sections.chosen_groups(section, ["Q1_4", "Q1_1"], 4)
+    assert [section.label(group) for group in shown] == [
+        "Q1_4, fixed",
+        "Q1_4, no shuffle",
+        "Q1_1, fixed",
+        "Q1_1, no shuffle",
+    ]
+    blocks = sections.class_blocks(section, tmp_path, "x", ["Q1_4", "Q1_1"])
+    headings = [block.text for block in blocks if isinstance(block, page.Heading)]
+    assert headings[0].endswith("models and shuffles")
+    assert len(headings) == 4  # and each network by its shuffles
+
+
+def test_more_models_can_be_asked_for_than_there_are_colours(tmp_path):
+    for spec in models.TABLE[:9]:
+        fake_run(tmp_path, spec.name, epochs=2)
+    written = overview.write(tmp_path, overview.Options(compare=["Q1_*"]))
+    assert "Loss and accuracy over the epochs: Q1_1; Q1_2; " in written.path.with_suffix(".md").read_text(
+        encoding="utf-8"
+    )
