@@ -367,7 +367,8 @@ def say_finished(run: Run) -> Path:
     """Say the result in the files of a finished run, and return its folder. Raises RunnerError if it can't be read."""
     folder, name = run.folder, run.dataset["name"]
     test = records.read_result(folder, run.config)["test"]
-    how = "--new trains it again, --resume with more --epochs goes on with it"
+    is_planned = run.config.schedule != "constant"  # for its number of epochs
+    how = "--new trains it again" + ", --resume with more --epochs goes on with it" * (not is_planned)
     console.stdout_log(name).info(f"{folder} is finished; {how}")
     console.print_result(run.config, name, folder, test["accuracy"], utils.result_lines(test))
     return folder

@@ -41,6 +41,7 @@ class Job:
     attempts: int = 0  # how often it was started
     log_start: int = 0  # where in the log what was said since the last start begins, in bytes
     started: float = 0.0  # when it was, in seconds of ``time.monotonic``
+    has_begun: bool = False  # whether it is known to be at work, and not in a queue, before its log says anything
     start_up: float = 0.0  # seconds from then to the first step of training; 0: not there yet
     last_epoch: tuple[float, int] = (0.0, 0)  # seconds from then to the end of the last epoch, and its number
 
@@ -71,6 +72,7 @@ class Job:
                 self.log_start = file.tell()
         self.attempts += 1
         self.started, self.start_up, self.last_epoch = time.monotonic(), 0.0, (0.0, 0)
+        self.has_begun = False
 
     def read_log(self) -> str:
         """Read what the log says since the last start."""
@@ -146,6 +148,7 @@ class LocalProcesses:
         except (EOFError, ConnectionError) as error:
             raise RunnerError("the process that forks the runs has ended: was it killed, or out of memory?") from error
         theirs.close()
+        job.has_begun = True
         self.running[ours] = job, process
 
     def wait(self, seconds: float) -> list[tuple[Job, int]]:

@@ -51,7 +51,7 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     dataset = trial.load([replace(job.config, device="cpu") if on_ray else job.config for job in jobs])
     for each in trial.unlike([job.config for job in jobs], trial.SIZES):
         data.split(dataset, each)  # raises now what every such run would
-    facts = dataset.facts
+    facts, too_short = dataset.facts, few_steps(jobs, dataset)
     del dataset
     for job in () if on_ray else jobs:
         job.config = replace(job.config, data_check="fast")  # the images, which the runs share, were checked here
@@ -62,6 +62,8 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
         warn_of_changed_runs(changed_runs(todo, facts))
         finished = f"{len(jobs) - len(todo):,} finished already" if len(todo) < len(jobs) else "none finished yet"
         say.info(f"{counted(len(jobs), 'run')} on {facts['name']}, {finished}; on {engine.name}")
+        if too_short:
+            say.info(too_short)
         live = LiveReport(Path(config.results_dir) / facts["slug"], jobs)
         try:
             failed, busy = train_all(todo, engine, facts, Display(todo, facts["name"]), live.rewrite)
@@ -105,7 +107,21 @@ def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -
     if left:
         count += f": about {in_time(makespan([], left, slots))} on this machine, {slots} at a time"
     say.log(console.RESULT, count)
-    say.info("(from a few steps of each network, timed just now; other work on the machine makes it longer)")
+    if left:
+        say.info("(from a few steps of each network, timed just now; other work on the machine makes it longer)")
+    if too_short := few_steps(jobs, dataset):
+        say.info(too_short)
+
+
+def few_steps(jobs: Sequence[Job], dataset: data.Dataset) -> str:
+    """Say how many runs are too short to learn much, and what would do for the shortest; empty if none is."""
+    found = []
+    for job in jobs:
+        images = data.check_sizes(job.config, dataset.train.labels, dataset.classes)
+        if told := console.few_steps(job.config, images):
+            steps, needed = console.steps_needed(job.config, images)
+            found.append((steps / needed, told))
+    return f"{len(found):,} of {counted(len(jobs), 'run')}: {min(found)[1]}" if found else ""
 
 
 def state_of(job: Job, facts: dict) -> tuple[str, int]:
@@ -233,7 +249,7 @@ class Display:
         """Show how many runs are done, running, failed and waiting, and the time that is left of all."""
         begun = 0
         for job in running:
-            if job.read_log():
+            if job.has_begun or job.read_log():
                 begun += 1
                 job.watch()
             else:
@@ -258,12 +274,14 @@ class Display:
         besides = besides or [job.start_up for job in seen]
         overhead = max(0.0, sum(besides) / len(besides))
 
-        # Each run as a whole, less what has passed of it.
+        # Of each run what is to come after its last epoch, or its start-up, less what has passed since then.
         now = time.monotonic()
         left = []
         for job in running:
-            before = job.cost * job.epochs()[0] / job.config.epochs
-            left.append(max(0.0, overhead + speed * (job.cost - before) - (now - job.started)))
+            to_come = overhead - min(overhead, job.start_up)
+            to_come += speed * job.cost * (1 - job.epochs()[1] / job.config.epochs)
+            passed = now - job.started - (job.last_epoch[0] or job.start_up)
+            left.append(max(0.0, to_come - passed))
         return makespan(left, [overhead + speed * job.cost for job in waiting], self._slots)
 
     def _done_of(self, job: Job) -> float:

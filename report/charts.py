@@ -17,6 +17,7 @@ Spec = dict[str, Any]
 
 DIGITS = 5  # of a value, decimal places
 HEIGHT = 300  # of a chart, pixels
+MANY_EPOCHS = 12  # which are not named one by one
 SHOWN = "shown"  # what the page's script tells a chart: the names of the lines that are on
 DRAG = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
 # Without Shift the wheel, or a finger, moves the page.
@@ -89,7 +90,10 @@ def _curves_of(rows: Sequence[Spec], lines: Mapping[str, str], title: str) -> Sp
     """Make one chart of ``lines``, names and their colours, that are drawn where they are on."""
     colour = _nominal("line", [*lines], [*lines.values()])
     dash = _nominal("of", ["validation", "training"], [[1, 0], [5, 4]])
-    x = _axis("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"})
+    # Of few epochs Vega would name halves, too.
+    epochs = sorted({row["epoch"] for row in rows})
+    ticks = {"values": epochs} if len(epochs) < MANY_EPOCHS else {"tickMinStep": 1}
+    x = _axis("epoch", "epoch", axis={"format": "d"} | ticks)
     place = {"x": x, "y": _axis("value", title), "color": colour}
     shown = [_told("line"), _told("of"), _told("epoch"), _told("value", title, ".4~f")]
     layers = [

@@ -112,8 +112,8 @@ def set_baselines(found: Sequence[Section], wanted: str) -> None:
     for section in found if wanted else ():
         section.baseline = find_baseline(section, wanted)
     if wanted and found and not any(section.baseline for section in found):
-        labels = some_of([section.label(group) for section in found for group in section.groups])
-        raise UsageError(f"--baseline {wanted}: it is not just one of those compared, which are {labels}")
+        labels = dict.fromkeys(section.label(group) for section in found for group in section.groups)
+        raise UsageError(f"--baseline {wanted}: names none, or several, of: {some_of([*labels], '; ')}")
 
 
 # ---- the page -------------------------------------------------------------------------------------------------------

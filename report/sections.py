@@ -1,5 +1,6 @@
 """What a report shows of groups of runs that are compared: the answer, a picture, a table, curves, classes."""
 
+import itertools
 import math
 import os
 import statistics
@@ -97,16 +98,17 @@ def lead_text(section: Section) -> str:
     ahead = stats.scale(lead.difference, -1)
     open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
     text = f"It is {interval_text(ahead, '.1f', ' points')} ahead of the next, {section.label(lead.group)}: "
-    if not open_ones:
-        return f"{text}decided{corrected_text(versus_best)}."
+    decided = "decided" if lead.verdict == LOWER else "not decided"
     if math.isnan(lead.p):
         return f"{text}not decided. With one run each nothing tells how far seeds differ; --seeds 0-2 would."
-    text += f"not decided{corrected_text(versus_best)}."
+    text += f"{decided}{corrected_text(versus_best)}."
+    if not open_ones:
+        return text
     if len(section.groups) > 2:
         named = [section.label(group) for group in open_ones[:MOST_NAMED]]
         more = [f"{len(open_ones) - MOST_NAMED} more"] * (len(open_ones) > MOST_NAMED)
         text += f" {len(open_ones)} of {len(section.groups) - 1} can't be told from it: {'; '.join(named + more)}."
-    return f"{text} {needed_text(versus_best, lead)}"
+    return f"{text} {needed_text(versus_best, versus_best.comparisons[id(open_ones[0])])}"
 
 
 def corrected_text(section: Section) -> str:
@@ -123,7 +125,9 @@ def needed_text(section: Section, lead: Comparison) -> str:
     if needed is None:
         return f"More than {stats.MOST_SEEDS:,} {what} of each would be needed to decide it."
     needed = max(needed, n + 1)
-    return f"About {needed - n:,} more {what} of each, {needed:,} in all, would decide it."
+    more = f"{needed - n:,} more {what if needed > n + 1 else what[:-1]}"
+    decide_it = "decide it" if lead.group is section.ranked[1] else f"tell {section.label(lead.group)} from it"
+    return f"About {more} of each, {needed:,} in all, would {decide_it}."
 
 
 def baseline_texts(section: Section) -> list[str]:
@@ -277,10 +281,14 @@ def section_table(section: Section) -> Table:
 
 
 def chosen_groups(section: Section, compare: Sequence[str], most: int) -> list[SeedGroup]:
-    """Choose the groups that are shown together: of the models asked for, else all, or of many the best."""
-    asked = [group for name in compare for group in section.groups if group.model == name]
-    if asked or len(section.groups) <= most:
-        return (asked or section.groups)[: max(most, len(compare))]
+    """Choose the groups that are shown together: the best of each model asked for, else all, or of many the best."""
+    asked = part([group for group in section.ranked if group.model in compare], lambda group: group.model)
+    if asked:
+        in_turn = [group for each in itertools.zip_longest(*asked) for group in each if group]
+        chosen = in_turn[: max(most, min(len(compare), MOST_LINES))]
+        return sorted(chosen, key=lambda group: (compare.index(group.model), section.groups.index(group)))
+    if len(section.groups) <= most:
+        return section.groups
     best = section.ranked[:most]
     baseline = section.baseline
     return best if not baseline or baseline in best else [*best[:-1], baseline]
@@ -292,18 +300,18 @@ def curve_blocks(section: Section, folder: Path, stem: str, compare: Sequence[st
         return []
     heading = "Loss and accuracy over the epochs"
     if len(groups) < len(section.groups):
-        heading += f": {', '.join(map(section.label, groups))}" if compare else f": the best {len(groups)}"
+        heading += f": {'; '.join(map(section.label, groups))}" if compare else f": the best {len(groups)}"
     title = f"{section.title} on {data_name(section)}"
     figure = plots.plot_overlay(folder / f"{stem}_curves.png", title, groups, section.label)
     return [Heading(heading, 3), figure, Text("Lines are means over the seeds; bands show the range over seeds.")]
 
 
 def class_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
-    """Show groups side by side by class: shuffles of one network where shuffles vary, else a few groups."""
-    sets = [chosen_groups(section, compare, MOST_BARS)]
-    if "shuffle" in section.settings:
-        sets = part(section.groups, rest_key(section.settings, ["shuffle"]))
-        sets = [each[:MOST_BARS] for each in sets if len(each) > 1][:MOST_SIDE_BY_SIDE]
+    """Show groups side by side by class: those asked for, shuffles of one network where they vary, or a few groups."""
+    by_shuffle = part(section.groups, rest_key(section.settings, ["shuffle"])) if "shuffle" in section.settings else []
+    chosen = chosen_groups(section, compare, MOST_BARS)
+    sets = [] if by_shuffle and not (compare and len({group.model for group in chosen}) > 1) else [chosen]
+    sets += [each[:MOST_BARS] for each in by_shuffle if len(each) > 1][:MOST_SIDE_BY_SIDE]
     blocks: list[Block] = []
     for number, groups in enumerate(sets, 1):
         if len(groups) < 2:

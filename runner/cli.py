@@ -202,7 +202,9 @@ def _options_of_file(parser: Parser, argv: Sequence[str]) -> list[str]:
     for key, value in config_file.read(expand_home(path)).items():
         name = key.replace("-", "_")
         if name not in options:
-            raise UsageError(f"--config {path}: no option is named {key}{nearest(name, options)}")
+            flag = flag_of(name)
+            near = nearest(SYNONYMS.get(flag, flag)[2:], [flag_of(option)[2:] for option in options])
+            raise UsageError(f"--config {path}: no option is named {key}{near}")
         # A list of seeds gives way to one seed of the command line, and the other way round.
         partner = LISTS.get(name) or next((of for of, setting in LISTS.items() if setting == name), name)
         if flag_of(partner) in given:

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -42,9 +43,11 @@ class ConsoleHandler(logging.Handler):
         text, dataset = record.getMessage(), getattr(record, "dataset", None)
         with tqdm.external_write_mode(sys.stderr):  # bars are cleared, and shown again below the line
             if dataset is None:
-                _write(sys.stderr, text)
-            else:
-                _write(sys.stdout, f"[{dataset}] {text}" if dataset.startswith(GENERATED) else text)
+                _write(sys.stderr, text)  # it may hold a command to copy, which a break would cut
+                return
+            prefix = f"[{dataset}] " if dataset.startswith(GENERATED) else ""
+            for line in _break_lines(text, len(prefix)):
+                _write(sys.stdout, prefix + line)
 
 
 def set_up_logging(quiet: bool = False) -> None:
@@ -61,6 +64,17 @@ class _DatasetAdapter(logging.LoggerAdapter):
 def stdout_log(dataset: str) -> logging.LoggerAdapter:
     """Make a logger for standard output, of what is said of a data set."""
     return _DatasetAdapter(log, {"dataset": dataset})
+
+
+def _break_lines(text: str, taken: int) -> list[str]:
+    """Break a line between words where a terminal would inside them; ``taken`` columns are needed before each."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        return [text]
+    room = max(1, shutil.get_terminal_size().columns - taken)
+    as_it_is: dict[str, Any] = dict(
+        break_long_words=False, break_on_hyphens=False, expand_tabs=False, replace_whitespace=False
+    )
+    return textwrap.wrap(text, room, **as_it_is) or [text]
 
 
 def _write(stream: TextIO | None, line: str) -> None:
@@ -127,8 +141,8 @@ def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
     say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
     say.info(f"{dataset['name']}: {dataset['train_images']:,} training images ({dataset['source']})")
     if config.val == "test":
-        say.info(f"validation on {header['validated_on']}, as published: don't choose settings by these")
-        say.info("numbers (--val holdout keeps the test images unseen)")
+        how = "don't choose settings by these numbers (--val holdout keeps the test images unseen)"
+        say.info(f"validation on {header['validated_on']}, as published: {how}")
     else:
         say.info(f"validation on {header['validated_on']}")
     if busy := machine.busyness(here["threads"]):
@@ -142,16 +156,21 @@ def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
 
 def few_steps(config: Config, images: int) -> str:
     """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not."""
-    in_epoch, needed = math.ceil(images / config.batch_size), MIN_STEPS
-    if config.optimizer == "sgd":
-        mean_rate = config.lr if config.schedule == "constant" else config.lr / 2
-        needed = max(MIN_STEPS, math.ceil(min(MIN_RATE_SUM * (1 - config.momentum) / mean_rate, 1e6)))
-    steps = in_epoch * config.epochs
+    steps, needed = steps_needed(config, images)
     if steps >= needed:
         return ""
     more = f" or --limit {math.ceil(needed / config.epochs) * config.batch_size}" * bool(config.limit)
     few = f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} too few to learn much or to compare networks by"
-    return f"{few}: --epochs {math.ceil(needed / in_epoch)}{more} would do"
+    return f"{few}: --epochs {math.ceil(needed * config.epochs / steps)}{more} would do"
+
+
+def steps_needed(config: Config, images: int) -> tuple[int, int]:
+    """Count the steps of a run on so many images, and those below which it learns little."""
+    needed = MIN_STEPS
+    if config.optimizer == "sgd":
+        mean_rate = config.lr if config.schedule == "constant" else config.lr / 2
+        needed = max(MIN_STEPS, math.ceil(min(MIN_RATE_SUM * (1 - config.momentum) / mean_rate, 1e6)))
+    return math.ceil(images / config.batch_size) * config.epochs, needed
 
 
 class Bar(tqdm):
@@ -159,7 +178,7 @@ class Bar(tqdm):
 
     shown = 0  # columns of what is on the screen
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Show the line; where the window has become narrower than it was, what the terminal made of it goes first."""
         columns = shutil.get_terminal_size().columns
         if self.shown > columns:
@@ -167,7 +186,7 @@ class Bar(tqdm):
             self.sp = self.status_printer(self.fp)  # which would fill the line to the length that it had
         text = str(self) if msg is None else msg
         self.shown = len(text)
-        super().display(text, pos)
+        return super().display(text, pos)  # true: close() then puts the cursor at the line's beginning
 
 
 def progress_bar(what: str, total: float, done: float = 0, left: str = "{remaining} left") -> Bar:
@@ -182,11 +201,11 @@ def progress_bar(what: str, total: float, done: float = 0, left: str = "{remaini
 
 
 def epoch_line(config: Config, row: dict, seconds_left: float) -> str:
-    """Format an epoch that is done, a row of the history, and the time that is left of the run."""
+    """Format an epoch that is done, a row of the history, and the time that is left of the run, in 80 columns."""
     left = f", {tqdm.format_interval(seconds_left)} left" if seconds_left else ""
     return (
         f"{config.model_name} epoch {row['epoch']:>{len(str(config.epochs))}}/{config.epochs}"
-        f"  training {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
-        f"  validation {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} %"
+        f"  train {row['train_loss']:.3f}, {100 * row['train_accuracy']:.1f} %"
+        f"  val {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} %"
         f"  {row['seconds']:.0f} s{left}"
     )

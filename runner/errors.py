@@ -72,10 +72,10 @@ def quote(command: Sequence[str]) -> str:
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
-def some_of(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str], between: str = ", ") -> str:
     """List names in a line, the first of very many alone."""
     more = len(names) - MOST_TOLD
-    return ", ".join(names[:MOST_TOLD]) + f" and {more} more" * (more > 0)
+    return between.join(names[:MOST_TOLD]) + f" and {more} more" * (more > 0)
 
 
 def is_of_environment(error: BaseException) -> bool:

@@ -21,12 +21,18 @@ PHRASES = {
 }
 
 
+def _tell_choices(match: re.Match) -> str:
+    value, choices = match[1], match[2].replace("'", "")
+    return f" {value}{nearest(value, choices.split(', '))}: choose from {choices}"
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are one line, with the nearest option, and no usage before it."""
 
     def error(self, message: str) -> NoReturn:
         for theirs, ours in PHRASES.items():
             message = re.sub(theirs, ours, message)
+        message = re.sub(r": invalid choice: '(.*)' \(choose from (.*)\)", _tell_choices, message)
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
     def parse_args(self, args=None, namespace=None):

@@ -585,3 +585,19 @@ def test_few_steps_are_told_with_what_would_do(ex1_main, capsys):
     assert "25 steps are too few to learn much or to compare networks by: --epochs 160 or --limit 16000 would do" in (
         capsys.readouterr().out
     )
+    ex1_main("--model-name", "Q1_1", "--lr", "0.001,1", "--epochs", "1", "--limit", "100", "--dry-run")
+    assert (
+        "2 of 2 runs: 25 steps are too few to learn much or to compare networks by: --epochs 160 or --limit 16000"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_finished_run_is_not_said_to_go_on_where_its_schedule_is_planned(ex1_main, capsys):
+    command = ["--model-name", "Q1_1", "--epochs", "1", "--limit", "100", "--schedule"]
+    for schedule, longer in (("constant", True), ("cosine", False)):
+        ex1_main(*command, schedule)
+        capsys.readouterr()
+        ex1_main(*command, schedule)
+        out = capsys.readouterr().out
+        assert "is finished; --new trains it again" in out
+        assert ("--resume with more --epochs goes on with it" in out) == longer

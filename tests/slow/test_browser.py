@@ -149,3 +149,26 @@ def test_charts_fit_a_narrow_screen(browser, charted, width):
     open_charts(browser, charted, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert (charted / "report.html").stat().st_size < 2_500_000
+
+
+def test_charts_fit_a_page_of_paper(browser, charted):
+    open_charts(browser, charted, 1200)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:  # which draws no chart anew
+        narrow = "document.querySelectorAll('.views').forEach(views => views.style.width = '500px')"
+        edge = "return Math.max(...[...document.querySelectorAll('.view svg')].map("
+        browser.execute_script(narrow)
+        left = browser.execute_script("return document.querySelector('.views').getBoundingClientRect().left")
+        assert browser.execute_script(edge + "one => one.getBoundingClientRect().right))") <= left + 500
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_charts_of_few_epochs_name_each_once(browser, tmp_path):
+    pytest.importorskip("vl_convert", reason="needs vl-convert-python: pip install -r requirements-optional.txt")
+    for model in ("Q1_1", "Q1_4"):
+        fake_seeds(tmp_path, model, epochs=3)
+    open_page(browser, overview.write(tmp_path).path.parent, 1200)
+    labels = "return [...document.querySelector('.view svg .role-axis-label').children].map(one => one.textContent)"
+    until(lambda: browser.execute_script("return document.querySelectorAll('.view svg').length") == 2)
+    assert browser.execute_script(labels) == ["1", "2", "3"]

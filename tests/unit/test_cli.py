@@ -443,8 +443,8 @@ def test_command_line_wins_over_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("learning-rate = 1", r"study\.toml: no option is named learning-rate"),
-        ("batchsize = 1", r"no option is named batchsize \(did you mean batch_size\?\)"),
+        ("learning-rate = 1", r"study\.toml: no option is named learning-rate \(did you mean lr\?\)"),
+        ("batchsize = 1", r"no option is named batchsize \(did you mean batch-size\?\)"),
         ("epochs = [1.5]", "--epochs: 1.5 is not a whole number"),
         ("lr = true", "--lr True: give no switch"),
         ("nesterov = 'yes'", "--nesterov 'yes': say true or false"),
@@ -513,6 +513,7 @@ def test_file_of_a_run_repeats_it_and_says_no_places(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
+        (["--format", "pfd"], r"--format pfd \(did you mean pdf\?\): choose from png, pdf, svg"),
         (["--widht", "3"], r"there is no option --widht \(did you mean --width\?\)"),
         (["--width", "x"], "--width: x is not a number"),
         (["--zzz"], r"there is no option --zzz \(-h shows all\)"),

@@ -1,9 +1,12 @@
 """Which runs are compared with which, and what is decided."""
 
+import re
+
 import numpy as np
 import pytest
 
-from report import compare, overview, results, sections, stats
+import models
+from report import compare, overview, page, results, sections, stats
 from runner.config import RECIPES
 from runner.errors import UsageError
 from tests.helpers.fake_runs import fake_run, fake_seeds
@@ -90,7 +93,18 @@ def test_best_is_found_and_what_would_decide_it(tmp_path):
     lead = sections.lead_text(section)
     assert "ahead of the next, Q1_1: not decided, corrected for 3 comparisons" in lead
     assert "1 of 2 can't be told from it: Q1_1." in lead
-    assert "more runs of each" in lead
+    assert lead.endswith("About 1 more run of each, 4 in all, would decide it.")
+
+
+def test_next_is_decided_where_another_that_varies_more_is_not(tmp_path):
+    values = {"Q1_1": (60.0, 60.2, 60.4), "Q1_4": (50.0, 50.2, 50.4), "Q1_2": (20.0, 49.0, 75.0)}
+    for model, accuracies in values.items():
+        for seed, accuracy in enumerate(accuracies):
+            fake_run(tmp_path, model, seed, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    lead = sections.lead_text(section)
+    assert "ahead of the next, Q1_4: decided, corrected for 3 comparisons. 1 of 2 can't be told from it: Q1_2." in lead
+    assert re.search(r"About [\d,]+ more runs of each, [\d,]+ in all, would tell Q1_2 from it\.$", lead)
 
 
 def test_with_one_run_each_nothing_is_decided(tmp_path):
@@ -137,7 +151,7 @@ def test_baseline_is_what_all_are_compared_with(tmp_path):
     [text] = sections.baseline_texts(section)
     assert text.startswith("Against Q1_1, corrected for 2 comparisons: higher Q1_4 (+")
     for wanted in ("Q9_9", "Q1"):
-        with pytest.raises(UsageError, match="is not just one of those compared, which are Q1_1, Q1_2, Q1_4"):
+        with pytest.raises(UsageError, match="names none, or several, of: Q1_1; Q1_2; Q1_4"):
             overview.set_baselines([section], wanted)
 
 
@@ -153,3 +167,30 @@ def test_runs_that_ended_early_are_shown_as_far_as_all_went(tmp_path):
     assert "10 epochs" in text
     assert "epochs trained" in text
     assert "| 4.0 |" in text
+
+
+def test_models_asked_for_are_shown_side_by_side_whatever_else_varies(tmp_path):
+    for model in ("Q1_1", "Q1_2", "Q1_4"):
+        for shuffle, accuracy in (("none", 60.0), ("fixed", 50.0), ("per-image", 30.0)):
+            fake_seeds(tmp_path, model, shuffle, accuracy=accuracy)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    shown = sections.chosen_groups(section, ["Q1_4", "Q1_1"], 4)
+    assert [section.label(group) for group in shown] == [
+        "Q1_4, fixed",
+        "Q1_4, no shuffle",
+        "Q1_1, fixed",
+        "Q1_1, no shuffle",
+    ]
+    blocks = sections.class_blocks(section, tmp_path, "x", ["Q1_4", "Q1_1"])
+    headings = [block.text for block in blocks if isinstance(block, page.Heading)]
+    assert headings[0].endswith("models and shuffles")
+    assert len(headings) == 4  # and each network by its shuffles
+
+
+def test_more_models_can_be_asked_for_than_there_are_colours(tmp_path):
+    for spec in models.TABLE[:9]:
+        fake_run(tmp_path, spec.name, epochs=2)
+    written = overview.write(tmp_path, overview.Options(compare=["Q1_*"]))
+    assert "Loss and accuracy over the epochs: Q1_1; Q1_2; " in written.path.with_suffix(".md").read_text(
+        encoding="utf-8"
+    )

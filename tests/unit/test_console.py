@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import console
+from runner.config import Config
 from runner.errors import RunnerError, one_line
 
 MARKS = "\u061c\u200e\u200f"  # which turn the direction of what is beside them
@@ -60,3 +61,40 @@ def test_one_line_stays_one_line_and_acts_on_no_screen(text, how):
 def test_what_only_looks_odd_is_shown_as_it_is(capsys, text):
     console.print_text(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+class Terminal(io.StringIO):
+    """A screen that takes text."""
+
+    def isatty(self):
+        return True
+
+
+def test_lines_break_between_words_where_a_terminal_would_inside_them(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = f"validation on 10,000 test images, as published: one-cycle /{'x' * 50} ends"
+    for dataset, prefix in (("CIFAR-10", ""), ("SYNTHETIC (not CIFAR-10)", "[SYNTHETIC (not CIFAR-10)] ")):
+        monkeypatch.setattr("sys.stdout", screen := Terminal())
+        console.set_up_logging()
+        console.stdout_log(dataset).info(text)
+        lines = screen.getvalue().splitlines()
+        assert all(line.startswith(prefix) for line in lines)
+        lines = [line.removeprefix(prefix) for line in lines]
+        assert " ".join(lines) == text
+        assert [line for line in lines if len(prefix + line) > 40 and " " in line] == []
+
+
+def test_line_of_an_epoch_fits_80_columns():
+    row = dict(epoch=10, train_loss=1.653, train_accuracy=0.8, val_loss=1.528, val_accuracy=0.7, seconds=999)
+    assert len(console.epoch_line(Config("Q1_19", epochs=15), row, 5 * 3600)) <= 80
+
+
+def test_bar_that_ends_leaves_the_cursor_at_the_beginning_of_its_line(monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    console.set_up_logging()
+    bar = console.progress_bar("", 10)
+    bar.update(5)
+    bar.refresh()
+    bar.close()
+    assert "50%" in screen.getvalue()
+    assert screen.getvalue().endswith("\r")

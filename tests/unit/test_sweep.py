@@ -43,6 +43,29 @@ def test_display_reckons_time_left_of_all_runs_with_their_start_up(tmp_path, mon
     assert said == ["1/5 Q1_1, seed-1: test accuracy 50.0 % after epoch 10, 13:40, 45:40 left"]
 
 
+def test_time_left_counts_what_comes_before_a_log_says_anything_and_follows_slow_runs(tmp_path, monkeypatch):
+    clock = 1000.0
+    monkeypatch.setattr(engines.time, "monotonic", lambda: clock)
+    [job, queued] = sweep.plan([Config("Q1_1", seed=seed, epochs=8) for seed in range(2)])
+    with contextlib.closing(sweep.Display([job, queued], "data")) as display:
+        for each in (job, queued):
+            each.log, each.started = tmp_path / f"{each.config.seed}.log", clock
+        job.has_begun = True
+        clock += 50
+        display.show([job, queued], [], [])
+        job.log.write_text("results go to there\n", encoding="utf-8")
+        display.show([job, queued], [], [])
+        assert (job.start_up, queued.started) == (50, clock)
+        clock += 100
+        job.log.write_text("results go to there\nQ1_1 epoch 4/8  x\n", encoding="utf-8")
+        display.show([job], [], [])
+        assert round(display.reckon([job], [])) == 400
+        clock += 1100  # in which three epochs had been expected, and were not done
+        job.log.write_text("results go to there\nQ1_1 epoch 4/8  x\nQ1_1 epoch 6/8  x\n", encoding="utf-8")
+        display.show([job], [], [])
+        assert round(display.reckon([job], [])) == 800  # two more at the speed of all so far
+
+
 def test_run_of_a_sweep_goes_on_with_what_there_is_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda *numbers: None)
     monkeypatch.setattr(signals, "stop_at_once_on_signals", lambda: None)
