@@ -137,7 +137,8 @@ def closing_text(verdict: str, estimate: Estimate, limits: Iterable[float] = (0.
         return " Several runs of each would tell how far seeds differ, and then how many decide it."
     groups = 2 if estimate.method in ("Welch", "pooled") else 1
     apart = min(abs(estimate.mean - limit) for limit in limits)
-    needed = stats.seeds_to_decide(apart, estimate.sd, groups, comparisons)
+    critical = partial(stats.critical_t, comparisons=comparisons)
+    needed = stats.seeds_to_decide(apart, estimate.sd, groups, critical)
     of_each = " of each" * (groups > 1)
     if needed is None:
         return f" More than {stats.MOST_SEEDS:,} runs{of_each} would be needed to decide it."

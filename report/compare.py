@@ -116,22 +116,27 @@ class Section:
 
     @cached_property
     def comparisons(self) -> dict[int, Comparison]:
-        """Compare all groups with the baseline, or else the best, by ``id`` of the group; corrected after Holm.
+        """Compare all groups with the baseline, or else the best, by ``id`` of the group; corrected for all of them.
 
-        With a baseline that was chosen beforehand each other group is one comparison. Where the best was picked from
-        the results, every pair might have been the one that is looked at, so that all pairs count.
+        With a baseline that was chosen beforehand each other group is one comparison, corrected after Holm. Where the
+        best was picked from the results, any pair might have been the one that is looked at: Tukey's range counts that.
         """
         reference = self.baseline or self.best
         others = [group for group in self.ranked if group is not reference]
         differences = [estimate_difference(group, reference, pooled_sd=self.pooled_sd) for group in others]
-        corrected = stats.correct_holm([stats.p_value(each) for each in differences], self.tests)
-        return {id(group): Comparison(group, each, p) for group, each, p in zip(others, differences, corrected)}
+        p_values = [stats.p_value(each, self.picked_of) for each in differences]
+        if self.baseline:
+            p_values = stats.correct_holm(p_values)
+        return {id(group): Comparison(group, each, p) for group, each, p in zip(others, differences, p_values)}
 
     @property
-    def tests(self) -> int:
-        """Count the comparisons that are corrected for."""
-        k = len(self.groups)
-        return k - 1 if self.baseline else k * (k - 1) // 2
+    def picked_of(self) -> int:
+        """Count the groups that the two of a comparison were picked from; 2 where they were chosen beforehand."""
+        return 2 if self.baseline else len(self.groups)
+
+    def critical_t(self, degrees: float) -> float:
+        """Compute how many standard errors decide a comparison."""
+        return stats.critical_t(degrees, len(self.groups) - 1 if self.baseline else 1, self.picked_of)
 
     def label(self, group: SeedGroup) -> str:
         """Name a group by what tells it from the others, e.g. ``Q1_1, lr 0.01``."""

@@ -112,7 +112,13 @@ def lead_text(section: Section) -> str:
 
 
 def corrected_text(section: Section) -> str:
-    return f", corrected for {section.tests:,} comparisons" if section.tests > 1 else ""
+    """Say what p values are corrected for; empty where it is a single comparison."""
+    n = len(section.groups)
+    if n < 3:
+        return ""
+    return (
+        f", corrected for {n - 1:,} comparisons" if section.baseline else f", corrected for picking the best of {n:,}"
+    )
 
 
 def needed_text(section: Section, lead: Comparison) -> str:
@@ -121,7 +127,7 @@ def needed_text(section: Section, lead: Comparison) -> str:
     n = min(len(group.values(ACCURACY)) for group in groups)
     # What is drawn anew in each: seeds, or permutations where there are several.
     what = "shuffle seeds" if max(group.permutations for group in groups) > 1 else "runs"
-    needed = stats.seeds_to_decide(lead.difference.mean, lead.difference.sd, comparisons=section.tests)
+    needed = stats.seeds_to_decide(lead.difference.mean, lead.difference.sd, critical=section.critical_t)
     if needed is None:
         return f"More than {stats.MOST_SEEDS:,} {what} of each would be needed to decide it."
     needed = max(needed, n + 1)
@@ -404,7 +410,7 @@ def opening_blocks(section: Section, folder: Path, stem: str) -> list[Block]:
 def detail_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
     """Show what is behind the answer."""
     table = Folded("All figures", [section_table(section)]) if len(section.groups) > 12 else section_table(section)
-    rules = prose("table", tests=section.tests, picked=not section.baseline, IMAGE_POINTS=IMAGE_POINTS)
+    rules = prose("table", n=len(section.groups), picked=not section.baseline, IMAGE_POINTS=IMAGE_POINTS)
     return [
         Heading("All settings" if len(section.groups) > 1 else "All figures", 3),
         table,

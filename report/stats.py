@@ -9,13 +9,13 @@ are Student's t and Welch's: how far the mean over these draws may be from that 
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import chi2, f, nct, norm, pearsonr, t
+from scipy.stats import chi2, f, nct, norm, pearsonr, studentized_range, t
 
 QUANTILE = 0.975  # where a two-sided 95 % interval ends
 POWER = 0.8  # how often a study is to find a difference that is there
@@ -147,25 +147,38 @@ def scale(estimate: Estimate, factor: float) -> Estimate:
     return replace(estimate, mean=factor * estimate.mean, sd=sd, half_width=half_width)
 
 
-def p_value(estimate: Estimate) -> float:
-    """Compute the p of the two-sided test that a difference is 0, by what its interval rests on; NaN without one."""
+def p_value(estimate: Estimate, picked_of: int = 2) -> float:
+    """Compute the p of the two-sided test that a difference is 0, by what its interval rests on; NaN without one.
+
+    Where the two were picked from the results of more groups it is that of Tukey's range, with Welch's degrees of
+    freedom (Games and Howell, 1976, "Pairwise Multiple Comparison Procedures with Unequal N's and/or Variances").
+    """
     if not estimate.has_interval or math.isnan(estimate.mean):
         return math.nan
     if not estimate.half_width:
         return float(not estimate.mean)
     errors = abs(estimate.mean) / estimate.half_width * t.ppf(QUANTILE, estimate.degrees)
+    if picked_of > 2:
+        return float(studentized_range.sf(math.sqrt(2) * errors, picked_of, estimate.degrees))
     return float(2 * t.sf(errors, estimate.degrees))
 
 
-def correct_holm(p_values: Sequence[float], tests: int) -> list[float]:
-    """Correct p values for ``tests`` comparisons, which they are some of (Holm, 1979); NaN stays NaN.
+def critical_t(degrees: float, comparisons: int = 1, picked_of: int = 2) -> float:
+    """Compute how many standard errors decide a difference at 5 %, for ``comparisons`` of them together (Bonferroni).
 
-    Of some of all tests the order is not known among all; to take them for the first ones errs on the safe side.
+    With ``picked_of`` more than two groups as in ``p_value``.
     """
+    if picked_of > 2:
+        return float(studentized_range.ppf(2 * QUANTILE - 1, picked_of, degrees)) / math.sqrt(2)
+    return float(t.ppf(1 - (1 - QUANTILE) / comparisons, degrees))
+
+
+def correct_holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for being several (Holm, 1979); NaN stays NaN, and counts as one."""
     corrected, highest = list(p_values), 0.0
     known = [i for i, p in enumerate(p_values) if not math.isnan(p)]
     for rank, i in enumerate(sorted(known, key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (tests - rank) * p_values[i]))
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         corrected[i] = highest
     return corrected
 
@@ -187,30 +200,33 @@ def add_images(estimate: Estimate, weighted: Sequence[tuple[float, np.ndarray]])
     return replace(estimate, half_width=math.hypot(estimate.half_width, float(norm.ppf(QUANTILE)) * error))
 
 
-def decidable(n: int, groups: int = 2, comparisons: int = 1) -> float:
+def decidable(n: int, groups: int = 2, critical: Callable[[float], float] = critical_t) -> float:
     """Compute how far apart two groups of ``n`` values must be to be told apart with ``POWER``, in their sd.
 
-    It is that of the two-sided t test at 5 %, see Colas et al., 2018, "How Many Random Seeds?"; with ``comparisons`` at
-    5 % for all of them together. With one of ``groups`` it is how far that must be from a limit. Infinite for n = 1.
+    It is that of the two-sided t test at 5 %, see Colas et al., 2018, "How Many Random Seeds?", or of another
+    ``critical`` number of standard errors, by degrees of freedom. With one of ``groups`` it is how far that must be
+    from a limit. Infinite for n = 1.
     """
     if n < 2:
         return math.inf
     degrees, root = groups * (n - 1), math.sqrt(n / groups)
-    critical = t.ppf(1 - (1 - QUANTILE) / comparisons, degrees)
+    least = critical(degrees)
     # At three times the critical value the power is above 99 % for any degrees of freedom.
-    return float(brentq(lambda apart: nct.sf(critical, degrees, apart * root) - POWER, 0.01, 3 * critical / root))
+    return float(brentq(lambda apart: nct.sf(least, degrees, apart * root) - POWER, 0.01, 3 * least / root))
 
 
-def seeds_to_decide(apart: float, sd: float, groups: int = 2, comparisons: int = 1) -> int | None:
+def seeds_to_decide(
+    apart: float, sd: float, groups: int = 2, critical: Callable[[float], float] = critical_t
+) -> int | None:
     """Count the values in each of two groups that tell them apart with ``POWER``, as ``decidable`` does.
 
     None where they are more than ``MOST_SEEDS``, or ``sd`` is not known.
     """
     wanted = abs(apart) / sd if sd else math.inf
-    if not decidable(MOST_SEEDS, groups, comparisons) <= wanted:
+    if not decidable(MOST_SEEDS, groups, critical) <= wanted:
         return None
     numbers = range(2, MOST_SEEDS + 1)
-    return numbers[bisect_left(numbers, -wanted, key=lambda n: -decidable(n, groups, comparisons))]
+    return numbers[bisect_left(numbers, -wanted, key=lambda n: -decidable(n, groups, critical))]
 
 
 def difference_independent(a: Estimate, b: Estimate) -> Estimate:

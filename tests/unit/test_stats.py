@@ -1,6 +1,7 @@
 """Means, differences and correlations, with their intervals."""
 
 import statistics
+from functools import partial
 
 import mpmath
 import numpy as np
@@ -101,7 +102,7 @@ def test_difference_that_a_study_can_decide_is_as_in_tables(n, apart):
 
 @pytest.mark.parametrize(("n", "comparisons"), [(3, 9), (10, 16), (2, 16)])
 def test_power_of_one_group_against_a_limit_and_of_the_worst_of_many(n, comparisons):
-    apart = stats.decidable(n, groups=1, comparisons=comparisons)
+    apart = stats.decidable(n, groups=1, critical=partial(stats.critical_t, comparisons=comparisons))
     draws = np.random.default_rng(n)
     estimates = [stats.widen(stats.mean([*draws.normal(apart, 1, n)]), comparisons) for _ in range(500)]
     assert abs(np.mean([estimate.low > 0 for estimate in estimates]) - 0.8) < 0.06
