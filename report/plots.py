@@ -261,10 +261,13 @@ def plot_lines(
 
 @own_style()
 def plot_heat_maps(path: Path, title: str, settings: tuple[str, str], maps: Mapping[str, Mapping]) -> page.Figure:
-    """Show mean accuracies by two numbers, ``maps`` by name and by pair of numbers; the best of all has a frame."""
+    """Show mean accuracies by two numbers, and frame the best of all and what can't be told from it.
+
+    ``maps`` has them by name and by pair of numbers, each with whether it can't be told from the best.
+    """
     ys, xs = (sorted({pair[i] for table in maps.values() for pair in table}) for i in (0, 1))
-    best = max((value, name, pair) for name, table in maps.items() for pair, value in table.items())
-    values = [value for table in maps.values() for value in table.values()]
+    best = max((value, name, pair) for name, table in maps.items() for pair, (value, _) in table.items())
+    values = [value for table in maps.values() for value, _ in table.values()]
     columns = min(2, len(maps))
     rows = math.ceil(len(maps) / columns)
     size = max(4.5, columns * (0.62 * len(xs) + 1.2) + 1), rows * (0.4 * len(ys) + 1) + 1
@@ -272,18 +275,18 @@ def plot_heat_maps(path: Path, title: str, settings: tuple[str, str], maps: Mapp
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     small = len(xs) * columns > 14
     for axes, (name, table) in zip(panels, maps.items()):
-        grid = [[table.get((y, x), math.nan) for x in xs] for y in ys]
+        grid = [[table.get((y, x), (math.nan, False))[0] for x in xs] for y in ys]
         image = axes.imshow(grid, cmap="cividis", vmin=min(values), vmax=max(values), aspect="auto", origin="lower")
         middle = (min(values) + max(values)) / 2
-        for (y, x), value in table.items():
+        for (y, x), (value, is_open) in table.items():
             is_best = best[1:] == (name, (y, x))
             place = xs.index(x), ys.index(y)
             style: dict[str, Any] = dict(fontsize=6 if small else 9, fontweight="bold" if is_best else "normal")
             colour = "black" if value > middle else "white"
             axes.text(*place, f"{value:.1f}", ha="center", va="center", color=colour, **style)
-            if is_best:
-                corner = place[0] - 0.48, place[1] - 0.48
-                axes.add_patch(Rectangle(corner, 0.96, 0.96, fill=False, ec="black", lw=2))
+            if is_best or is_open:
+                corner, frame = (place[0] - 0.47, place[1] - 0.47), "-" if is_best else ":"
+                axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, ec=colour, lw=2 if is_best else 1.5, ls=frame))
         axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs], rotation=45 if len(xs) > 8 else 0)
         axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
         axes.set(xlabel=settings[1], ylabel=settings[0])
@@ -291,6 +294,8 @@ def plot_heat_maps(path: Path, title: str, settings: tuple[str, str], maps: Mapp
     for axes in panels[len(maps) :]:
         axes.axis("off")
     figure.colorbar(image, ax=panels, label="accuracy (%)", shrink=0.8)
+    if any(is_open for table in maps.values() for _, is_open in table.values()):
+        figure.supxlabel("frame: the best; dots: can't be told from it", fontsize=9)
     return _save(figure, path, f"Mean accuracy by {settings[0]} and {settings[1]}")
 
 

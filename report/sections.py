@@ -13,6 +13,7 @@ from report.compare import (
     ACCURACY,
     HIGHER,
     LOWER,
+    OPEN,
     Comparison,
     Section,
     inseparable,
@@ -91,9 +92,14 @@ def answer_texts(section: Section) -> list[str]:
     ]
 
 
+def against_best(section: Section) -> Section:
+    """Return the section with its groups compared with the best, whatever baseline was asked for."""
+    return Section(section.groups) if section.baseline else section
+
+
 def lead_text(section: Section) -> str:
     """Say by how much the best is ahead of the next, whether that is decided, and how many runs would decide it."""
-    versus_best = section if not section.baseline else Section(section.groups)
+    versus_best = against_best(section)
     lead = versus_best.comparisons[id(section.ranked[1])]
     ahead = stats.scale(lead.difference, -1)
     open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
@@ -192,9 +198,12 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
         return plots.plot_lines(path, title, numbers[0], lines)
     if len(numbers) == 2 and len(by_names) <= MOST_MAPS:
         y, x = numbers
+        versus_best = against_best(section).comparisons
+        unclear = {key for key, each in versus_best.items() if each.verdict == OPEN}
         maps = {
             label_names(of_map[0]): {
-                (value_of(group, y), value_of(group, x)): group.mean(ACCURACY).mean for group in of_map
+                (value_of(group, y), value_of(group, x)): (group.mean(ACCURACY).mean, id(group) in unclear)
+                for group in of_map
             }
             for of_map in by_names
         }
