@@ -19,9 +19,11 @@ DIGITS = 5  # of a value, decimal places
 HEIGHT = 300  # of a chart, pixels
 MANY_EPOCHS = 12  # which are not named one by one
 SHOWN = "shown"  # what the page's script tells a chart: the names of the lines that are on
-DRAG = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
-# Without Shift the wheel, or a finger, moves the page.
-ZOOM = {"type": "interval", "zoom": "wheel![event.shiftKey]", "translate": DRAG}
+# By themselves the wheel and a finger move the page. Shift turns the wheel sideways, so it is Ctrl, which two fingers on
+# a touchpad send too.
+HELD = "event.ctrlKey || event.metaKey"
+DRAG = f"[pointerdown[{HELD}], window:pointerup] > window:pointermove!"
+ZOOM = {"type": "interval", "zoom": f"wheel![{HELD}]", "translate": DRAG}
 INTERVAL = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}  # what a mark reaches over
 
 

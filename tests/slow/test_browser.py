@@ -144,6 +144,31 @@ def test_charts_show_values_and_switch_lines_off(browser, charted):
     assert browser.get_log("browser") == []
 
 
+def test_charts_zoom_by_the_wheel_with_ctrl_alone(browser, charted):
+    open_charts(browser, charted, 1200)
+    chart = browser.find_element("css selector", ".view")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    middle = "const place = arguments[0].getBoundingClientRect(); return [place.x + place.width / 2, place.y + 150]"
+    labels = "return [...arguments[0].querySelectorAll('.role-axis-label text')].map(one => one.textContent)"
+
+    def turn(modifiers):
+        x, y = browser.execute_script(middle, chart)
+        event = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": 240, "modifiers": modifiers}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    before = browser.execute_script(labels, chart)
+    turn(2)  # Ctrl
+    until(lambda: browser.execute_script(labels, chart) != before)
+    zoomed = browser.execute_script(labels, chart)
+
+    # By itself it moves the page, and no chart.
+    place = browser.execute_script("return scrollY")
+    turn(0)
+    until(lambda: browser.execute_script("return scrollY") > place)
+    assert browser.execute_script(labels, chart) == zoomed
+    assert browser.get_log("browser") == []
+
+
 @pytest.mark.parametrize("width", [360, 800])
 def test_charts_fit_a_narrow_screen(browser, charted, width):
     open_charts(browser, charted, width)
