@@ -19,8 +19,8 @@ DIGITS = 5  # of a value, decimal places
 HEIGHT = 300  # of a chart, pixels
 MANY_EPOCHS = 12  # which are not named one by one
 SHOWN = "shown"  # what the page's script tells a chart: the names of the lines that are on
-# By themselves the wheel and a finger move the page. Shift turns the wheel sideways, so it is Ctrl, which two fingers on
-# a touchpad send too.
+# By themselves the wheel and a finger move the page. Shift turns the wheel sideways, so it is Ctrl: two fingers on a
+# touchpad send it too.
 HELD = "event.ctrlKey || event.metaKey"
 DRAG = f"[pointerdown[{HELD}], window:pointerup] > window:pointermove!"
 ZOOM = {"type": "interval", "zoom": f"wheel![{HELD}]", "translate": DRAG}
