@@ -78,7 +78,9 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     for job in failed:
         log.warning(f"{job.name}: failed, see {job.log}")
     if failed:
-        raise RunnerError(f"{len(failed)} of {counted(len(jobs), 'run')} failed; the same command tries them again")
+        raise RunnerError(
+            f"{len(failed)} of {counted(len(jobs), 'run')} failed, for the reasons above; the same command tries again"
+        )
     if busy:
         raise BusyError(f"{len(busy)} of {counted(len(jobs), 'run')} left to other processes")
     return facts
@@ -121,7 +123,8 @@ def few_steps(jobs: Sequence[Job], dataset: data.Dataset) -> str:
         if told := console.few_steps(job.config, images):
             steps, needed = console.steps_needed(job.config, images)
             found.append((steps / needed, told))
-    return f"{len(found):,} of {counted(len(jobs), 'run')}: {min(found)[1]}" if found else ""
+    of = f"{len(found):,} of {counted(len(jobs), 'run')}: " if len(jobs) > 1 else ""
+    return of + min(found)[1] if found else ""
 
 
 def state_of(job: Job, facts: dict) -> tuple[str, int]:

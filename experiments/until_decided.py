@@ -38,7 +38,7 @@ def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, trai
         is_reached = all(each.is_known(goal.points) for each in compared.values())
         say.log(console.RESULT, f"look {look} of {len(looks)} at most, at {n} seeds of each: {best} is best")
         for name, each in compared.items():
-            say.log(console.RESULT, f"  {best} less {name}: {comparison_text(each, goal)}")
+            say.log(console.RESULT, f"  {best} − {name}: {comparison_text(each, goal)}")
         if is_reached:
             say.log(console.RESULT, f"reached with {counted(n * len(settings), 'run')}")
             return

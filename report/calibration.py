@@ -90,7 +90,8 @@ def climbing_text(groups: list[SeedGroup]) -> str:
         f"{len(sure)}"
         + f" ({', '.join(sure)})" * bool(sure)
         + f". Confidence outgrows accuracy in {each} of the {len(climbing)}"
-        + f", and in {outgrown_too} of the {len(turning)} others whose loss is lowest before the end" * bool(turning)
+        + f", and in {outgrown_too} of {counted(len(turning), 'other')} whose loss is lowest before the end"
+        * bool(turning)
         + f"; mean accuracy falls by more than {KEPT_POINTS:g} point in {len(worse)}"
         + f" ({', '.join(worse)})" * bool(worse)
         + "."

@@ -358,7 +358,7 @@ def f1_text(group: SeedGroup, pairs: Iterable[tuple[str, str]], comparisons: int
     f1 = [group.by_confusion(partial(score_f1, of=index[name])).mean for name in PER_IMAGE]
     rank = spearmanr(list(PER_IMAGE.values()), f1).statistic
     return (
-        f" By F1, which is known after epoch {group.epochs} only, {better} less {worse} is closest, "
+        f" By F1, which is known after epoch {group.epochs} only, {better} − {worse} is closest, "
         f"{lead_text(lead)}; rank correlation {rank:+.2f}."
     )
 
@@ -465,7 +465,7 @@ def claim_planes_and_deer_best(study: Study) -> Iterator[Statement]:
         verdict = decide_all([*leads.values()], comparisons=comparisons)
         (better, worse), lead = find_closest(leads, comparisons)
         reason = (
-            f"After epoch {epoch}, whose accuracy is nearest to the published one, {better} less {worse}, the closest "
+            f"After epoch {epoch}, whose accuracy is nearest to the published one, {better} − {worse}, the closest "
             f"call of {len(pairs)}, is {lead_text(lead)}. Rank correlation of all ten classes with the published "
             f"figures: {rank:+.2f}."
         )
@@ -567,7 +567,7 @@ def claim_q2_2_width_does_not_help(study: Study) -> Iterator[Statement]:
         r = float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
         reason += (
             f" The verdict is by pairs of one seed, because these two go together: over all epochs the accuracies "
-            f"of the seeds, less their mean, correlate with r = {r:.2f}."
+            f"of the seeds, minus their mean, correlate with r = {r:.2f}."
         )
     reason += closing_text(verdict, gain, (HELP_POINTS,))
     yield Statement("widening an affine network does not help", verdict, reason)

@@ -225,7 +225,7 @@ def other_shuffle_blocks(studies: Mapping[Cues, Study]) -> list[Block]:
     return [
         Heading("Filters, and shuffles between the extremes", 3),
         *list_of(dict.fromkeys(verdicts)),
-        Folded("All of them", [Table(("cues", "model", "shuffle", "runs", "accuracy (%)", "less none"), rows)]),
+        Folded("All of them", [Table(("cues", "model", "shuffle", "runs", "accuracy (%)", "− none (points)"), rows)]),
     ]
 
 

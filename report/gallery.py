@@ -109,7 +109,7 @@ def reader_blocks(study: Study, baselines: dict) -> list[Block]:
         if group.model == BAG:
             statement, verdict = f"sees each pixel alone, and reaches the {COLOUR}", decide(lead, -REACH_POINTS)
         verdicts.append(f"{who}: it {statement}: {verdict}, {points_text(lead)}.")
-    columns = ("classifier", "runs", "test accuracy (%)", f"less {COLOUR}")
+    columns = ("classifier", "runs", "test accuracy (%)", f"− {COLOUR} (points)")
     return [*list_of(verdicts), Folded("All classifiers", [Table(columns, rows)])]
 
 
@@ -156,7 +156,7 @@ def grey_blocks(study: Study) -> list[Block]:
                 verdicts.append(grey_verdict(study, name, grey, shuffle))
     if not rows:
         return []
-    columns = ("model", "shuffle", "in colour (%)", "in grey (%)", "grey less colour", "share above chance (%)")
+    columns = ("model", "shuffle", "in colour (%)", "in grey (%)", "grey − colour (points)", "share above chance (%)")
     return [
         Heading("How much is found without colour?", 3),
         prose("grey"),

@@ -126,7 +126,9 @@ def unfinished_blocks(unfinished: Sequence[Unfinished]) -> list[Block]:
     more = [f"Besides, {len(unfinished) - MOST_ROWS:,} more."] * (len(unfinished) > MOST_ROWS)
     return [
         Heading("Runs without a result"),
-        Text("They are in no figure and no comparison. The same command as before goes on with all runs of a batch."),
+        Text(
+            "These are left out of figures and comparisons. To go on with all runs of a batch, give its command again."
+        ),
         Folded(f"All {len(unfinished):,}", [table]) if len(unfinished) > MOST_OPEN else table,
         *list_of(more),
     ]

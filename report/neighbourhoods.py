@@ -21,8 +21,8 @@ from runner.files import checked_number
 ACCURACY = "val_accuracy"
 ALIKE_POINTS = 2.0  # two shuffles come out alike where the whole interval of their difference is within these
 
-NEED_COLUMNS = "shuffle", "runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none"
-USE_COLUMNS = (*NEED_COLUMNS, "use: only tested with it (%)", "use less none", "use less need")
+NEED_COLUMNS = "shuffle", "runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need − none"
+USE_COLUMNS = (*NEED_COLUMNS, "use: only tested with it (%)", "use − none", "use − need")
 
 Transfers = dict[tuple[str, str], list[dict[str, float]]]  # accuracies by test shuffle of each run, by trained group
 

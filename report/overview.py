@@ -17,6 +17,7 @@ from runner.errors import UsageError, counted, quote, some_of
 
 FIGURES = "report"  # their folder
 COMPARED = "compared_"  # how the names of a section's figures begin
+OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 IN_FULL = 3  # sections that are shown with curves and classes
 
 
@@ -49,8 +50,9 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
     runs = run_set.finished
     config = runs[0].config
-    recipe = f"SGD, batches of {config.batch_size}, learning rate {config.lr:g}, momentum {config.momentum:g}"
-    in_recipe = {"recipe", "epochs", "batch-size", "lr", "momentum", "val"}
+    recipe = f"{OPTIMIZERS[config.optimizer]}, batches of {config.batch_size}, learning rate {config.lr:g}"
+    recipe += f", momentum {config.momentum:g}" if config.optimizer == "sgd" else f", first beta {config.momentum:g}"
+    in_recipe = {"recipe", "epochs", "batch-size", "lr", "optimizer", "momentum", "val"}
     others = "".join(f", {name} {value}" for name, value in runs[0].settings if name not in in_recipe)
     recipe = f"{config.recipe}: {recipe}, {counted(config.epochs, 'epoch')}{others}"
     if len({group.settings for group in run_set.groups}) > 1:
@@ -62,7 +64,7 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     facts = (
         f"Data: {run_set.data['name']}" + ("" if is_cifar10(run_set.data) else " (this is not CIFAR-10)"),
         f"Recipe {recipe}; validation on {validated_on}",
-        f"Runs: {counted(len(runs), 'run')} of {counted(len(names), 'model')}"
+        f"{counted(len(runs), 'run')} of {counted(len(names), 'model')}"
         + f"; {counted(shuffled, 'run')} with shuffled pixels" * (shuffled > 0),
         machine_text(runs),
         f"Code: commit {commit_text(runs)}",
@@ -71,7 +73,7 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
         Heading("How it was measured"),
         Text(items=facts),
         prose("figures", chosen="fast" in {run.config.recipe for run in runs}),
-        Folded("How runs are put together", [prose("sections")]),
+        Folded("How runs are grouped", [prose("sections")]),
         Code(command),
     ]
 
@@ -256,7 +258,8 @@ class Written:
     def summaries(self) -> list[str]:
         """A line for each page."""
         return [
-            f"report on {counted(len(run_set.finished), 'run')}: {path}, {path.with_suffix('.md')}"
+            f"report on {counted(len(run_set.finished), 'run') if run_set.finished else 'unfinished runs alone'}: "
+            f"{path}, {path.with_suffix('.md')}"
             for path, run_set in zip(self.paths, self.run_sets)
         ]
 

@@ -198,7 +198,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
     groups = study.models
     columns = min(PANELS_PER_ROW, len(groups))
     rows = math.ceil(len(groups) / columns)
-    title = f"{label}, all models on {data_name(study.data)}"
+    title = f"{key.capitalize()} over the epochs on {data_name(study.data)}"
     figure = new_figure(max(4.5, 2 * columns + 0.8), 1.7 * rows + 1.1, title)
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, group in zip(panels, groups):

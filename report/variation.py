@@ -9,6 +9,7 @@ from report.page import Block, Folded, Heading, Row, Table, list_of, prose
 from report.results import SeedGroup, Study
 from report.text import FAILS, HOLDS, UNDECIDED, number_cell
 from runner.config import parts_of_shuffle
+from runner.errors import counted
 
 MANY_RUNS = 20  # of one network and permutation, from which their spread itself can be told
 
@@ -75,5 +76,5 @@ def permutation_verdicts(study: Study, permuted: Permuted) -> Iterator[str]:
         matters = [f"{shuffle} ({each.between:.1f} points)" for shuffle, each in of_name if each.p < level]
         verdict = f"with {', '.join(matters)}: {HOLDS}" if matters else f"with any shuffle: {UNDECIDED}"
         rest = len(of_name) - len(matters)
-        others = f"; with the {rest} others: {UNDECIDED}" if matters and rest else ""
+        others = f"; with {counted(rest, 'other')}: {UNDECIDED}" if matters and rest else ""
         yield f"{name}, {epochs_text(study)}: that permutations differ beyond their seeds {verdict}{others}."

@@ -78,7 +78,7 @@ how:
   --results-dir DIR   where results go (default: results)
 
 afterwards (RUN: a run's folder, a unique part of its name, or last):
-  --resume RUN        go on with it; with more --epochs, if it is finished
+  --resume RUN        go on with it; a finished one takes more --epochs
   --evaluate RUN      measure it again; --on PATH: on other images
   --predict IMAGE... --from RUN    classify image files
 

@@ -101,7 +101,7 @@ def test_dials_are_compared_with_no_shuffle(tmp_path):
     first, second = page.index("Q1_1, 10 epochs: all shuffles"), page.index("Q1_19, 10 epochs: all shuffles")
     table, columns = rows(page[first:second], "shuffle")
     assert list(table) == ["none", "fixed", "block:4"]
-    assert columns[1:] == ["runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need less none"]
+    assert columns[1:] == ["runs", "neighbour pairs kept (%)", "need: trained with it (%)", "need − none"]
     assert table["fixed"][1:3] == ["9 runs, 3 permutations", "0.4"]
     assert abs(float(table["block:4"][3].split()[0]) - 50) < 1
     assert abs(float(table["block:4"][4].split("<br>")[0]) + 10) < 1.5
@@ -223,7 +223,7 @@ def test_need_stands_beside_use(tmp_path, tested, verdict):
     fake_seeds(tmp_path, "Q1_1", "grey", accuracy=58)
     page = gallery_of(tmp_path)
     table, columns = rows(page, "shuffle")
-    assert columns[5:] == ["use: only tested with it (%)", "use less none", "use less need"]
+    assert columns[5:] == ["use: only tested with it (%)", "use − none", "use − need"]
     assert table["none"][5:] == ["", "", ""]
     assert abs(float(table["grey"][6].split("<br>")[0]) - (tested - 60)) < 0.3
     assert abs(float(table["grey"][7].split("<br>")[0]) - (tested - 58)) < 0.7
@@ -507,7 +507,7 @@ def test_shuffles_between_the_extremes_on_known_cues(tmp_path):
     synthetic(tmp_path, "position", none=95, fixed=80, **{"block:4": 90})
     synthetic(tmp_path, "texture", "Q1_19", **{"within:2": 70})
     table, columns = rows(gallery_of(tmp_path), "cues | model | shuffle | runs | accuracy (%)")
-    assert columns[2:] == ["shuffle", "runs", "accuracy (%)", "less none"]
+    assert columns[2:] == ["shuffle", "runs", "accuracy (%)", "− none (points)"]
     assert table["position"][1:4] == ["Q1_1", "block:4", "3 runs"]
     assert abs(float(table["position"][5].split("<br>")[0]) + 5) < 1.5
     assert table["texture"][5].strip() == ""

@@ -32,7 +32,7 @@ def test_running_stopped_and_failed_runs_are_told_apart_with_nothing_finished(tm
     (stopped / "last.pt").touch()
     (tmp_path / "cifar10/Q1_1/Q1_1__seed-9.log").write_text("ex1.py: error: no images", encoding="utf-8")
     assert report_main.main([str(tmp_path)]) == 0
-    assert "report on 0 runs" in capsys.readouterr().out
+    assert "report on unfinished runs alone" in capsys.readouterr().out
     page, text = page_of(tmp_path)
     assert "no run finished, 1 running, 2 failed, 1 stopped." in text
     table, columns = rows(text, "run")

@@ -252,6 +252,12 @@ def test_report_names_every_setting_that_differs(tmp_path):
     assert "learning rate 0.01, momentum 0.9, 10 epochs, weight-decay 0.5, limit 400; validation on" in text
 
 
+def test_report_names_the_optimizer(tmp_path):
+    fake_run(tmp_path, "Q1_1", optimizer="adam")
+    text = overview.write(tmp_path).path.with_name("report.md").read_text(encoding="utf-8")
+    assert "classic: Adam, batches of 4, learning rate 0.001, first beta 0.9, 10 epochs; validation on" in text
+
+
 def test_shuffles_are_compared_by_class_with_intervals(studied):
     table, columns = rows((studied / "report.md").read_text(encoding="utf-8"), "accuracy (%)")
     assert list(table) == ["all classes", *"plane car bird cat deer dog frog horse ship truck".split()]

@@ -126,7 +126,7 @@ def test_f1_and_answers_are_shown_beside_accuracies_by_class(tmp_path):
         "F1 after epoch 10: car 57, bird 57, cat 57, deer 57, dog 57, frog 57, horse 57, ship 57, plane 40, truck 12 %"
     )
     assert lines[2].startswith("truck is answered most often: truck 5800, plane 1000, car 400")
-    assert "By F1, which is known after epoch 10 only, plane less car is closest, -17.1" in claim.statements[0].reason
+    assert "By F1, which is known after epoch 10 only, plane − car is closest, -17.1" in claim.statements[0].reason
 
 
 def test_worst_of_many_comparisons_refutes_no_claim_by_chance():
@@ -266,7 +266,7 @@ def test_climbing_losses_are_counted_by_the_same_constant(tmp_path):
     assert "by more than 0.02 nats in 2 of 5 networks: in 1 of 2 with several seeds, and in 1 of 3 with one" in text
     assert "which biases the climb upwards" in text
     assert "By whole 95 % intervals, each network for itself, it climbs in 1 (Q1_1)." in text
-    assert "Confidence outgrows accuracy in 1 of the 2, and in 0 of the 3 others whose loss is lowest before" in text
+    assert "Confidence outgrows accuracy in 1 of the 2, and in 0 of 3 others whose loss is lowest before" in text
     assert "; mean accuracy falls by more than 1 point in 1 (Q1_1)." in text
     for run in study.group("Q1_1").runs.values():
         for row in run.history[5:]:

@@ -45,7 +45,7 @@ def test_seeds_are_added_until_the_difference_is_decided(swept):
     assert swept == [3, 5, 8][: len(swept)]
     assert 1 < len(swept) < 4
     assert said[-1] == f"reached with {2 * swept[-1]} runs"
-    assert said[-2].startswith("  lr 0.02 less lr 0.01: +2.50 ± ")
+    assert said[-2].startswith("  lr 0.02 − lr 0.01: +2.50 ± ")
     assert said[-2].endswith(" points: decided")
     assert said[1].endswith(": not decided")
 
