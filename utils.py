@@ -14,6 +14,7 @@ import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from runner import files
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
@@ -72,6 +74,11 @@ class EvalMetrics:
         return [
             correct / total if total else None for correct, total in zip(self.confusion.diagonal().tolist(), totals)
         ]
+
+    @classmethod
+    def from_dict(cls, test: Mapping[str, Any]) -> "EvalMetrics":
+        """Make them of the entry of ``metrics.json``, without calibration and single images."""
+        return cls(test["loss"], torch.tensor(test["confusion"]), test["confidence"])
 
     def as_dict(self, classes: Sequence[str]) -> dict:
         """Make the entry of ``metrics.json``."""
@@ -248,7 +255,48 @@ def parameter_summary(model: nn.Module) -> str:
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
+FORMATS = ("png", "pdf", "svg")
+SCREEN_DPI = 150
+PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
+NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How figures are drawn; the default is for a screen."""
+
+    format: str = "png"  # that of a file beside the PNG, one of FORMATS
+    width: float | None = None  # in inches; with it all text has PRINT_POINTS
+    has_titles: bool = True
+
+
+_ON_SCREEN = Style()
+_STYLE = ContextVar("style", default=_ON_SCREEN)
+
+
+@contextlib.contextmanager
+def drawn_in(style: Style) -> Iterator[None]:
+    """Draw all figures inside the block in a style."""
+    token = _STYLE.set(style)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+def text_points() -> int | None:
+    """Return the size that all text of a figure has; None: what each text says."""
+    return PRINT_POINTS if _STYLE.get().width else None
+
+
+def set_text_size(figure: "Figure") -> None:
+    """Give all text of a figure the size that is asked for, if one is."""
+    from matplotlib.text import Text
+
+    if points := text_points():
+        for text in figure.findobj(Text):
+            text.set_fontsize(points)
 
 
 @contextlib.contextmanager
@@ -268,10 +316,16 @@ def own_style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, title: str) -> "Figure":
-    """Make an empty figure, ``width`` × ``height`` inches, with the run's title above it, broken to fit."""
+    """Make an empty figure, ``width`` × ``height`` inches or of the width that is asked for, with a title above it."""
     from matplotlib.figure import Figure
 
+    style = _STYLE.get()
+    if style.width:
+        # Text of one size takes more of a small figure, so that it is higher than to scale.
+        width, height = style.width, height * (style.width / width) ** (1 / 3)
     figure = Figure(figsize=(width, height), layout="constrained")
+    if not style.has_titles:
+        return figure
     # A space that doesn't break keeps each setting on one line.
     settings = [line.replace(" ", "\xa0").replace("\xa0·\xa0", "\xa0· ") for line in title.splitlines()[1:]]
     lines = [title.splitlines()[0], *settings]
@@ -280,6 +334,14 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
         fontsize=11,
     )
     return figure
+
+
+def add_pair(figure: "Figure", widths: tuple[float, float] = (1, 1)) -> "list[Axes]":
+    """Add two axes side by side, or in a figure of one column of a paper one above the other."""
+    if figure.get_figwidth() < NARROW_INCHES:
+        figure.set_figheight(1.7 * figure.get_figheight())
+        return [*figure.subplots(2, 1)]
+    return [*figure.subplots(1, 2, width_ratios=widths)]
 
 
 def label_powers(*axes: "Axis") -> None:
@@ -297,10 +359,15 @@ def label_powers(*axes: "Axis") -> None:
         axis.set_minor_formatter(Powers())
 
 
-def save_figure(figure: "Figure", path: Path, colours: int | None = None, dpi: int = 150) -> bytes:
+def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> bytes:
     """Write a PNG, and return its bytes; with 256 ``colours`` a figure takes about a third of them."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    set_text_size(figure)
+    style = _STYLE.get()
+    if style.format != "png":
+        nobody_asks_when = {"CreationDate": None} if style.format == "pdf" else {"Date": None}
+        figure.savefig(buffer := io.BytesIO(), format=style.format, metadata=nobody_asks_when)
+        files.write_file(path.with_suffix(f".{style.format}"), buffer.getvalue())
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=PRINT_DPI if style.width else SCREEN_DPI)
     if colours:
         from PIL import Image
 
@@ -318,7 +385,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
     figure = new_figure(9, 4, title)
     epochs = [row["epoch"] for row in history]
     for axes, key, scale, label in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")
+        add_pair(figure), ("loss", "accuracy"), (1, 100), ("loss (nats)", "accuracy (%)")
     ):
         train, val = ([scale * row[f"{part}_{key}"] for row in history] for part in ("train", "val"))
         axes.plot(epochs, train, color=BLUE, marker="o", markersize=4, label="training (mean over the epoch)")
@@ -329,7 +396,9 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
             axes.set_xlim(0, 2)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    columns = 1 if figure.get_figwidth() < NARROW_INCHES else 2
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     save_figure(figure, path)
 
 
@@ -405,7 +474,8 @@ def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     axes.set(ylabel=told, xlabel=f"accuracy (%) on {metrics.images:,} test images, last epoch", xlim=(0, 100))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    columns = 1 if figure.get_figwidth() < NARROW_INCHES else 2
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     save_figure(figure, path)
 
 
@@ -430,7 +500,8 @@ def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     axes.set_xticks(named, names, rotation=90 if is_small else 45, ha="right", **style)
     axes.set_yticks(named, names, **style)
     axes.set(xlabel="predicted class", ylabel="true class")
-    figure.colorbar(image, label=f"% of the true class ({metrics.images:,} test images)", shrink=0.8)
+    location = "bottom" if figure.get_figwidth() < NARROW_INCHES else "right"
+    figure.colorbar(image, label=f"% of the true class ({metrics.images:,} test images)", shrink=0.8, location=location)
     save_figure(figure, path)
 
 

@@ -20,7 +20,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("results", nargs="?", type=startup.expand_home, default="results", metavar="RESULTS",
-        help="folder of results, or of one data set in it (default: results)")  # fmt: skip
+        help="folder of results, or of one data set in it (default: results); that of a run: its figures are drawn anew"
+        )  # fmt: skip
     add("--compare", nargs="+", default=(), metavar="MODEL",
         help="models to show side by side, by name or pattern (default: the best)")  # fmt: skip
     add("--baseline", default="", metavar="NAME",
@@ -73,14 +74,19 @@ def write_events(run_set: "RunSet") -> Path:
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     # After the options, so that -h and mistakes are answered at once.
-    from report import overview, plots, tables
+    import utils
+    from report import overview, run_figures, tables
+    from runner import records
     from runner.errors import RunnerError, one_line, printable, quote
 
     try:
         results = Path(options.results)
         if results.name in ("", ".."):  # such as ".": beside it there may be folders of generated images
             results = results.resolve()
-        style = plots.Style(options.format, options.width, not options.no_titles)
+        style = utils.Style(options.format, options.width, not options.no_titles)
+        if records.exists(results):
+            print(f"in {printable(str(results))}: {', '.join(path.name for path in run_figures.draw(results, style))}")
+            return 0
         asked = overview.Options(options.compare, options.baseline, options.study, style)
         report = overview.write(results, asked)
         messages = [*report.notes]

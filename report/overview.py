@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from report import chapter, claims, gallery, live, plots, sections
+import utils
+from report import chapter, claims, gallery, live, sections
 from report.compare import Section, make_sections
 from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
@@ -40,7 +41,7 @@ class Options:
     compare: Sequence[str] = ()  # models to show side by side, by name or pattern
     baseline: str = ""  # the group that the others are compared with; empty: the best
     study: bool = False  # whether the chapter on the published study and the gallery are wanted
-    style: plots.Style = field(default_factory=plots.Style)
+    style: utils.Style = field(default_factory=utils.Style)
 
 
 DEFAULTS = Options()
@@ -274,7 +275,7 @@ def write(results: Path, options: Options = DEFAULTS, batch: Batch = NO_BATCH) -
     there = [*dict.fromkeys(group.model for run_set in run_sets for group in run_set.groups)]
     options = replace(options, compare=pick_models(options.compare, there))
     written = []
-    with plots.drawn_in(options.style):
+    with utils.drawn_in(options.style):
         for run_set in run_sets:
             links = [link_to(other, run_set) for other in run_sets if other is not run_set]
             blocks, is_live = compose(run_set, options, batch, links)

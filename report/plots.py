@@ -1,14 +1,12 @@
 """The figures of a report: many runs side by side."""
 
-import contextlib
 import io
 import itertools
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -18,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -27,8 +24,21 @@ from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
 from runner.config import BLOCK_SIZES, PUBLISHED_SHUFFLES
-from utils import BLUE, GREY, VERMILION, cut_name, label_powers, own_style, pick_classes, save_figure
-from utils import new_figure as new_plain_figure
+from utils import (
+    BLUE,
+    GREY,
+    NARROW_INCHES,
+    VERMILION,
+    add_pair,
+    cut_name,
+    label_powers,
+    new_figure,
+    own_style,
+    pick_classes,
+    save_figure,
+    set_text_size,
+    text_points,
+)
 
 # Okabe and Ito's colours and a marker each, so that neither colour nor shape alone tells lines apart.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -38,53 +48,7 @@ SHUFFLE_STYLE = dict(zip(PUBLISHED_SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
-SCREEN_DPI = 150
-NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
 LEGEND_INCHES = 1.6  # of a column of a legend
-PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
-FORMATS = ("png", "pdf", "svg")
-
-
-@dataclass(frozen=True)
-class Style:
-    """How the figures of a report are drawn; the default is for its page."""
-
-    format: str = "png"  # that of a file beside the PNG
-    width: float | None = None  # in inches; with it all text has PRINT_POINTS
-    has_titles: bool = True
-
-
-_ON_SCREEN = Style()
-_STYLE = ContextVar("style", default=_ON_SCREEN)
-
-
-@contextlib.contextmanager
-def drawn_in(style: Style) -> Iterator[None]:
-    """Draw all figures inside the block in a style."""
-    token = _STYLE.set(style)
-    try:
-        yield
-    finally:
-        _STYLE.reset(token)
-
-
-@own_style()
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """Make an empty figure, ``width`` × ``height`` inches or of the width that is asked for, with a title above it."""
-    style = _STYLE.get()
-    if style.width:
-        # Text of one size takes more of a small figure, so that it is higher than to scale.
-        width, height = style.width, height * (style.width / width) ** (1 / 3)
-    figure = new_plain_figure(width, height, title)
-    if not style.has_titles:
-        figure.suptitle("")
-    return figure
-
-
-def _set_text_size(figure: Figure) -> None:
-    if _STYLE.get().width:
-        for text in figure.findobj(Text):
-            text.set_fontsize(PRINT_POINTS)
 
 
 def data_name(data: Mapping[str, Any]) -> str:
@@ -109,14 +73,7 @@ def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Seque
         columns = max(1, min(columns, int(figure.get_figwidth() / LEGEND_INCHES)))
         columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
-    _set_text_size(figure)
-    style = _STYLE.get()
-    if style.format != "png":
-        nobody_asks_when = {"CreationDate": None} if style.format == "pdf" else {"Date": None}
-        figure.savefig(buffer := io.BytesIO(), format=style.format, metadata=nobody_asks_when)
-        files.write_file(path.with_suffix(f".{style.format}"), buffer.getvalue())
-    dpi = PRINT_DPI if style.width else SCREEN_DPI
-    return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE, dpi))
+    return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE))
 
 
 def read_picture(path: Path, alt: str) -> page.Figure:
@@ -184,14 +141,6 @@ def _model_style(name: str) -> tuple[str, str]:
 Labels = Callable[[SeedGroup], str]
 
 
-def _add_pair(figure: Figure, widths: tuple[float, float]) -> list[Axes]:
-    """Add two axes side by side, or in a figure of one column of a paper one above the other."""
-    if figure.get_figwidth() < NARROW_INCHES:
-        figure.set_figheight(1.7 * figure.get_figheight())
-        return [*figure.subplots(2, 1)]
-    return [*figure.subplots(1, 2, width_ratios=widths)]
-
-
 @own_style()
 def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figure:
     """Plot ``key`` (loss or accuracy) over the epochs: a panel per model, with the same axes."""
@@ -220,7 +169,7 @@ def plot_all_curves(path: Path, study: Study, key: str, label: str) -> page.Figu
 def plot_overlay(path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels) -> page.Figure:
     """Plot loss and accuracy of a few groups in one pair of axes; training dashed, validation solid."""
     figure = new_figure(10, 4.4, title)
-    for axes, key, label in zip(_add_pair(figure, (1, 1)), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
+    for axes, key, label in zip(add_pair(figure, (1, 1)), ("loss", "accuracy"), ("loss (nats)", "accuracy (%)")):
         for group, colour, marker in zip(groups, itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
             _plot_band(axes, group, f"train_{key}", colour, lw=1, ls="--")
             _plot_band(axes, group, f"val_{key}", colour, marker=marker, markersize=4, lw=1.5, label=label_of(group))
@@ -321,7 +270,7 @@ LAST_ACCURACY = "validation accuracy after the last epoch (%)"
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
     """Write each label near its point, tied to it, where it lies over the fewest points, intervals and labels."""
-    _set_text_size(figure)
+    set_text_size(figure)
     figure.draw_without_rendering()  # only now is known where in the picture a point is
     room = axes.get_window_extent()
     boxes = []  # of what a label should not lie over, in pixels
@@ -335,8 +284,8 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
     backing = dict(color="white", alpha=0.7, lw=0, pad=0)
     for text, x, estimate, style in labels:
         style = dict(textcoords="offset points", ha="center", va="center") | style
-        if _STYLE.get().width:
-            style["fontsize"] = PRINT_POINTS
+        if points := text_points():
+            style["fontsize"] = points
         # Try a dozen directions at five distances; of equally good places the first is taken.
         trial = axes.annotate(text, (x, estimate.mean), (0, 0), **style)
         choices: list[tuple[int, int, tuple[float, float], Bbox]] = []
@@ -394,7 +343,7 @@ def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label
     """Plot a few groups: their accuracy over the epochs if there are several, and that of each class after the last."""
     figure = new_figure(11, 4.4, title)
     has_curves = any(group.epochs > 1 for group in groups)
-    *over_epochs, by_class = _add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
+    *over_epochs, by_class = add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
     classes, told = pick_group_classes(groups[0])
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):

@@ -371,6 +371,26 @@ def test_figures_for_a_paper_have_the_width_asked_for(tmp_path, kind):
         assert b"models on CIFAR-10" not in content
 
 
+@pytest.mark.figures
+def test_figures_of_one_run_are_drawn_anew(ex1_main, tmp_path, capsys):
+    assert ex1_main("--model-name", "Q2_1", "--epochs", "2") == 0
+    [run] = tmp_path.glob("results/*/*/*/")
+    figures = {name: (run / f"{name}.png").read_bytes() for name in ("curves", "per_class", "confusion")}
+    capsys.readouterr()
+    assert report_main.main([str(run)]) == 0
+    assert "curves.png, per_class.png, confusion.png" in capsys.readouterr().out
+    assert {name: (run / f"{name}.png").read_bytes() for name in figures} == figures
+    assert report_main.main([str(run), "--format", "pdf", "--width", "3.3", "--no-titles"]) == 0
+    for name in figures:
+        [width] = re.findall(rb"MediaBox \[ 0 0 ([\d.]+)", (run / f"{name}.pdf").read_bytes())
+        assert float(width) == pytest.approx(3.3 * 72)
+
+    # Of one without a result there are its curves.
+    (run / "metrics.json").unlink()
+    assert report_main.main([str(run)]) == 0
+    assert capsys.readouterr().out.endswith(": curves.png\n")
+
+
 def test_width_that_no_page_has_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         report_main.main([str(tmp_path), "--width", "0"])
