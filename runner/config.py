@@ -186,7 +186,7 @@ class Config:
         low=0, high=1024, metavar="N")
     compile: bool = _option(False, "machine",
         "compile the network with torch.compile; where that fails, it is said and the run goes on without")
-    step: str = _option("torch", "machine",
+    step: str = _option(AUTO, "machine",
         "what computes a training step. native: a function that the machine's C compiler makes for this network, in "
         "fp32 on one core, or where that fails torch; auto: native where one thread does all, else torch",
         choices=("torch", "native", "auto"))

@@ -8,6 +8,7 @@ import time
 
 import torch
 
+from native.step import NativeStep
 from runner import signals
 from tests.helpers import internals
 from tests.helpers.cli import execute
@@ -102,6 +103,10 @@ class Ignoring:
         self.before()
 
 
+# What is called once in a step of training, by whatever computes it; AdamW is an Adam.
+STEPS = (torch.optim.SGD, "step"), (torch.optim.Adam, "step"), (NativeStep, "forward_backward")
+
+
 class SignalAtStep:
     """Makes a process get a signal in its ``n``-th step of training."""
 
@@ -109,22 +114,25 @@ class SignalAtStep:
         self.n, self.number = n, number
 
     def __call__(self):
-        for kind in (torch.optim.SGD, torch.optim.Adam):  # AdamW is an Adam
+        for kind, name in STEPS:
+            setattr(kind, name, self.counted(getattr(kind, name)))
 
-            def step_with_signal(optimizer, step=kind.step):
-                self.n -= 1
-                if not self.n:
-                    os.kill(os.getpid(), self.number)
-                step(optimizer)
+    def counted(self, step):
+        def step_with_signal(*args):
+            self.n -= 1
+            if not self.n:
+                os.kill(os.getpid(), self.number)
+            return step(*args)
 
-            kind.step = step_with_signal
+        return step_with_signal
 
 
 class SlowStep:
     """Makes every step of training take seconds, as one that is stuck."""
 
     def __call__(self):
-        torch.optim.SGD.step = lambda self: time.sleep(30)
+        for kind, name in STEPS:
+            setattr(kind, name, lambda *args: time.sleep(30))
 
 
 class SlowData:

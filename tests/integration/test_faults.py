@@ -122,7 +122,7 @@ def test_later_divergence_names_step_and_checkpoint_before(ex1_main, tmp_path, c
             optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
 
     monkeypatch.setattr(torch.optim.SGD, "step", blow_up)
-    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--checkpoint-every", every) == 3
+    assert ex1_main("--model-name", "Q1_1", "--epochs", "3", "--checkpoint-every", every, "--step", "torch") == 3
     line = only_line(capsys.readouterr().err)
     assert f"Q1_1, epoch 2: {what} at step 21; the learning rate is 0.001; train it with" in line
     assert "; the last good" in line
@@ -139,7 +139,7 @@ def test_checkpoint_is_not_written_of_infinite_weights(ex1_main, tmp_path, capsy
         optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
 
     monkeypatch.setattr(torch.optim.SGD, "step", blow_up)
-    assert ex1_main("--model-name", "Q1_1", "--checkpoint-every", "1") == 3
+    assert ex1_main("--model-name", "Q1_1", "--checkpoint-every", "1", "--step", "torch") == 3
     assert "a weight is not a finite number after step 1; the learning rate is 0.001" in capsys.readouterr().err
     assert not list(tmp_path.glob("results/*/*/*/*.pt"))
 

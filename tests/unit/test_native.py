@@ -137,8 +137,8 @@ def test_either_step_goes_on_with_the_momentum_of_the_other():
 # ---- when it is taken ----
 
 
-def test_default_is_the_step_of_earlier_versions():
-    assert Config("Q1_1").step == "torch"
+def test_default_takes_native_where_it_pays():
+    assert Config("Q1_1").step == "auto"
 
 
 @pytest.mark.parametrize(
@@ -203,12 +203,12 @@ def read_config(place):
 
 def test_run_records_its_step_goes_on_with_it_and_has_the_losses_of_pytorchs(ex1_main, tmp_path, capsys):
     command = ("--model-name", "Q1_1", "--epochs", "1", "--batch-size", "16", "--lr", "0.01")
-    assert ex1_main(*command) == 0
+    assert ex1_main(*command, "--step", "torch") == 0
     folder = run_folder(tmp_path)
     expected = read_history(folder)[0]["train_loss"]
     assert read_config(tmp_path)["machine"]["step"] == "torch"
     folder.rename(tmp_path / "torch")
-    assert ex1_main(*command, "--step", "auto") == 0
+    assert ex1_main(*command) == 0
     assert read_config(tmp_path)["machine"]["step"] == "native"
     assert "1 thread, native step;" in capsys.readouterr().out
     assert read_history(run_folder(tmp_path))[0]["train_loss"] == pytest.approx(expected, rel=1e-5)

@@ -29,6 +29,8 @@ def test_a_row_for_each_run_and_each_epoch(tmp_path):
     assert runs[1]["run"] == unfinished.relative_to(tmp_path).as_posix()
     assert runs[1]["test_accuracy"] is None
     assert 0 < runs[0]["test_accuracy"] == epochs[9]["val_accuracy"] < 1
+    assert runs[0]["val_accuracy"] == epochs[9]["val_accuracy"] > epochs[0]["val_accuracy"]
+    assert [row["epoch"] for row in epochs] == [*range(1, 11), *range(1, 10), 1, 2]
     assert {row["run"] for row in epochs} == {row["run"] for row in runs}
 
 
