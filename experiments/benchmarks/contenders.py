@@ -62,7 +62,7 @@ class ThisRepo:
         if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
             raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
         step = native.make_step(self.model, self.config, self.machine, library)
-        self.name = "ours, native step" if library else "ours"
+        self.name = f"ours, {'native' if library else 'PyTorch'}"
         self.threads = self.machine.threads
         self.state = EX1["TrainState"](step, self.machine.device)
         self.images = dataset.train

@@ -38,7 +38,7 @@ def batches(dataset, tmp_path):
 
 
 def test_textbook_loop_and_ours_train_alike(dataset, batches):
-    ours = ThisRepo("Q1_1", dataset, threads=1)
+    ours = ThisRepo("Q1_1", dataset, threads=1, step="torch")
     textbook = Textbook("Q1_1", batches, 0)
     shown = [textbook.trainloader.dataset[int(index)] for index in data.epoch_order(400, 0, 1)]
     images, labels = torch.stack([image for image, _ in shown]), torch.tensor([label for _, label in shown])
@@ -51,7 +51,7 @@ def test_textbook_loop_and_ours_train_alike(dataset, batches):
 
 
 def test_every_contender_takes_the_steps_it_is_asked_for(dataset, batches):
-    ours = ThisRepo("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image")
+    ours = ThisRepo("Q1_1", dataset, threads=1, batch_size=4, shuffle="per-image", step="torch")
     entries = {ours.model: ours, (limit := NoDataLoop(ours)).model: limit}
     textbook = Textbook("Q1_1", batches, 0)
     entries[textbook.net] = textbook
