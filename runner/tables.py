@@ -149,7 +149,7 @@ class KeptRun:
 
 def find(run: Path) -> KeptRun | None:
     """Find a run in the tables of the study that it is of, if it is kept in such. Raises RunnerError if damaged."""
-    if len(run.parts) < DEPTH:
+    if len(run.parents) < DEPTH:
         return None
     return read(run.parents[DEPTH - 1]).get("/".join(run.parts[-DEPTH:]))
 

@@ -3,12 +3,14 @@
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import report
 from report import tables
 from report.__main__ import main
+from runner import records
 from runner.errors import RunnerError
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.paths import PROJECT
@@ -42,6 +44,10 @@ def test_csv_holds_the_same(tmp_path, capsys):
         with open(tmp_path / name, encoding="utf-8", newline="") as file:
             written = [*csv.DictReader(file)]
         assert written == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+
+
+def test_folder_near_the_root_is_no_run():
+    assert not any(records.exists(Path(path)) for path in ("/", "/tmp", "/tmp/results", ".", "results", "a/b"))
 
 
 def test_damaged_run_is_left_out_with_a_note(tmp_path):
