@@ -92,11 +92,6 @@ class Section:
     def numbers(self) -> list[str]:
         return [name for name in self.settings if is_number(name)]
 
-    @cached_property
-    def names(self) -> list[str]:
-        """The settings that vary and are no numbers."""
-        return [name for name in self.settings if not is_number(name)]
-
     @property
     def runs(self) -> int:
         return sum(len(group.runs) for group in self.groups)
@@ -234,7 +229,7 @@ def make_sections(groups: Sequence[SeedGroup], own: Sequence[SeedGroup] = ()) ->
 def _find_sections(groups: Sequence[SeedGroup]) -> list[list[SeedGroup]]:
     found = []
     for alike in part(groups, values_key(MEASURED_ON)):
-        settings, used = varying(alike), set[int]()
+        settings, used = [*bundles(alike)], set[int]()
         for cluster in _find_clusters(alike, settings):
             for same in part(alike, rest_key(settings, cluster)):
                 if len(same) > 1:
@@ -254,6 +249,23 @@ def _find_clusters(groups: Sequence[SeedGroup], settings: Sequence[str]) -> list
             clusters.remove(other)
             one |= other
     return clusters
+
+
+def bundles(groups: Sequence[SeedGroup]) -> dict[str, list[str]]:
+    """List the settings that vary, each with the others that have one value for each of its values, and it of theirs.
+
+    Those vary as one, so that they are in its list alone; names come before numbers.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(varying(groups), key=is_number):
+        for first, with_it in found.items():
+            pairs = {(relative(group).get(first), relative(group).get(name)) for group in groups}
+            if len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs}):
+                with_it.append(name)
+                break
+        else:
+            found[name] = []
+    return found
 
 
 def inseparable(groups: Sequence[SeedGroup]) -> list[tuple[str, list[str]]]:

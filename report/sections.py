@@ -16,6 +16,7 @@ from report.compare import (
     OPEN,
     Comparison,
     Section,
+    bundles,
     inseparable,
     is_number,
     part,
@@ -178,9 +179,11 @@ def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
 
 def picture(section: Section, folder: Path, stem: str) -> Figure | None:
     """Plot accuracy by what varies; nothing where nothing does."""
-    groups, numbers, names = section.groups, section.numbers, section.names
+    groups = section.groups
     if len(groups) < 2:
         return None
+    together = bundles(groups)
+    numbers, names = [name for name in together if is_number(name)], [name for name in together if not is_number(name)]
     path, title = folder / f"{stem}.png", f"{section.title} on {data_name(section)}"
     by_names = part(groups, values_key(names))
 
@@ -195,7 +198,8 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
             label_names(line[0]): [(value_of(group, numbers[0]), group.mean(ACCURACY)) for group in line]
             for line in (sorted(line, key=lambda group: value_of(group, numbers[0])) for line in by_names)
         }
-        return plots.plot_lines(path, title, numbers[0], lines)
+        others = [f" (and {join_names(together[numbers[0]])} with it)"] * bool(together[numbers[0]])
+        return plots.plot_lines(path, title, "".join([numbers[0], *others]), lines)
     if len(numbers) == 2 and len(by_names) <= MOST_MAPS:
         y, x = numbers
         versus_best = against_best(section).comparisons

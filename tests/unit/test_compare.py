@@ -85,6 +85,26 @@ def test_settings_that_differ_only_together_are_said_to_be_inseparable(tmp_path)
     assert [sections.inseparable_texts(section.groups) for section in found] == [[], []]
 
 
+def test_settings_that_vary_as_one_are_one_question(tmp_path):
+    for model in ("Q1_1", "Q1_4"):
+        for epochs, share in ((8, 1.0), (16, 0.5), (32, 0.25)):
+            fake_seeds(tmp_path, model, epochs=epochs, train_fraction=share)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert len(section.groups) == 6
+    assert compare.bundles(section.groups) == {"model": [], "epochs": ["train-fraction"]}
+    assert sections.inseparable_texts(section.groups) == [
+        "epochs differs only together with train-fraction: they can't be told apart."
+    ]
+    figure = sections.picture(section, tmp_path, "compared")
+    assert figure.alt == "Accuracy against epochs (and train-fraction with it)"
+
+    # One more run tells the two apart: then they are questions of their own.
+    fake_seeds(tmp_path, "Q1_1", epochs=8, train_fraction=0.5)
+    found = compare.make_sections(groups_in(tmp_path))
+    assert ["epochs"] in [section.settings for section in found]
+    assert ["train-fraction"] in [section.settings for section in found]
+
+
 def test_best_is_found_and_what_would_decide_it(tmp_path):
     for model, accuracy in (("Q1_1", 60.0), ("Q1_4", 60.3), ("Q1_2", 40.0)):
         fake_seeds(tmp_path, model, accuracy=accuracy)
