@@ -187,7 +187,7 @@ def _read(root: Path, changed: int) -> Mapping[str, KeptRun]:  # study.json is w
         for name in MEASURED.values():
             for row in _read_csv(root / name):
                 runs[row["run"]].measured[row["file"]] = row
-    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise RunnerError(f"the tables of {root} can't be read: {one_line(error)}") from error
     return runs
 

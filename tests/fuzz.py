@@ -41,10 +41,11 @@ from PIL import Image
 import data
 import ex1
 import models
+import runner.tables
 import utils
 from datasets import cifar10, image_folder, others, published
 from experiments import probes
-from report import charts, overview, page, plots
+from report import charts, overview, page, plots, results, tables
 from runner import checkpoint, cli, config, files, machine, records, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
@@ -454,6 +455,28 @@ def fuzz_json(folder: Path):
     return target
 
 
+def fuzz_tables(folder: Path):
+    """A study that is kept as tables, one of its files changed."""
+    confusion = [[900 * (i == j) + 10 for j in range(10)] for i in range(10)]
+    for run in (fake_run(folder, model, epochs=2, confusion=confusion) for model in ("Q1_1", "Q1_4")):
+        files.write_json(run / files.TRANSFER, {"epoch": 2, "weights": "last", "test_accuracy": {"none": 0.5}})
+    kept = {path: path.read_bytes() for path in tables.keep(folder)[0]}
+    shutil.rmtree(folder / "cifar10")
+
+    @drawn(path=st.sampled_from(sorted(kept)), changes=mutations)
+    def target(path, changes):
+        runner.tables._read.cache_clear()  # which goes by the time of a file
+        for each, content in kept.items():
+            each.write_bytes(mutate(content, changes) if each == path else content)
+        with refused_or_read():
+            for run_set in results.read_run_sets(folder):
+                for run in run_set.finished:
+                    assert 0 <= run.test <= 100
+                    results.read_run_json(run, files.TRANSFER, dict, [])
+
+    return target
+
+
 def fuzz_commands(folder: Path):
     flags = [config.flag_of(name) for name in config.FIELDS]
     flags += ["--evaluate", "--predict", "--from", "--resume", "--weights", "--quiet", "--debug", "--list-models", "-h"]
@@ -683,6 +706,7 @@ TARGETS = {
     "checkpoint": fuzz_checkpoint,
     "content": fuzz_content,
     "json": fuzz_json,
+    "tables": fuzz_tables,
     "results": fuzz_results,
     "holder": fuzz_holder,
     "names": fuzz_names,

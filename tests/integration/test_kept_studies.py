@@ -121,6 +121,15 @@ def test_damaged_tables_are_refused_in_a_line(two_data_sets, table, old, new, ca
     assert "Traceback" not in text
 
 
+def test_table_that_leads_elsewhere_is_not_followed(two_data_sets, tmp_path, capsys):
+    keep_alone(two_data_sets)
+    shutil.rmtree(two_data_sets / "cifar10")
+    (two_data_sets / "runs.csv").rename(tmp_path / "runs.csv")
+    (two_data_sets / "runs.csv").symlink_to(tmp_path / "runs.csv")
+    assert main([str(two_data_sets)]) == 1
+    assert "is a link, which is not followed" in capsys.readouterr().err
+
+
 def test_what_a_study_can_not_keep_stays_where_it_is(tmp_path, capsys):
     fake_run(tmp_path, "Q1_1")  # without a confusion, as of earlier versions
     assert main([str(tmp_path), "--keep"]) == 1
