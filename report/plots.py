@@ -15,7 +15,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -130,7 +130,10 @@ def plot_parameters(path: Path, counts: Mapping[str, int]) -> page.Figure:
     axes.tick_params(axis="x", rotation=90)
     axes.margins(x=0.01)
     _add_grid(axes, "y")
-    return _save(figure, path, "Bar chart of the trainable parameters of every model")
+    kinds = {_model_style(name)[0]: "affine" if name.startswith("Q2_") else "with ReLU" for name in counts}
+    handles = [Patch(color=colour, label=kind) for colour, kind in kinds.items()]
+    columns = len(kinds) if len(kinds) > 1 else 0
+    return _save(figure, path, "Bar chart of the trainable parameters of every model", columns, handles)
 
 
 def _model_style(name: str) -> tuple[str, str]:
