@@ -140,7 +140,7 @@ def test_compile_without_a_compiler_goes_on(places, tmp_path, registry, capsys, 
     command = (
         TRAIN.replace("Q1_1", model) + f" --limit 50 --threads 1 --model-file {PROJECT / 'docs' / 'no_convolutions.py'}"
     )
-    for option in ("--no-compile", "--compile"):
+    for option in ("--step torch", "--compile"):
         here = {"images": shlex.quote(str(places["images"])), "results": shlex.quote(str(tmp_path / option))}
         line = f"{command.format(**here)} {option}"
         if option == "--compile":
