@@ -12,7 +12,7 @@ from torch import nn
 
 from models import CLASSES, ModelSpec
 from native import compiler
-from native.source import Source
+from native.source import write_source
 from native.step import NativeStep
 from runner.config import AUTO, Config
 from runner.machine import Machine
@@ -37,7 +37,7 @@ def choose(
         return None
     try:
         refuse(config, spec, here, classes)
-        return compiler.load(Source(spec).text)
+        return compiler.load(write_source(spec))
     except compiler.NoNativeStep as reason:
         if wanted != AUTO:
             log.warning(f"going on with PyTorch's step, not the native one: {reason}")
