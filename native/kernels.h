@@ -27,13 +27,10 @@
 
 /* LANES: floats in a vector; Zen 4 adds 16 in two turns, so that 8 waste less there where channels are FEW.
    ACCUMULATORS: vectors that sums may take, of 32 or 16 registers. NEURONS: that are summed up at a time. */
-#if defined(__AVX512F__)
-#if FEW && (defined(__znver3__) || defined(__znver4__))
-enum { LANES = 8 };
-#else
-enum { LANES = 16 };
-#endif
-enum { ACCUMULATORS = 24, NEURONS = 4 };
+#if defined(__AVX512F__) && FEW && (defined(__znver3__) || defined(__znver4__))
+enum { LANES = 8, ACCUMULATORS = 24, NEURONS = 4 };
+#elif defined(__AVX512F__)
+enum { LANES = 16, ACCUMULATORS = 24, NEURONS = 4 };
 #elif defined(__AVX__)
 enum { LANES = 8, ACCUMULATORS = 12, NEURONS = 2 };
 #elif defined(__aarch64__)
@@ -205,17 +202,13 @@ INLINE void pool(const struct conv s, const int out_row, const float *in, float 
         for (int x = 0; x < s.size / 2; x++)
             UNROLL for (int v = 0; v < s.out_pixel; v += LANES) {
                 const float *from = in + 2 * y * s.out_row + 2 * x * s.out_pixel + v;
-                vec most = load(from, LANES);
-                ivec at = {0};
-                UNROLL for (int i = 1; i < 4; i++) {
+                vec most = RELU ? (vec){0} : load(from, LANES); /* what is to be surpassed */
+                ivec at = (ivec){0} - RELU;
+                UNROLL for (int i = 0; i < 4; i++) {
                     const vec value = load(from + (i >> 1) * s.out_row + (i & 1) * s.out_pixel, LANES);
                     const ivec more = (value > most) | (value != value);
                     most = choose(more, value, most);
                     at = (more & i) | (~more & at);
-                }
-                if (RELU) {
-                    at |= most <= 0;
-                    most = choose(most <= 0, (vec){0}, most);
                 }
                 store(out + y * out_row + x * s.outputs + v, most, s.outputs - v);
                 *(ivec *)(which + (y * (s.size / 2) + x) * s.out_pixel + v) = at;
@@ -264,8 +257,8 @@ INLINE void pool_backward(const struct conv s, const int row, const float *gradi
         for (int y = 0; y < s.size / 2; y++)
             for (int x = 0; x < s.size / 2; x++) {
                 const int k = which[(y * (s.size / 2) + x) * s.out_pixel + o];
-                points[count].at = (2 * y + (k >> 1)) * s.in_row + (2 * x + (k & 1)) * s.inputs;
-                points[count].gradient = gradient[y * row + x * s.outputs + o];
+                const int at = (2 * y + (k >> 1)) * s.in_row + (2 * x + (k & 1)) * s.inputs;
+                points[count] = (struct point){at, gradient[y * row + x * s.outputs + o]};
                 count += k >= 0;
             }
         for (int i = 0; i < count; i++) bias[o] += points[i].gradient;
@@ -321,8 +314,8 @@ INLINE void update(const struct sgd *how, const int count, const float *restrict
 }
 
 /* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
-   outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs'
-   gradient, over neurons, then to be changed, by sums over images. */
+   outermost, so that the gradient of a part of them, which all weights of that part add to, stays in the cache. A part of
+   four neurons' weights is read into it once: for that sum, then to be changed, by sums over images. */
 INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *out, float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
     float sums[4 * CACHED], bias[s.outputs];

@@ -44,29 +44,20 @@ class NativeStep(TrainStep):
 
         images, labels = images.contiguous(memory_format=torch.channels_last), labels.contiguous()
         logits = torch.empty(batch, CLASSES)
-        self.library.step(
-            self.buffers.data_ptr(),
-            batch,
-            images.data_ptr(),
-            labels.data_ptr(),
-            logits.data_ptr(),
-            self.weight_pointers,
-            self.momentum_pointers,
-            (ctypes.c_float * 5)(*settings),  # struct sgd of kernels.h
-            seed,
-        )
+        batch_pointers = images.data_ptr(), labels.data_ptr(), logits.data_ptr()
+        how = (ctypes.c_float * len(settings))(*settings)  # struct sgd of kernels.h
+        self.library.step(self.buffers.data_ptr(), batch, *batch_pointers, *self.pointers, how, seed)
         return logits
 
     def bind(self) -> None:
         """Note where weights and momentum lie. Momentum begins at 0, which is what PyTorch begins with too."""
         state, has_momentum = self.optimizer.state, self.optimizer.param_groups[0]["momentum"] > 0
-        self.momenta = []
+        self.momenta = []  # of one's own, where the optimiser keeps none
         for weight in self.weights:
             kept = state[weight] if has_momentum else {}
             if kept.get("momentum_buffer") is None:
                 kept["momentum_buffer"] = torch.zeros_like(weight)
             self.momenta.append(kept["momentum_buffer"])
-        pointers = ctypes.c_void_p * len(self.weights)
-        self.weight_pointers = pointers(*(weight.data_ptr() for weight in self.weights))
-        self.momentum_pointers = pointers(*(momentum.data_ptr() for momentum in self.momenta))
+        array = ctypes.c_void_p * len(self.weights)
+        self.pointers = [array(*map(Tensor.data_ptr, tensors)) for tensors in (self.weights, self.momenta)]
         self.bound_to = state
