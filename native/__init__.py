@@ -12,7 +12,7 @@ from torch import nn
 
 from models import CLASSES, ModelSpec
 from native import compiler
-from native.source import Source
+from native.source import write_source
 from native.step import NativeStep
 from runner.config import AUTO, Config
 from runner.machine import Machine
@@ -37,7 +37,7 @@ def choose(
         return None
     try:
         refuse(config, spec, here, classes)
-        return compiler.load(Source(spec).text)
+        return compiler.load(write_source(spec))
     except compiler.NoNativeStep as reason:
         if wanted != AUTO:
             log.warning(f"going on with PyTorch's step, not the native one: {reason}")
@@ -46,16 +46,16 @@ def choose(
 
 def refuse(config: Config, spec: ModelSpec, here: Machine, classes: int) -> None:
     """Raise NoNativeStep, with the reason, where the native step can't compute what is asked for."""
-    if spec.module:
-        raise compiler.NoNativeStep("it is for networks that are rows of the table, and not for modules of one's own")
-    if classes != CLASSES:
-        raise compiler.NoNativeStep(f"it is for images of {CLASSES} classes, and not of {classes}")
-    if here.device.type != "cpu" or here.precision != "fp32":
-        raise compiler.NoNativeStep(f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}")
-    if config.compile:
-        raise compiler.NoNativeStep("--compile asks for PyTorch's")
-    if config.optimizer != "sgd":
-        raise compiler.NoNativeStep(f"it knows --optimizer sgd, and not {config.optimizer}")
+    on_cpu = here.device.type == "cpu" and here.precision == "fp32"
+    for is_met, otherwise in (
+        (not spec.module, "it is for networks that are rows of the table, and not for modules of one's own"),
+        (classes == CLASSES, f"it is for images of {CLASSES} classes, and not of {classes}"),
+        (on_cpu, f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}"),
+        (not config.compile, "--compile asks for PyTorch's"),
+        (config.optimizer == "sgd", f"it knows --optimizer sgd, and not {config.optimizer}"),
+    ):
+        if not is_met:
+            raise compiler.NoNativeStep(otherwise)
 
 
 def make_step(model: nn.Module, config: Config, here: Machine, library: ctypes.CDLL | None = None) -> TrainStep:

@@ -15,7 +15,6 @@ from pathlib import Path
 from runner.files import write_file
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ("kernels.h",)
 SECONDS = 300  # that a compiler may take; it needs 3 to 5
 
 # NaN and the order of sums stay as they are written: no -ffast-math. A product and a sum may be one operation.
@@ -33,9 +32,8 @@ def find_compiler() -> list[str]:
         raise NoNativeStep("it is for Linux and macOS")
     if command := shlex.split(os.environ.get("CC", "")):
         return command
-    for name in ("cc", "gcc", "clang"):
-        if path := shutil.which(name):
-            return [path]
+    if path := shutil.which("cc") or shutil.which("gcc") or shutil.which("clang"):
+        return [path]
     raise NoNativeStep("there is no C compiler: install gcc or clang, or name one in $CC")
 
 
@@ -69,7 +67,7 @@ def load(source: str, *options: str) -> ctypes.CDLL:
     """
     command = [*find_compiler(), *FLAGS, *options]
     target = run([*command, "-dM", "-E", "-x", "c", "-"])  # what it predefines: its version, the instruction sets
-    texts = [source, *((HERE / name).read_text(encoding="utf-8") for name in HEADERS), *command, target]
+    texts = [source, (HERE / "kernels.h").read_text(encoding="utf-8"), *command, target]
     kept = cache_folder() / (hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32] + ".so")
     with contextlib.suppress(OSError):
         return ctypes.CDLL(str(kept))
@@ -80,7 +78,6 @@ def load(source: str, *options: str) -> ctypes.CDLL:
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_file(kept, made.read_bytes())
-                return ctypes.CDLL(str(kept))
             return ctypes.CDLL(str(made))
     except OSError as error:
         raise NoNativeStep(f"what the C compiler made can't be loaded: {error}") from error

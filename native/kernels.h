@@ -25,44 +25,37 @@
 #pragma GCC optimize("no-predictive-commoning")
 #endif
 
-/* LANES: floats in a vector. Zen 4 adds 16 in two turns, so that 8 waste less there where channels are FEW. */
-#if defined(__AVX512F__) && !(FEW && (defined(__znver3__) || defined(__znver4__)))
-#define LANES 16
+/* LANES: floats in a vector; Zen 4 adds 16 in two turns, so that 8 waste less there where channels are FEW.
+   ACCUMULATORS: vectors that sums may take, of 32 or 16 registers. NEURONS: that are summed up at a time. */
+#if defined(__AVX512F__) && FEW && (defined(__znver3__) || defined(__znver4__))
+enum { LANES = 8, ACCUMULATORS = 24, NEURONS = 4 };
+#elif defined(__AVX512F__)
+enum { LANES = 16, ACCUMULATORS = 24, NEURONS = 4 };
 #elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-/* ACCUMULATORS: vectors that sums may take, of 32 or 16 registers. NEURONS: that are summed up at a time. */
-#if defined(__AVX512F__)
-enum { ACCUMULATORS = 24, NEURONS = 4 };
+enum { LANES = 8, ACCUMULATORS = 12, NEURONS = 2 };
 #elif defined(__aarch64__)
-enum { ACCUMULATORS = 24, NEURONS = 1 };
+enum { LANES = 4, ACCUMULATORS = 24, NEURONS = 1 };
 #else
-enum { ACCUMULATORS = 12, NEURONS = 2 };
+enum { LANES = 4, ACCUMULATORS = 12, NEURONS = 2 };
 #endif
 
 #define UP_TO(n, step) (((n) + (step) - 1) / (step) * (step))
 #define LANED(n) UP_TO(n, LANES)
 /* The smallest part of n by which it has as few parts as by the largest. */
 #define EVENLY(n, most) (((n) + UP_TO(n, most) / (most) - 1) / (UP_TO(n, most) / (most)))
-/* Do something for each part of `count` things: i is its first one, n how many it has. The last part may have fewer and
-   is code of its own, so that n is a constant in both. */
-#define PARTS(i, n, count, most, ...)                                                                                  \
+/* Do something for each part of `count` things: i is its first one, n how many it has. Parts have `most` things, and what
+   is left goes by `rest` at a time; each is code of its own, so that n is a constant in both. */
+#define SPLIT(i, n, count, most, rest, ...)                                                                            \
     do {                                                                                                               \
         int i = 0;                                                                                                     \
-        for (const int n = most; i + n <= count; i += n) __VA_ARGS__                                                   \
-        const int rest_##n = count % (most), n = rest_##n ? rest_##n : 1;                                              \
-        if (rest_##n) __VA_ARGS__                                                                                      \
+        for (const int n = most; i + n <= (count); i += n) __VA_ARGS__                                                 \
+        for (const int n = rest; n && i < (count); i += n) __VA_ARGS__                                                 \
     } while (0)
-/* The same for the images of a batch, by fours and then one by one: their number is no constant. */
-#define IMAGES(i, n, count, ...)                                                                                       \
-    do {                                                                                                               \
-        int i = 0;                                                                                                     \
-        for (const int n = 4; i + n <= (count); i += n) __VA_ARGS__                                                     \
-        for (const int n = 1; i < (count); i++) __VA_ARGS__                                                            \
-    } while (0)
+#define PARTS(i, n, count, most, ...) SPLIT(i, n, count, most, (count) % (most), __VA_ARGS__)
+#define IMAGES(i, n, count, ...) SPLIT(i, n, count, 4, 1, __VA_ARGS__) /* of a batch, whose size is no constant */
 #define SLACK 16 /* floats behind each buffer, which a vector may read */
+#define BUFFER(type, name, count) type name[UP_TO((count) + SLACK, 16)] __attribute__((aligned(64)))
+#define POINTS (16 * 16) /* pixels of the largest pool */
 #define CACHED 512 /* floats of a row of weights that are worked on at a time, so that sums stay in the first cache */
 #define PARTIAL 16 /* sums that a dot product is made of, on every processor, so that all round alike */
 
@@ -71,47 +64,40 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 typedef float partial __attribute__((vector_size(4 * PARTIAL), aligned(4), may_alias));
 
 /* Steps are floats from one thing to the next. */
-struct conv { /* of `size` x `size` output pixels; a pool of 2x2 may follow, and ReLU is behind it then */
-    int inputs, outputs, kernel, size, in_row, out_pixel, out_row, relu, pooled;
-};
-struct plane { /* steps to the next pixel and row */
-    int pixel, row;
+struct conv { /* to `size` x `size` pixels; relu: is behind it, and no pool between them */
+    int inputs, outputs, kernel, size, in_row, out_pixel, out_row, relu;
 };
 struct linear { /* stride: the step to the next image's */
     int inputs, outputs, relu;
     int64_t stride;
-};
-struct three {
-    int a, b, c;
 };
 struct point { /* a gradient, and where its run begins in the image below */
     int at;
     float gradient;
 };
 struct sgd {
-    float lr, momentum, weight_decay, label_smoothing;
-    int nesterov;
+    float lr, momentum, weight_decay, label_smoothing, nesterov; /* nesterov: 1 or 0 */
 };
 
 INLINE vec load(const float *from, const int lanes) {
-    if (lanes >= LANES) return *(const vec *)from;
     vec value = {0};
-    memcpy(&value, from, sizeof(float) * lanes);
+    memcpy(&value, from, sizeof(float) * (lanes < LANES ? lanes : LANES));
     return value;
 }
 
 INLINE void store(float *to, const vec value, const int lanes) {
-    if (lanes >= LANES)
-        *(vec *)to = value;
-    else
-        memcpy(to, &value, sizeof(float) * lanes);
+    memcpy(to, &value, sizeof(float) * (lanes < LANES ? lanes : LANES));
 }
 
 INLINE vec choose(const ivec mask, const vec yes, const vec no) {
     return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
 }
 
-/* Copy n.a x n.b x n.c floats, with steps on either side. */
+/* Copy n.a x n.b x n.c floats, with steps on either side, each BY three numbers. */
+struct three {
+    int a, b, c;
+};
+#define BY(...) ((struct three){__VA_ARGS__})
 INLINE void arrange(const struct three n, const float *from, const struct three s, float *to, const struct three t) {
     for (int a = 0; a < n.a; a++)
         for (int b = 0; b < n.b; b++)
@@ -129,12 +115,12 @@ struct product {
     int x_down, x_across, x_row, x_column;  /* steps of the scalar by y, x, i and j */
     int row, column;                        /* of the row by i and j */
     int out_down, out_across;               /* of the sum by y and x */
-    int exact, adds, relu; /* exact: there is nothing to read behind a row. adds: to what the sums hold already */
+    int adds, relu; /* adds: to what the sums hold already; then nothing is read behind a row */
 };
 
 INLINE void product_tile(const struct product s, const int ry, const int rx, const int vectors, const int lanes,
                          const float *x, const float *rows, const float *bias, float *out) {
-    const int readable = s.exact ? lanes : vectors * LANES;
+    const int readable = s.adds ? lanes : vectors * LANES;
     vec sums[ACCUMULATORS], row[ACCUMULATORS];
     UNROLL for (int p = 0; p < ry * rx; p++)
         UNROLL for (int v = 0; v < vectors; v++) {
@@ -178,30 +164,30 @@ INLINE void product(const struct product s, const float *x, const float *rows, c
 INLINE void convolve(const struct conv s, const float *in, const float *weights, const float *bias, float *out) {
     const int run = s.kernel * s.inputs, width = LANED(s.outputs);
     product((struct product){s.size, s.size, s.out_pixel, s.kernel, run, s.in_row, s.inputs, s.in_row, 1,
-                             run * width, width, s.out_row, s.out_pixel, .relu = s.relu && !s.pooled},
+                             run * width, width, s.out_row, s.out_pixel, .relu = s.relu},
             in, weights, bias, out);
 }
 
 /* The gradient of a convolution's weights, [outputs][kernel][LANED(run)]: sums are output channels, a row is a run, and
    the terms are all pixels of an image. */
-INLINE void weigh(const struct conv s, const struct plane g, const float *in, const float *out_gradient, float *sums) {
+INLINE void weigh(const struct conv s, const int row, const float *in, const float *out_gradient, float *sums) {
     const int width = LANED(s.kernel * s.inputs);
     for (int ky = 0; ky < s.kernel; ky++)
-        product((struct product){1, s.outputs, width, s.size, s.size, 0, 1, g.row, g.pixel,
+        product((struct product){1, s.outputs, width, s.size, s.size, 0, 1, row, s.outputs,
                                  s.in_row, s.inputs, 0, s.kernel * width, .adds = 1},
                 out_gradient, in + ky * s.in_row, 0, sums + ky * width);
 }
 
-/* Copy a gradient where the activation is above 0, or all of it without ReLU, and add up that of the biases; pixel by
-   pixel, as each is read once. */
-INLINE void mask(const struct conv s, const struct plane from, const float *gradient, const float *activation,
-                 const struct plane to, float *masked, float *bias) {
+/* Copy a gradient where the activation, which lies in the same way, is above 0, or all of it without ReLU, to rows of
+   another length, and add up that of the biases; pixel by pixel, as each is read once. */
+INLINE void mask(const struct conv s, const float *gradient, const float *activation, const int row, float *masked,
+                 float *bias) {
     for (int y = 0; y < s.size; y++)
         for (int x = 0; x < s.size; x++)
             for (int c = 0; c < s.outputs; c++) {
-                const int dead = s.relu && activation[y * s.out_row + x * s.out_pixel + c] <= 0;
-                const float d = dead ? 0 : gradient[y * from.row + x * from.pixel + c];
-                masked[y * to.row + x * to.pixel + c] = d;
+                const int at = y * s.out_row + x * s.outputs + c;
+                const float d = RELU && activation[at] <= 0 ? 0 : gradient[at];
+                masked[y * row + x * s.outputs + c] = d;
                 bias[c] += d;
             }
 }
@@ -216,17 +202,13 @@ INLINE void pool(const struct conv s, const int out_row, const float *in, float 
         for (int x = 0; x < s.size / 2; x++)
             UNROLL for (int v = 0; v < s.out_pixel; v += LANES) {
                 const float *from = in + 2 * y * s.out_row + 2 * x * s.out_pixel + v;
-                vec most = load(from, LANES);
-                ivec at = {0};
-                UNROLL for (int i = 1; i < 4; i++) {
+                vec most = RELU ? (vec){0} : load(from, LANES); /* what is to be surpassed */
+                ivec at = (ivec){0} - RELU;
+                UNROLL for (int i = 0; i < 4; i++) {
                     const vec value = load(from + (i >> 1) * s.out_row + (i & 1) * s.out_pixel, LANES);
                     const ivec more = (value > most) | (value != value);
                     most = choose(more, value, most);
                     at = (more & i) | (~more & at);
-                }
-                if (s.relu) {
-                    at |= most <= 0;
-                    most = choose(most <= 0, (vec){0}, most);
                 }
                 store(out + y * out_row + x * s.outputs + v, most, s.outputs - v);
                 *(ivec *)(which + (y * (s.size / 2) + x) * s.out_pixel + v) = at;
@@ -266,16 +248,17 @@ INLINE void go_over(const struct conv s, const int spread, float *image, const s
 }
 
 /* Both gradients; in_gradient is 0 where it is not wanted. */
-INLINE void pool_backward(const struct conv s, const struct plane from, const float *gradient, const int32_t *which,
-                          struct point *points, float *in, float *runs, float *in_gradient, float *sums, float *bias) {
+INLINE void pool_backward(const struct conv s, const int row, const float *gradient, const int32_t *which, float *in,
+                          float *runs, float *in_gradient, float *sums, float *bias) {
     const int step = s.kernel * LANED(s.kernel * s.inputs);
+    struct point points[POINTS];
     for (int o = 0; o < s.outputs; o++) {
         int count = 0;
         for (int y = 0; y < s.size / 2; y++)
             for (int x = 0; x < s.size / 2; x++) {
                 const int k = which[(y * (s.size / 2) + x) * s.out_pixel + o];
-                points[count].at = (2 * y + (k >> 1)) * s.in_row + (2 * x + (k & 1)) * s.inputs;
-                points[count].gradient = gradient[y * from.row + x * from.pixel + o];
+                const int at = (2 * y + (k >> 1)) * s.in_row + (2 * x + (k & 1)) * s.inputs;
+                points[count] = (struct point){at, gradient[y * row + x * s.outputs + o]};
                 count += k >= 0;
             }
         for (int i = 0; i < count; i++) bias[o] += points[i].gradient;
@@ -318,26 +301,21 @@ INLINE void linear_forward(const struct linear s, const int batch, const float *
     });
 }
 
-/* Change `rows` rows of weights by their gradients. */
-INLINE void update(const struct sgd *how, const int rows, const int count, const float *gradient, const int step,
-                   float *weights, float *momenta, const int weights_step) {
-    const float lr = how->lr, mu = how->momentum, decay = how->weight_decay;
-    const float now = how->nesterov ? 1 : 0, kept = how->nesterov ? mu : 1;
-    for (int row = 0; row < rows; row++) {
-        const float *restrict g = gradient + row * step;
-        float *restrict w = weights + row * weights_step;
-        float *restrict momentum = momenta ? momenta + row * weights_step : 0;
-        for (int i = 0; i < count; i++) {
-            const float d = g[i] + decay * w[i], m = momentum ? mu * momentum[i] + d : d;
-            if (momentum) momentum[i] = m;
-            w[i] -= lr * (now * d + kept * m);
-        }
+/* Change a run of weights by their gradients. */
+INLINE void update(const struct sgd *how, const int count, const float *restrict gradient, float *restrict weights,
+                   float *restrict momenta) {
+    const struct sgd s = *how;
+    const float kept = s.nesterov ? s.momentum : 1;
+    for (int i = 0; i < count; i++) {
+        const float d = gradient[i] + s.weight_decay * weights[i];
+        momenta[i] = s.momentum * momenta[i] + d;
+        weights[i] -= s.lr * (s.nesterov * d + kept * momenta[i]);
     }
 }
 
 /* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
-   outermost, so that the same part of all weights is used twice while it is in the cache: to sum up the inputs'
-   gradient, over neurons, then to be changed, by sums over images. */
+   outermost, so that the gradient of a part of them, which all weights of that part add to, stays in the cache. A part of
+   four neurons' weights is read into it once: for that sum, then to be changed, by sums over images. */
 INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *out, float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
     float sums[4 * CACHED], bias[s.outputs];
@@ -353,18 +331,16 @@ INLINE void linear_backward(const struct linear s, const int batch, const float 
         for (int n = 0; x_gradient && n < batch; n++) memset(x_gradient + n * s.stride + i, 0, sizeof(float) * length);
         PARTS(o, ob, s.outputs, 4, {
             IMAGES(n, nb, x_gradient ? batch : 0, {
-                product((struct product){1, nb, length, 1, ob, 0, s.stride, 0, 1, 0, s.inputs, 0, s.stride, 1, .adds = 1},
+                product((struct product){1, nb, length, 1, ob, 0, s.stride, 0, 1, 0, s.inputs, 0, s.stride, .adds = 1},
                         gradient + n * s.stride + o, w + o * s.inputs, 0, x_gradient + n * s.stride + i);
             });
-        });
-        PARTS(o, ob, s.outputs, 4, {
             product((struct product){1, ob, length, 1, batch, 0, 1, 0, s.stride, 0, s.stride, 0, CACHED},
                     gradient + o, x + i, 0, sums);
-            update(how, ob, length, sums, CACHED, w + o * s.inputs, momenta[0] ? momenta[0] + i + o * s.inputs : 0,
-                   s.inputs);
+            for (int k = 0; k < ob; k++)
+                update(how, length, sums + k * CACHED, w + (o + k) * s.inputs, momenta[0] + i + (o + k) * s.inputs);
         });
     });
-    update(how, 1, s.outputs, bias, 0, weights[1], momenta[1], 0);
+    update(how, s.outputs, bias, weights[1], momenta[1]);
 }
 
 /* Steele, Lea and Flood, 2014, "Fast Splittable Pseudorandom Number Generators". */

@@ -1,20 +1,26 @@
-"""The C source of one training step of a network, made from the layers of its row: constants, buffers and calls."""
+"""The C source of one training step of a network, made from the layers of its row: constants, buffers and calls.
 
-import math
-from collections import defaultdict
+Each kind of layer has a text, whose lines begin with the part of the template that they go to. Layers that have weights
+are counted. What goes into a convolution is x{i}, and its gradient d{i}, which lies in the same way; what goes into a
+linear layer is a{i}, and its gradient g{i}.
+"""
+
+import re
 from dataclasses import dataclass
 
 from models import CLASSES, DROPOUT, IMAGE_SHAPE, Layer, ModelSpec
 from native.compiler import NoNativeStep
 
 TEMPLATE = """\
-/* {title} */
-#define FEW {few}
+/* {spec.features} | {spec.head} */
+#define RELU {spec.relu:d}
+#define FEW {few:d}
 #include "kernels.h"
-enum {{ CLASSES = {classes} }};
 
-struct image {{ /* what is kept of each image; the padding around pixels is 0 and stays so */
+struct image {{ /* what is kept of each image; the halo around pixels is 0 and stays so */
 {image}
+    BUFFER(float, a{last}, {classes});
+    BUFFER(float, g{last}, {classes});
 }};
 struct net {{ /* and of all together */
     struct {{
@@ -28,6 +34,8 @@ enum {{ STRIDE = sizeof(struct image) / sizeof(float) }};
 int64_t bytes(int64_t batch) {{ return sizeof(struct net) + batch * sizeof(struct image); }}
 
 APART void forward(struct net *net, struct image *image, const float *pixels) {{
+    arrange(BY(1, {pixels.size}, {pixels.row}), pixels, BY(0, {pixels.row}, 1),
+            image->x0 + {x.begin}, BY(0, {x.row}, 1));
 {forward}
 }}
 
@@ -40,18 +48,91 @@ void step(struct net *net, int batch, const float *images, const int64_t *labels
           float **momenta, const struct sgd *how, uint64_t seed) {{
     struct image *image = (struct image *)(net + 1);
     memset(&net->sums, 0, sizeof net->sums);
-    (void)seed;
 {pack}
-    for (int n = 0; n < batch; n++) forward(net, image + n, images + n * {floats});
+    for (int n = 0; n < batch; n++) forward(net, image + n, images + n * {pixels.floats});
 {head_forward}
     for (int n = 0; n < batch; n++) {{
-        memcpy(logits + n * CLASSES, image[n].a{last}, sizeof(float) * CLASSES);
-        loss_backward(CLASSES, batch, image[n].a{last}, labels[n], how->label_smoothing, image[n].g{last});
+        memcpy(logits + n * {classes}, image[n].a{last}, sizeof(float) * {classes});
+        loss_backward({classes}, batch, image[n].a{last}, labels[n], how->label_smoothing, image[n].g{last});
     }}
 {head_backward}
     for (int n = 0; n < batch; n++) backward(net, image + n);
 {update}
 }}
+"""
+
+# Weights lie in the order that a convolution takes them in, the sums of their gradients in runs of whole vectors.
+CONVOLUTION = """
+image: BUFFER(float, x{i}, {x.floats});
+net: BUFFER(float, d{i}, {x.floats});
+net: BUFFER(float, bias{i}, LANED({outputs}));
+net: BUFFER(float, packed{i}, {kernel} * {run} * LANED({outputs}));
+pack: memcpy(net->bias{i}, weights[2 * {i} + 1], sizeof(float) * {outputs});
+pack: arrange(BY(1, {kernel} * {run}, {outputs}), weights[2 * {i}], BY(0, 1, {kernel} * {run}),
+pack:         net->packed{i}, BY(0, LANED({outputs}), 1));
+sums: BUFFER(float, w{i}, {outputs} * {kernel} * LANED({run}));
+sums: BUFFER(float, b{i}, {outputs});
+update: for (int n = 0; n < {outputs} * {kernel}; n++)
+update:     update(how, {run}, net->sums.w{i} + n * LANED({run}), weights[2 * {i}] + n * {run},
+update:            momenta[2 * {i}] + n * {run});
+update: update(how, {outputs}, net->sums.b{i}, weights[2 * {i} + 1], momenta[2 * {i} + 1]);
+"""
+
+# With a pool behind it: back through both from the pixels that were maxima.
+POOLED = """
+constants: static const struct conv conv{i} = {{{inputs}, {outputs}, {kernel}, {size}, {x.row},
+constants:                                     LANED({outputs}), {size} * LANED({outputs}), 0}};
+image: BUFFER(int32_t, which{i}, {after.size} * {after.size} * LANED({outputs}));
+net: BUFFER(float, y{i}, {size} * {size} * LANED({outputs}));
+net: BUFFER(float, runs{i}, {outputs} * {kernel} * LANED({run}));
+pack: arrange(BY(1, {outputs} * {kernel}, {run}), weights[2 * {i}], BY(0, {run}, 1),
+pack:         net->runs{i}, BY(0, LANED({run}), 1));
+forward: convolve(conv{i}, image->x{i}, net->packed{i}, net->bias{i}, net->y{i});
+forward: pool(conv{i}, {after.row}, net->y{i}, image->x{next} + {after.begin}, image->which{i});
+backward: memset(net->d{i}, 0, sizeof net->d{i});
+backward: pool_backward(conv{i}, {after.row}, net->d{next} + {after.begin}, image->which{i}, image->x{i}, net->runs{i},
+backward:               {i} ? net->d{i} : 0, net->sums.w{i}, net->sums.b{i});
+"""
+
+# Without: back over all pixels. The gradient y of what it puts out gets a halo, so that the gradient of what goes in is
+# a convolution of it, with the kernel turned by half a turn; nobody asks for that of the images.
+PLAIN = """
+constants: static const struct conv conv{i} = {{{inputs}, {outputs}, {kernel}, {size}, {x.row},
+constants:                                     {outputs}, {after.row}, RELU}};
+net: BUFFER(float, y{i}, {y.floats});
+forward: convolve(conv{i}, image->x{i}, net->packed{i}, net->bias{i}, image->x{next} + {after.begin});
+backward: mask(conv{i}, net->d{next} + {after.begin}, image->x{next} + {after.begin}, {y.row}, net->y{i} + {y.begin},
+backward:      net->sums.b{i});
+backward: weigh(conv{i}, {y.row}, image->x{i}, net->y{i} + {y.begin}, net->sums.w{i});
+"""
+TURNED = """
+constants: static const struct conv turned{i} = {{{outputs}, {inputs}, {kernel}, {x.size}, {y.row},
+constants:                                       {inputs}, {x.row}, 0}};
+net: BUFFER(float, turned{i}, {kernel} * {kernel} * {outputs} * LANED({inputs}));
+pack: arrange(BY({kernel} * {kernel}, {outputs}, {inputs}), weights[2 * {i}], BY({inputs}, {kernel} * {run}, 1),
+pack:         net->turned{i} + ({kernel} * {kernel} - 1) * {outputs} * LANED({inputs}),
+pack:         BY(-{outputs} * LANED({inputs}), LANED({inputs}), 1));
+backward: convolve(turned{i}, net->y{i}, net->turned{i}, 0, net->d{i} + {x.begin});
+"""
+
+# The head begins channel by channel, as PyTorch has it.
+FLATTEN = """
+image: BUFFER(float, x{i}, {x.floats});
+net: BUFFER(float, d{i}, {x.floats});
+forward: arrange(BY(1, {pixels}, {x.channels}), image->x{i}, BY(0, {x.channels}, 1), image->a{i}, BY(0, 1, {pixels}));
+backward: arrange(BY(1, {pixels}, {x.channels}), image->g{i}, BY(0, 1, {pixels}), net->d{i}, BY(0, {x.channels}, 1));
+"""
+LINEAR = """
+constants: static const struct linear linear{i} = {{{inputs}, {outputs}, {relu}, STRIDE}};
+image: BUFFER(float, a{i}, {inputs});
+image: BUFFER(float, g{i}, {inputs});
+head_forward: linear_forward(linear{i}, batch, image->a{i}, weights + 2 * {i}, image->a{next});
+head_backward: linear_backward(linear{i}, batch, image->a{i}, image->a{next}, image->g{next}, {i} ? image->g{i} : 0,
+head_backward:                 weights + 2 * {i}, momenta + 2 * {i}, how);
+"""
+DROPPED = """
+head_forward: for (int n = 0; n < batch; n++) dropout({neurons}, {share}, seed, {number}, n, image[n].a{i});
+head_backward: for (int n = 0; n < batch; n++) dropout({neurons}, {share}, seed, {number}, n, image[n].g{i});
 """
 
 
@@ -72,201 +153,51 @@ class Plane:
         return (self.size + 2 * self.halo) * self.row
 
     @property
-    def steps(self) -> str:
-        return f"(struct plane){{{self.channels}, {self.row}}}"
-
-    def inside(self, buffer: str) -> str:
-        """Point to the first pixel that is not of the halo."""
-        return f"{buffer} + {self.halo * (self.row + self.channels)}"
+    def begin(self) -> int:
+        """Where the first pixel lies that is not of the halo."""
+        return self.halo * (self.row + self.channels)
 
 
-@dataclass
-class Stage:
-    """A convolution, and the pool that may come behind it."""
-
-    conv: Layer
-    before: Plane  # what goes in
-    pooled: bool = False
-
-    @property
-    def size(self) -> int:
-        return self.conv.size // 2 if self.pooled else self.conv.size
-
-    @property
-    def gradient(self) -> Plane:
-        """How the gradient of what goes in lies: as that does, where it is spread from single points."""
-        return self.before if self.pooled else Plane(self.before.channels, self.before.size)
-
-
-def stages_of(layers: list[Layer]) -> list[Stage]:
-    """Sort the layers before the head into stages. Raises NoNativeStep for a pool that is not behind a convolution."""
-    stages: list[Stage] = []
-    for layer in layers:
+def write_source(spec: ModelSpec) -> str:
+    """Write the source of a row's step. Raises NoNativeStep for a pool that is not behind a convolution."""
+    # How pixels lie before each convolution, and behind the last one.
+    layers = spec.layers()
+    features = [layer for layer in layers if layer.kind in ("conv", "pool")]
+    convolutions: list[Layer] = []
+    planes: list[Plane] = []
+    channels, size = IMAGE_SHAPE[:2]
+    for layer in features:
         if layer.kind == "conv":
-            size = stages[-1].size if stages else IMAGE_SHAPE[1]
-            stages.append(Stage(layer, Plane(layer.inputs, size, layer.padding)))
-        elif stages and not stages[-1].pooled:
-            stages[-1].pooled = True
+            convolutions.append(layer)
+            planes.append(Plane(channels, size, layer.padding))
+            channels, size = layer.outputs, layer.size
+        elif convolutions and size == convolutions[-1].size:
+            size //= 2
         else:
             raise NoNativeStep("it knows a pool behind a convolution only")
-    return stages
+    planes.append(Plane(channels, size))
 
-
-class Source:
-    """A source, to whose parts the layers add lines.
-
-    What goes into stage i of the features is x{i}, and its gradient d{i}. What the head begins with is a0, and what its
-    linear layer i puts out is a{i}, with gradients g{i}.
-    """
-
-    def __init__(self, spec: ModelSpec):
-        self.relu, self.tensors = int(spec.relu), 0  # of weights and biases in the layers so far
-        self.lines: dict[str, list[str]] = defaultdict(list)
-        layers = spec.layers()
-        features = [layer for layer in layers if layer.kind in ("conv", "pool")]
-        stages = stages_of(features)
-        output = Plane(stages[-1].conv.outputs, stages[-1].size) if stages else Plane(*IMAGE_SHAPE[:2])
-
-        planes = [*(stage.before for stage in stages), output]
-        gradients = [*(stage.gradient for stage in stages), output]
-        for i, (plane, gradient) in enumerate(zip(planes, gradients)):
-            self.buffer("image", f"x{i}", plane.floats)
-            self.buffer("net", f"d{i}", gradient.floats)
-        row = IMAGE_SHAPE[0] * IMAGE_SHAPE[1]
-        inside = planes[0].inside("image->x0")
-        self.arrange("forward", (1, IMAGE_SHAPE[2], row), "pixels", (0, row, 1), inside, (0, planes[0].row, 1))
-        for i, stage in enumerate(stages):
-            self.add_stage(i, stage, planes[i + 1], gradients[i + 1])
-        self.add_head(layers[len(features) :], output, len(stages))
-
-        title = f"{spec.features} | {spec.head} | {'ReLU' if spec.relu else 'no ReLU'}"
-        names = "image sums net constants pack forward backward head_forward head_backward update".split()
-        parts = {name: "\n".join(self.lines[name]) for name in names}
-        few = int(any(stage.conv.outputs % 16 for stage in stages))
-        facts = {"title": title, "few": few, "classes": CLASSES, "floats": math.prod(IMAGE_SHAPE), "last": self.last}
-        self.text = TEMPLATE.format(**facts, **parts)
-
-    def add(self, part: str, line: str) -> None:
-        """Add a line; to the way back before the others, as the last layer comes first there."""
-        lines = self.lines[part]
-        lines.insert(0 if part in ("backward", "head_backward") else len(lines), f"    {line}")
-
-    def call(self, part: str, function: str, *arguments: object) -> None:
-        self.add(part, f"{function}({', '.join(map(str, arguments))});")
-
-    def arrange(self, part: str, count: tuple, source: str, steps: tuple, target: str, target_steps: tuple) -> None:
-        """Add a copy of numbers in three dimensions."""
-        three = [f"(struct three){{{a}, {b}, {c}}}" for a, b, c in (count, steps, target_steps)]
-        self.call(part, "arrange", three[0], source, three[1], target, three[2])
-
-    def buffer(self, part: str, name: str, size: object, kind: str = "float") -> None:
-        self.add(part, f"{kind} {name}[UP_TO({size} + SLACK, 16)] __attribute__((aligned(64)));")
-
-    def constant(self, kind: str, name: str, **values: object) -> None:
-        fields = ", ".join(f".{key} = {value}" for key, value in values.items())
-        self.lines["constants"].append(f"static const struct {kind} {name} = {{{fields}}};")
-
-    def add_weights(self) -> int:
-        """Count the weights and biases of the next layer, and say which ones they are."""
-        self.tensors += 2
-        return self.tensors - 2
-
-    # ---- features ----
-
-    def add_stage(self, i: int, stage: Stage, after: Plane, above: Plane) -> None:
-        """Add a convolution and the pool behind it; ``above`` is how the gradient of what comes out lies."""
-        # The convolution, with weights in the order that it takes them in.
-        conv, tensor = stage.conv, self.add_weights()
-        weights, run, width = f"weights[{tensor}]", conv.kernel * conv.inputs, f"LANED({conv.outputs})"
-        pixel, row = (width, f"{conv.size} * {width}") if stage.pooled else (conv.outputs, after.row)
-        self.constant("conv", f"conv{i}", inputs=conv.inputs, outputs=conv.outputs, kernel=conv.kernel, size=conv.size,
-                      in_row=stage.before.row, out_pixel=pixel, out_row=row, relu=self.relu,
-                      pooled=int(stage.pooled))  # fmt: skip
-        terms = conv.kernel * run
-        self.buffer("net", f"packed{i}", f"{terms} * {width}")
-        self.buffer("net", f"bias{i}", width)
-        self.arrange("pack", (1, terms, conv.outputs), weights, (0, 1, terms), f"net->packed{i}", (0, width, 1))
-        self.call("pack", "memcpy", f"net->bias{i}", f"weights[{tensor + 1}]", f"sizeof(float) * {conv.outputs}")
-
-        # Forward, and the gradients.
-        convolution = f"conv{i}", f"image->x{i}", f"net->packed{i}", f"net->bias{i}"
-        to, gradient = after.inside(f"image->x{i + 1}"), (above.steps, above.inside(f"net->d{i + 1}"))
-        if stage.pooled:
-            self.buffer("net", f"y{i}", f"{conv.size} * {row}")
-            self.buffer("image", f"which{i}", f"{after.size**2} * {width}", "int32_t")
-            self.call("forward", "convolve", *convolution, f"net->y{i}")
-            self.call("forward", "pool", f"conv{i}", after.row, f"net->y{i}", to, f"image->which{i}")
-            self.add_backward_by_points(i, stage, weights, gradient)
+    # The text of each layer.
+    texts = []
+    for i, (conv, x, after) in enumerate(zip(convolutions, planes, planes[1:])):
+        text = CONVOLUTION + (POOLED if after.size < conv.size else PLAIN + TURNED * (i > 0))
+        y, run = Plane(conv.outputs, conv.size, conv.kernel - 1 - conv.padding), conv.kernel * conv.inputs
+        texts.append(text.format(**vars(conv), i=i, next=i + 1, x=x, y=y, after=after, run=run))
+    i, neurons, head = len(convolutions), planes[-1].floats, layers[len(features) :]
+    texts.append(FLATTEN.format(i=i, x=planes[-1], pixels=size**2))
+    for number, layer in enumerate(head):
+        if layer.kind == "dropout":
+            texts.append(DROPPED.format(i=i, neurons=neurons, share=DROPOUT, number=number))
         else:
-            self.call("forward", "convolve", *convolution, to)
-            self.add_backward(i, stage, weights, (*gradient, to))
+            relu = 0 if layer is head[-1] else "RELU"
+            texts.append(LINEAR.format(i=i, next=i + 1, inputs=neurons, outputs=layer.outputs, relu=relu))
+            i, neurons = i + 1, layer.outputs
 
-        # The change of weights, by sums with runs of whole vectors.
-        rows, sums = conv.outputs * conv.kernel, f"net->sums.w{i}, LANED({run})"
-        self.buffer("sums", f"w{i}", f"{rows} * LANED({run})")
-        self.buffer("sums", f"b{i}", conv.outputs)
-        self.call("update", "update", "how", rows, run, sums, weights, f"momenta[{tensor}]", run)
-        biases = f"weights[{tensor + 1}], momenta[{tensor + 1}]"
-        self.call("update", "update", "how", 1, conv.outputs, f"net->sums.b{i}", 0, biases, 0)
-
-    def add_backward_by_points(self, i: int, stage: Stage, weights: str, gradient: tuple[str, str]) -> None:
-        """Add the way back through a pool and the convolution below it, from the pixels that were maxima."""
-        conv = stage.conv
-        run, rows = conv.kernel * conv.inputs, conv.outputs * conv.kernel
-        self.buffer("net", f"points{i}", conv.size**2 // 4, "struct point")
-        self.buffer("net", f"runs{i}", f"{rows} * LANED({run})")
-        self.arrange("pack", (1, rows, run), weights, (0, run, 1), f"net->runs{i}", (0, f"LANED({run})", 1))
-        self.call("backward", "pool_backward", f"conv{i}", *gradient, f"image->which{i}", f"net->points{i}",
-                  f"image->x{i}", f"net->runs{i}", f"net->d{i}" if i else 0, f"net->sums.w{i}",
-                  f"net->sums.b{i}")  # fmt: skip
-        self.call("backward", "memset", f"net->d{i}", 0, f"sizeof net->d{i}")
-
-    def add_backward(self, i: int, stage: Stage, weights: str, gradient: tuple[str, str, str]) -> None:
-        """Add the way back through a convolution without a pool, over all pixels."""
-        # A halo around the output's gradient makes the input's gradient a convolution of it, with the kernel turned by
-        # half a turn.
-        conv = stage.conv
-        output = Plane(conv.outputs, conv.size, conv.kernel - 1 - conv.padding)
-        inside, taps = output.inside(f"net->y{i}"), conv.kernel**2
-        self.buffer("net", f"y{i}", output.floats)
-        if i:
-            self.constant("conv", f"turned{i}", inputs=conv.outputs, outputs=conv.inputs, kernel=conv.kernel,
-                          size=stage.before.size, in_row=output.row, out_pixel=conv.inputs,
-                          out_row=stage.gradient.row)  # fmt: skip
-            width, count = f"LANED({conv.inputs})", (taps, conv.outputs, conv.inputs)
-            last = f"net->turning{i} + {(taps - 1) * conv.outputs} * {width}"
-            self.buffer("net", f"turning{i}", f"{taps * conv.outputs} * {width}")
-            self.arrange("pack", count, weights, (conv.inputs, taps * conv.inputs, 1), last,
-                         (f"-{conv.outputs} * {width}", width, 1))  # fmt: skip
-            self.call("backward", "convolve", f"turned{i}", f"net->y{i}", f"net->turning{i}", 0, f"net->d{i}")
-        self.call("backward", "weigh", f"conv{i}", output.steps, f"image->x{i}", inside, f"net->sums.w{i}")
-        self.call("backward", "mask", f"conv{i}", *gradient, output.steps, inside, f"net->sums.b{i}")
-
-    # ---- the head ----
-
-    def add_head(self, layers: list[Layer], features: Plane, stages: int) -> None:
-        """Add the flattening, channel by channel as PyTorch has it, linear layers, and dropout."""
-        count, pixels, channels = (1, features.size**2, features.channels), features.size**2, features.channels
-        self.buffer("image", "a0", features.floats)
-        self.buffer("image", "g0", features.floats)
-        self.arrange("forward", count, f"image->x{stages}", (0, channels, 1), "image->a0", (0, 1, pixels))
-        self.arrange("backward", count, "image->g0", (0, 1, pixels), f"net->d{stages}", (0, channels, 1))
-
-        i, neurons, each = 0, features.floats, "for (int n = 0; n < batch; n++)"
-        for number, layer in enumerate(layers):
-            if layer.kind == "dropout":
-                drop = f"{each} dropout({neurons}, {DROPOUT}, seed, {number}, n, image[n]."
-                self.add("head_forward", f"{drop}a{i});")
-                self.add("head_backward", f"{drop}g{i});")
-                continue
-            x, gradient, tensor = f"image->a{i}", f"image->g{i}" if stages or i else "0", self.add_weights()
-            i += 1
-            self.buffer("image", f"a{i}", layer.outputs)
-            self.buffer("image", f"g{i}", layer.outputs)
-            self.constant("linear", f"linear{i}", inputs=neurons, outputs=layer.outputs, stride="STRIDE",
-                          relu=self.relu if layer is not layers[-1] else 0)  # fmt: skip
-            self.call("head_forward", "linear_forward", f"linear{i}", "batch", x, f"weights + {tensor}", f"image->a{i}")
-            self.call("head_backward", "linear_backward", f"linear{i}", "batch", x, f"image->a{i}", f"image->g{i}",
-                      gradient, f"weights + {tensor}", f"momenta + {tensor}", "how")  # fmt: skip
-            neurons = layer.outputs
-        self.last = i
+    # Their lines, sorted into parts; those of the way back from the last layer to the first.
+    parts = {}
+    for name in "constants image sums net pack forward backward head_forward head_backward update".split():
+        in_order = "".join(reversed(texts) if "backward" in name else texts)
+        parts[name] = "\n".join(f"    {line}" for line in re.findall(f"^{name}: (.*)", in_order, re.MULTILINE))
+    few = any(conv.outputs % 16 for conv in convolutions)
+    pixels = Plane(*IMAGE_SHAPE[:2])
+    return TEMPLATE.format(spec=spec, few=few, pixels=pixels, x=planes[0], last=i, classes=CLASSES, **parts)

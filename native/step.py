@@ -10,18 +10,6 @@ from models import CLASSES
 from runner.step import TrainStep
 
 
-class Settings(ctypes.Structure):
-    """What a step takes from the recipe: ``struct sgd`` of kernels.h."""
-
-    _fields_ = [
-        ("lr", ctypes.c_float),
-        ("momentum", ctypes.c_float),
-        ("weight_decay", ctypes.c_float),
-        ("label_smoothing", ctypes.c_float),
-        ("nesterov", ctypes.c_int),
-    ]
-
-
 @dataclass
 class NativeStep(TrainStep):
     """One step of training, taken with each call, by a compiled ``library``.
@@ -38,49 +26,38 @@ class NativeStep(TrainStep):
         self.library.bytes.argtypes, self.library.bytes.restype = [ctypes.c_int64], ctypes.c_int64
         self.library.step.argtypes = [ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 6, ctypes.c_uint64]
         self.library.step.restype = None
-        self.settings = Settings(label_smoothing=self.label_smoothing)
         self.has_dropout = any(isinstance(layer, nn.Dropout) for layer in self.model.modules())
         self.room, self.buffers = 0, torch.empty(0, dtype=torch.uint8)  # for so many images
         self.bound_to: object = None  # the state of the optimiser that the pointers below are of
-        self.weight_pointers = (ctypes.c_void_p * len(self.weights))()
-        self.momentum_pointers = (ctypes.c_void_p * len(self.weights))()
 
     def forward_backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Compute logits, the gradients of the loss, and the changed weights."""
         assert self.library
-        batch, how = len(images), self.settings
+        batch, group = len(images), self.optimizer.param_groups[0]
         if batch > self.room:
             self.room, self.buffers = batch, torch.zeros(self.library.bytes(batch), dtype=torch.uint8)
         if self.bound_to is not self.optimizer.state:
             self.bind()
-        group = self.optimizer.param_groups[0]
-        how.lr, how.momentum, how.weight_decay = group["lr"], group["momentum"], group["weight_decay"]
-        how.nesterov = group["nesterov"]
+        settings = group["lr"], group["momentum"], group["weight_decay"], self.label_smoothing, group["nesterov"]
         # What is dropped follows from a number for each step, from the generator whose state a checkpoint holds.
         seed = int(torch.randint(2**63 - 1, ())) if self.has_dropout else 0
 
         images, labels = images.contiguous(memory_format=torch.channels_last), labels.contiguous()
         logits = torch.empty(batch, CLASSES)
-        self.library.step(
-            self.buffers.data_ptr(),
-            batch,
-            images.data_ptr(),
-            labels.data_ptr(),
-            logits.data_ptr(),
-            self.weight_pointers,
-            self.momentum_pointers,
-            ctypes.addressof(how),
-            seed,
-        )
+        batch_pointers = images.data_ptr(), labels.data_ptr(), logits.data_ptr()
+        how = (ctypes.c_float * len(settings))(*settings)  # struct sgd of kernels.h
+        self.library.step(self.buffers.data_ptr(), batch, *batch_pointers, *self.pointers, how, seed)
         return logits
 
     def bind(self) -> None:
         """Note where weights and momentum lie. Momentum begins at 0, which is what PyTorch begins with too."""
-        state, has_momentum = self.optimizer.state, bool(self.optimizer.param_groups[0]["momentum"])
-        for i, weight in enumerate(self.weights):
-            momentum = state[weight].get("momentum_buffer") if weight in state else None
-            if has_momentum and momentum is None:
-                momentum = state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-            self.weight_pointers[i] = weight.data_ptr()
-            self.momentum_pointers[i] = None if momentum is None else momentum.data_ptr()
+        state, has_momentum = self.optimizer.state, self.optimizer.param_groups[0]["momentum"] > 0
+        self.momenta = []  # of one's own, where the optimiser keeps none
+        for weight in self.weights:
+            kept = state[weight] if has_momentum else {}
+            if kept.get("momentum_buffer") is None:
+                kept["momentum_buffer"] = torch.zeros_like(weight)
+            self.momenta.append(kept["momentum_buffer"])
+        array = ctypes.c_void_p * len(self.weights)
+        self.pointers = [array(*map(Tensor.data_ptr, tensors)) for tensors in (self.weights, self.momenta)]
         self.bound_to = state

@@ -11,7 +11,7 @@ from torch import nn
 
 import models
 from native import compiler
-from native.source import Source
+from native.source import write_source
 from native.step import NativeStep
 from runner.config import Config
 from runner.step import make_optimizer
@@ -36,7 +36,7 @@ def make_native(spec, config, *options, seed=0):
     """The native step of a new network of a row, compiled with more ``options``."""
     torch.manual_seed(seed)
     model = models.Net(spec)
-    library = compiler.load(Source(spec).text, *options)
+    library = compiler.load(write_source(spec), *options)
     return NativeStep(model, make_optimizer(model, config), "fp32", config.label_smoothing, library=library)
 
 

@@ -15,7 +15,7 @@ import native
 from experiments import forecast
 from native import compiler
 from native.compiler import NoNativeStep
-from native.source import Source
+from native.source import write_source
 from runner import checkpoint
 from runner.config import Config
 from runner.machine import Machine
@@ -267,7 +267,7 @@ def test_no_compiler_is_said(monkeypatch):
 
 
 def test_compiled_step_is_kept_and_taken_again(monkeypatch, cache):
-    source = Source(row("", "3")).text
+    source = write_source(row("", "3"))
     compiler.load(source)
     kept = set(cache.iterdir())
     compiled = []
@@ -281,7 +281,7 @@ def test_compiled_step_is_kept_and_taken_again(monkeypatch, cache):
 
 @pytest.mark.parametrize("damage", [b"", b"\x7fELF and no more"])
 def test_damaged_file_in_the_cache_is_made_anew(tmp_path, monkeypatch, cache, damage):
-    source = Source(row("", "3")).text
+    source = write_source(row("", "3"))
     compiler.load(source)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / cache.name).mkdir()
@@ -299,8 +299,8 @@ def test_cache_that_can_not_be_written_is_done_without(tmp_path, monkeypatch):
 
 def test_processes_that_compile_together_all_get_the_step(tmp_path):
     code = (
-        "from models import ModelSpec; from native import compiler; from native.source import Source\n"
-        "compiler.load(Source(ModelSpec('Q1_x', '', '3', None)).text).bytes"
+        "from models import ModelSpec; from native import compiler; from native.source import write_source\n"
+        "compiler.load(write_source(ModelSpec('Q1_x', '', '3', None))).bytes"
     )
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=environment) for _ in range(2)]
