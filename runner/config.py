@@ -47,8 +47,8 @@ RECIPES = {
 }
 CLASSIC = RECIPES["classic"]
 # In place of the recipe's rate, where that is too high: of networks, where it diverges, and of Adam. Adam's with the
-# classic recipe is PyTorch's default. With the fast one Q1_1 reaches 56.5, 60.4 and 61.4 % with 0.001, 0.003 and 0.01 (3
-# seeds), and Q1_19 75.3, 75.7 and 67.9 % (1 seed; bf16, an AMD EPYC).
+# classic recipe is PyTorch's default. With the fast one Q1_1 reaches 56.5, 60.4 and 61.4 % with 0.001, 0.003 and 0.01
+# (3 seeds), and Q1_19 75.3, 75.7 and 67.9 % (1 seed; bf16, an AMD EPYC).
 NETWORK_LR = {("fast", "Q2_1"): 0.01, ("fast", "Q2_2"): 0.01}
 ADAM_LR = {"classic": 0.001, "fast": 0.003}
 
