@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import utils
-from report import results
+from report import plots, results, stats
 from runner import config
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.paths import PROJECT
@@ -59,3 +59,17 @@ def test_every_function_that_makes_a_figure_draws_in_our_style():
     ]
     assert len(makers) > 10
     assert [name for name, decorators in makers if decorators != ["own_style()"]] == []
+
+
+def test_legend_of_long_names_fits_the_figure(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, *others: figures.append(figure) or b"")
+    points = [(1.0, stats.mean([60.0, 61.0])), (2.0, stats.mean([62.0, 63.0]))]
+    plots.plot_lines(
+        tmp_path / "lines.png", "Lines", "lr", {f"Q1_{i}, batch-size 64, {'x' * 30}": points for i in range(6)}
+    )
+    [figure] = figures
+    figure.draw_without_rendering()
+    place = figure.legends[0].get_window_extent()
+    assert place.x0 >= 0
+    assert place.x1 <= figure.bbox.x1
