@@ -65,6 +65,7 @@ def test_every_example_works(workplace, tmp_path, registry, capsys):
         command = re.sub(r"results/cifar10/\S+__\S+|\bRUN\b|\bQ1_19__\S+", str(run), command)
         command = re.sub(r"results/cifar10$", str(run.parent.parent), command)
         command = re.sub(r"(?<=--on )PATH\b", str(images / "test"), command)
+        command = command.replace("0.03 0.06 0.12 0.24 --batch-size 16 64 256", "0.03 --batch-size 16 64")  # few images
         program, *argv = shlex.split(command.replace("./run_all.sh", "python ex1.py --model-name all"))
         assert program == "python", command
         capsys.readouterr()
