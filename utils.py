@@ -29,6 +29,7 @@ from runner import files
 from runner.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -255,10 +256,10 @@ def parameter_summary(model: nn.Module) -> str:
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"
-FORMATS = ("png", "pdf", "svg")
 SCREEN_DPI = 150
 PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
 NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
+LEGEND_INCHES, LETTER_INCHES = 1.6, 0.08  # of a column of a legend, at least, and of a letter in it
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -266,7 +267,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 class Style:
     """How figures are drawn; the default is for a screen."""
 
-    format: str = "png"  # that of a file beside the PNG, one of FORMATS
+    format: str = "png"  # that of a file beside the PNG: png (none), pdf or svg
     width: float | None = None  # in inches; with it all text has PRINT_POINTS
     has_titles: bool = True
 
@@ -344,6 +345,14 @@ def add_pair(figure: "Figure", widths: tuple[float, float] = (1, 1)) -> "list[Ax
     return [*figure.subplots(1, 2, width_ratios=widths)]
 
 
+def add_legend(figure: "Figure", handles: "Sequence[Artist]", columns: int) -> None:
+    """Add a legend below the axes, in at most so many columns, and no more than there is room for."""
+    inches = max(LEGEND_INCHES, 0.6 + LETTER_INCHES * max(len(str(handle.get_label())) for handle in handles))
+    columns = max(1, min(columns, int(figure.get_figwidth() / inches)))
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+
+
 def label_powers(*axes: "Axis") -> None:
     """Label axes with a logarithmic scale by powers such as 10⁴, which are no mathematics to matplotlib."""
     from matplotlib.ticker import LogFormatterSciNotation
@@ -396,9 +405,7 @@ def plot_curves(path: Path, title: str, history: Sequence[dict], validated_on: s
             axes.set_xlim(0, 2)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(alpha=0.3)
-    columns = 1 if figure.get_figwidth() < NARROW_INCHES else 2
-    handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    add_legend(figure, axes.get_legend_handles_labels()[0], 2)
     save_figure(figure, path)
 
 
@@ -474,8 +481,7 @@ def plot_per_class(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     axes.set(ylabel=told, xlabel=f"accuracy (%) on {metrics.images:,} test images, last epoch", xlim=(0, 100))
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
-    columns = 1 if figure.get_figwidth() < NARROW_INCHES else 2
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    add_legend(figure, axes.get_legend_handles_labels()[0], 2)
     save_figure(figure, path)
 
 

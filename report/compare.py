@@ -124,6 +124,11 @@ class Section:
             p_values = stats.correct_holm(p_values)
         return {id(group): Comparison(group, each, p) for group, each, p in zip(others, differences, p_values)}
 
+    @cached_property
+    def against_best(self) -> "Section":
+        """The section with its groups compared with the best, whatever baseline was asked for."""
+        return Section(self.groups) if self.baseline else self
+
     @property
     def picked_of(self) -> int:
         """Count the groups that the two of a comparison were picked from; 2 where they were chosen beforehand."""

@@ -29,6 +29,7 @@ from utils import (
     GREY,
     NARROW_INCHES,
     VERMILION,
+    add_legend,
     add_pair,
     cut_name,
     label_powers,
@@ -48,7 +49,6 @@ SHUFFLE_STYLE = dict(zip(PUBLISHED_SHUFFLES, zip(COLOURS, MARKERS)))
 PANELS_PER_ROW = 6
 COLOURS_PER_FIGURE = 256  # a report holds all its figures and is sent around
 MAX_PIXELS = 20_000_000  # of a picture that a run left, which has a tenth of that
-LEGEND_INCHES, LETTER_INCHES = 1.6, 0.08  # of a column of a legend, at least, and of a letter in it
 
 
 def data_name(data: Mapping[str, Any]) -> str:
@@ -69,11 +69,7 @@ def _number_epochs(axes: Axes) -> None:
 def _save(figure: Figure, path: Path, alt: str, columns: int = 0, handles: Sequence[Artist] = ()) -> page.Figure:
     """Save a figure; one with ``columns`` gets a legend below it, by default that of its first axes."""
     if columns:
-        handles = handles or figure.axes[0].get_legend_handles_labels()[0]
-        inches = max(LEGEND_INCHES, 0.6 + LETTER_INCHES * max(len(str(handle.get_label())) for handle in handles))
-        columns = max(1, min(columns, int(figure.get_figwidth() / inches)))
-        columns = math.ceil(len(handles) / math.ceil(len(handles) / columns))  # in lines of one length
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+        add_legend(figure, handles or figure.axes[0].get_legend_handles_labels()[0], columns)
     return page.Figure(path, alt, save_figure(figure, path, COLOURS_PER_FIGURE))
 
 

@@ -93,14 +93,9 @@ def answer_texts(section: Section) -> list[str]:
     ]
 
 
-def against_best(section: Section) -> Section:
-    """Return the section with its groups compared with the best, whatever baseline was asked for."""
-    return Section(section.groups) if section.baseline else section
-
-
 def lead_text(section: Section) -> str:
     """Say by how much the best is ahead of the next, whether that is decided, and how many runs would decide it."""
-    versus_best = against_best(section)
+    versus_best = section.against_best
     lead = versus_best.comparisons[id(section.ranked[1])]
     ahead = stats.scale(lead.difference, -1)
     open_ones = [group for group in section.ranked[1:] if versus_best.comparisons[id(group)].verdict != LOWER]
@@ -202,8 +197,7 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
         return plots.plot_lines(path, title, "".join([numbers[0], *others]), lines)
     if len(numbers) == 2 and len(by_names) <= MOST_MAPS:
         y, x = numbers
-        versus_best = against_best(section).comparisons
-        unclear = {key for key, each in versus_best.items() if each.verdict == OPEN}
+        unclear = {key for key, each in section.against_best.comparisons.items() if each.verdict == OPEN}
         maps = {
             label_names(of_map[0]): {
                 (value_of(group, y), value_of(group, x)): (group.mean(ACCURACY).mean, id(group) in unclear)

@@ -70,10 +70,8 @@ def list_runs(root: Path, is_deep: bool = False) -> list[Path]:
 
     With ``is_deep`` studies and runs in all folders below are found too. Raises RunnerError for damaged tables.
     """
-    configs = (
-        root.rglob(CONFIG) if is_deep else itertools.chain(root.glob(f"*/*/*/{CONFIG}"), root.glob(f"*/*/{CONFIG}"))
-    )
-    runs = {path.parent for path in configs}
+    patterns = ["**/"] if is_deep else ["*/*/*/", "*/*/"]
+    runs = {path.parent for pattern in patterns for path in root.glob(pattern + CONFIG)}
     for study in [root, root.parent, *(path.parent for path in root.rglob(tables.STUDY) if is_deep)]:
         runs |= {study / name for name in tables.read(study)}
     return sorted(run for run in runs if run.is_relative_to(root))

@@ -115,10 +115,10 @@ class KeptRun:
 
     def read_metrics(self) -> dict:
         """Make the run's ``metrics.json``: the share of each class is that in its confusion."""
-        metrics, last = self._content()["metrics"], self.read_history()[-1]
+        metrics, last = self._content()["metrics"], self.history[-1]
         metrics["epochs"] = len(self.history)
         for part, split in (("train", "train"), ("validation", "val")):
-            metrics[part] = {name: last[f"{split}_{name}"] for name in files.MEASURES}
+            metrics[part] = {name: float(last[f"{split}_{name}"]) for name in files.MEASURES}
         shares = [row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion)]
         metrics["test"]["per_class_accuracy"] = dict(zip(self.dataset["classes"], shares, strict=True))
         metrics["test"]["confusion"] = self.confusion
