@@ -238,6 +238,8 @@ def write(root: Path, runs: Mapping[str, SavedRun]) -> list[Path]:
             start = next(start for start in MEASURED if file.startswith(start))
             tables[MEASURED[start]].append(head | {"file": file} | _flatten(content))
 
+    for name in (name for name, rows in tables.items() if not rows):  # it may be there of an earlier time
+        (root / name).unlink(missing_ok=True)
     written = [write_csv(root / name, rows) for name, rows in tables.items() if rows]
     files.write_json(root / STUDY, {"version": VERSION, "datasets": [*datasets.values()]})
     return [*written, root / STUDY]

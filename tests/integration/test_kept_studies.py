@@ -12,6 +12,7 @@ from report import overview, results, tables
 from report.__main__ import main
 from runner import records
 from runner.errors import RunnerError
+from runner.files import write_json
 from tests.helpers.fake_runs import fake_run
 from tests.helpers.images import CLASSES
 
@@ -81,6 +82,15 @@ def test_study_grows(two_data_sets):
     assert main([str(two_data_sets), "--csv"]) == 0
     shutil.rmtree(new)
     assert len(what_is_read(two_data_sets)) == 7
+
+
+def test_table_without_rows_does_not_stay(two_data_sets):
+    [run] = (folder for folder in records.list_runs(two_data_sets) if folder.parent.name == "Q2_1")
+    write_json(run / "transfer.json", {"epoch": 10, "weights": "last"})
+    for is_measured in (True, False):
+        assert main([str(two_data_sets), "--keep"]) == 0
+        assert (two_data_sets / "transfers.csv").exists() == is_measured
+        (run / "transfer.json").unlink(missing_ok=True)
 
 
 def test_run_in_its_folder_comes_before_the_one_that_is_kept(two_data_sets):
