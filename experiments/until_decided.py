@@ -1,12 +1,14 @@
 """A sweep that adds seeds until its comparisons are decided, or known well enough; see ``report/sequential.py``."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
+from pathlib import Path
 
 from experiments import sweep
 from experiments.engines import Job, Train
 from report import sequential
-from report.sequential import Comparison
+from report.sequential import Look
 from runner import console
 from runner.config import FIELDS, IDENTITY, Config, EngineConfig, Goal, flag_of, in_words
 from runner.errors import RunnerError, UsageError, counted
@@ -28,19 +30,31 @@ def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, trai
     more = (seed for seed in range(max(seeds) + 1, max(seeds) + 1 + goal.max_seeds))
     seeds += [next(more) for _ in range(looks[-1] - len(seeds))]
     names = names_of(settings)
+    asked = [*(each.run_name for each in settings), *map(str, astuple(goal)), str(looks)]
+    study = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:8]
 
-    for look, (n, error) in enumerate(zip(looks, sequential.spend(looks)), 1):
+    for number, (n, error) in enumerate(zip(looks, sequential.spend(looks)), 1):
+        # Train the seeds of this look, and compare.
         jobs = [[Job(replace(each, seed=seed)) for seed in seeds[:n]] for each in settings]
-        facts = sweep.run([job.config for of_one in jobs for job in of_one], engine_config, train)
+        planned = [job.config for of_one in jobs for job in of_one]
+        facts = sweep.run(planned, engine_config, train)
         say = console.stdout_log(facts["name"])
         values = {name: [accuracy_of(job, facts) for job in of_one] for name, of_one in zip(names, jobs)}
         best, compared = sequential.compare_with_best(values, error)
-        is_reached = all(each.is_known(goal.points) for each in compared.values())
-        say.log(console.RESULT, f"look {look} of {len(looks)} at most, at {n} seeds of each: {best} is best")
+        runs = [config.run_name for config in planned]
+        look = Look(number, len(looks), n, goal.points, best, compared, runs)
+        say.log(console.RESULT, look.text)
         for name, each in compared.items():
-            say.log(console.RESULT, f"  {best} − {name}: {comparison_text(each, goal)}")
-        if is_reached:
-            say.log(console.RESULT, f"reached with {counted(n * len(settings), 'run')}")
+            difference = f"{each.difference:+.2f} ± {each.half_width:.2f} points"
+            say.log(console.RESULT, f"  {best} − {name}: {difference}, {each.verdict(goal.points)}")
+
+        # Have the report say so, whose own intervals don't count the looks.
+        folder = Path(planned[0].results_dir) / facts["slug"]
+        sequential.write_look(folder, study, look)
+        if look.is_reached or number == len(looks):
+            sweep.report_on(sweep.LiveReport(folder, sweep.plan(planned)), say)
+        if look.is_reached:
+            say.log(console.RESULT, f"reached with {counted(len(runs), 'run')}")
             return
     say.log(console.RESULT, f"not reached with {goal.max_seeds} seeds of each; --max-seeds allows more")
 
@@ -58,13 +72,3 @@ def accuracy_of(job: Job, facts: dict) -> float:
     if result is None:
         raise RunnerError(f"{job.name} left no result")
     return 100 * result["validation"]["accuracy"]
-
-
-def comparison_text(comparison: Comparison, goal: Goal) -> str:
-    """Say how sure a difference is, e.g. ``+1.2 ± 0.8 points: decided``."""
-    verdict = "not decided"
-    if comparison.is_decided:
-        verdict = "decided"
-    elif comparison.is_known(goal.points):
-        verdict = f"known to within {goal.points:g}, not decided"
-    return f"{comparison.difference:+.2f} ± {comparison.half_width:.2f} points: {verdict}"

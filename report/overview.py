@@ -13,6 +13,7 @@ from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
 from report.provenance import commit_text, count_values, machine_text
 from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
+from report.sequential import look_blocks
 from runner import files
 from runner.errors import UsageError, counted, quote, some_of
 
@@ -198,8 +199,8 @@ def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Blo
     else:
         opening = sections.opening_blocks(found[0], folder, stem_of(1))
         of_runs = section_blocks(found, folder, compared)
-        blocks = [title, *states, *opening, Contents(), *links, *of_runs, *more_blocks(run_set, found[0], folder)]
-        blocks += of_study
+        blocks = [title, *states, *opening, Contents(), *links, *look_blocks(run_set), *of_runs]
+        blocks += [*more_blocks(run_set, found[0], folder), *of_study]
     blocks += [
         *live.unfinished_blocks(unfinished),
         *other_blocks(run_set.groups, folder, run_set.notes),

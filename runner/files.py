@@ -35,6 +35,7 @@ CONFLICT = "conflict.json"  # --conflict: which of two cues a network follows
 MATRIX, MATRIX_FACTS, TEMPLATES = "matrix.npz", "matrix.json", "templates.png"  # --collapse
 EVENTS = "tensorboard"  # a folder: what TensorBoard reads
 BASELINES = "baselines.json"  # beside the runs of a data set
+UNTIL_DECIDED = "until-decided-"  # there too: how the names of what such a study found (.json) begin
 
 # What a file says of a data set, and of what type it is.
 DATASET_FIELDS = {"name": str, "slug": str, "sha256": str, "classes": list, "seed": (int, type(None))}

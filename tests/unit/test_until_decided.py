@@ -1,30 +1,41 @@
 """A sweep that adds seeds until its comparisons are decided."""
 
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from experiments import sweep, until_decided
-from report import sequential
+from report import overview, sequential
 from runner import console
 from runner.config import Config, EngineConfig, Goal
 from runner.errors import UsageError
+from tests.helpers.fake_runs import fake_run
 from tests.helpers.images import listening
 
 
 @pytest.fixture
-def swept(monkeypatch):
+def swept(monkeypatch, tmp_path):
     """The numbers of seeds that were swept, where accuracies are a function of the rate and the seed."""
     numbers = []
 
+    def accuracy_of(config):
+        return 60 + {0.01: 0.0, 0.02: 2.5}[config.lr] + config.seed % 3
+
     def run(configs, *_):
         assert len(set(configs)) == len(configs)
+        for config in configs:
+            if not (tmp_path / "cifar10/Q1_1" / config.run_name).exists():
+                fake_run(tmp_path, seed=config.seed, lr=config.lr, accuracy=accuracy_of(config))
         numbers.append(len(configs) // 2)
-        return {"name": "data"}
+        return {"name": "data", "slug": "cifar10"}
 
     def result_of(job, _):
-        apart = {0.01: 0.0, 0.02: 2.5}[job.config.lr]
-        return {"validation": {"accuracy": (60 + apart + job.config.seed % 3) / 100}}
+        return {"validation": {"accuracy": accuracy_of(job.config) / 100}}
+
+    monkeypatch.chdir(tmp_path)
 
     monkeypatch.setattr(sweep, "run", run)
     monkeypatch.setattr(sweep, "result_of", result_of)
@@ -34,7 +45,7 @@ def swept(monkeypatch):
 
 def said_of(points, most, seeds=(0,)):
     said = []
-    configs = [Config("Q1_1", lr=lr, seed=seed) for lr in (0.01, 0.02) for seed in seeds]
+    configs = [Config("Q1_1", lr=lr, seed=seed, results_dir=".") for lr in (0.01, 0.02) for seed in seeds]
     with listening(said.append):
         until_decided.run(configs, Goal(points, most), EngineConfig(), None)
     return said
@@ -45,9 +56,8 @@ def test_seeds_are_added_until_the_difference_is_decided(swept):
     assert swept == [3, 5, 8][: len(swept)]
     assert 1 < len(swept) < 4
     assert said[-1] == f"reached with {2 * swept[-1]} runs"
-    assert said[-2].startswith("  lr 0.02 − lr 0.01: +2.50 ± ")
-    assert said[-2].endswith(" points: decided")
-    assert said[1].endswith(": not decided")
+    differences = [line for line in said if line.startswith("  lr 0.02 − lr 0.01: +2.50 ± ")]
+    assert [line.partition(" points, ")[2] for line in differences] == [*["not decided"] * (len(swept) - 1), "decided"]
 
 
 def test_difference_that_is_known_well_enough_ends_it(swept):
@@ -59,6 +69,37 @@ def test_most_seeds_end_it(swept, monkeypatch):
     monkeypatch.setattr(sequential, "ERROR", 1e-9)
     assert said_of(0.01, 6, seeds=(0, 1, 2, 7))[-1] == "not reached with 6 seeds of each; --max-seeds allows more"
     assert swept == [4, 6]
+
+
+def report_on(folder):
+    return overview.write(Path(folder)).path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_report_shows_the_intervals_that_count_the_looks(swept):
+    said = said_of(0.1, 20)
+    page = Path("cifar10/report.md").read_text(encoding="utf-8")
+    assert page == report_on("cifar10")
+    look = next(line for line in reversed(said) if line.startswith("look "))
+    assert f"L{look[1:]}." in page
+    half_width = float(re.search(r"± ([\d.]+)", next(line for line in reversed(said) if "±" in line))[1])
+    low, high = re.search(r"\| lr 0.01 \| -2.5<br>\((\S+) … (\S+)\) \| decided \|", page).groups()
+    assert float(high) - float(low) == pytest.approx(2 * half_width, abs=0.11)
+
+    said_of(50, 20)  # a study of its own, of the same runs
+    page = report_on("cifar10")
+    assert page.count("is best.\n") == 2
+    assert page.count("known to within 50, not decided") == 1
+
+
+def test_report_leaves_out_a_study_whose_runs_are_gone_or_that_cannot_be_read(swept):
+    said_of(50, 20)
+    [kept] = Path("cifar10").glob("until-decided-*.json")
+    shutil.rmtree(next(Path("cifar10/Q1_1").glob("*seed-1*")))
+    page = report_on("cifar10")
+    assert "Seeds added" not in page
+    assert "its runs are not all here" in page
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"best": "lr 0.02"', '"best": "lr\\n"'), encoding="utf-8")
+    assert "is no name" in report_on("cifar10")
 
 
 def test_one_setting_or_too_many_seeds_are_refused(swept):
