@@ -56,7 +56,6 @@ enum { LANES = 4, ACCUMULATORS = 12, NEURONS = 2 };
 #define SLACK 16 /* floats behind each buffer, which a vector may read */
 #define BUFFER(type, name, count) type name[UP_TO((count) + SLACK, 16)] __attribute__((aligned(64)))
 #define POINTS (16 * 16) /* pixels of the largest pool */
-#define CACHED 512 /* floats of a row of weights that are worked on at a time, so that sums stay in the first cache */
 #define PARTIAL 16 /* sums that a dot product is made of, on every processor, so that all round alike */
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -79,14 +78,19 @@ struct sgd {
     float lr, momentum, weight_decay, label_smoothing, nesterov; /* nesterov: 1 or 0 */
 };
 
+/* A whole vector is no memcpy: compilers may copy it in halves, and reading these as one waits for both to be written. */
 INLINE vec load(const float *from, const int lanes) {
     vec value = {0};
-    memcpy(&value, from, sizeof(float) * (lanes < LANES ? lanes : LANES));
+    if (lanes >= LANES) return *(const vec *)from;
+    memcpy(&value, from, sizeof(float) * lanes);
     return value;
 }
 
 INLINE void store(float *to, const vec value, const int lanes) {
-    memcpy(to, &value, sizeof(float) * (lanes < LANES ? lanes : LANES));
+    if (lanes >= LANES)
+        *(vec *)to = value;
+    else
+        memcpy(to, &value, sizeof(float) * lanes);
 }
 
 INLINE vec choose(const ivec mask, const vec yes, const vec no) {
@@ -301,43 +305,63 @@ INLINE void linear_forward(const struct linear s, const int batch, const float *
     });
 }
 
-/* Change a run of weights by their gradients. */
-INLINE void update(const struct sgd *how, const int count, const float *restrict gradient, float *restrict weights,
-                   float *restrict momenta) {
-    const struct sgd s = *how;
-    const float kept = s.nesterov ? s.momentum : 1;
-    for (int i = 0; i < count; i++) {
-        const float d = gradient[i] + s.weight_decay * weights[i];
-        momenta[i] = s.momentum * momenta[i] + d;
-        weights[i] -= s.lr * (s.nesterov * d + kept * momenta[i]);
+/* Change up to a vector of weights by their gradient. */
+INLINE void update_tile(const struct sgd s, const int lanes, const vec gradient, float *weights, float *momenta) {
+    const vec weight = load(weights, lanes), d = gradient + s.weight_decay * weight;
+    const vec momentum = s.momentum * load(momenta, lanes) + d;
+    store(momenta, momentum, lanes);
+    store(weights, weight - s.lr * (s.nesterov * d + (s.nesterov ? s.momentum : 1) * momentum), lanes);
+}
+
+INLINE void update(const struct sgd *how, const int count, const float *gradient, float *weights, float *momenta) {
+    PARTS(i, n, count, LANES, { update_tile(*how, n, load(gradient + i, n), weights + i, momenta + i); });
+}
+
+/* Both gradients, and the change of the weights. A tile is ob neurons by some vectors of inputs. Each weight is read and
+   written once: weights and their sums stay in registers over all images, to whose gradients the weights are added. */
+INLINE void linear_tile_backward(const struct linear s, const int ob, const int inputs, const int batch, const float *x,
+                                 const float *gradient, float *x_gradient, float *weights, float *momenta,
+                                 const struct sgd how) {
+    const int vectors = LANED(inputs) / LANES;
+    vec sums[4 * 2], w[4 * 2];
+    UNROLL for (int k = 0; k < ob * vectors; k++) {
+        sums[k] = (vec){0};
+        w[k] = load(weights + k / vectors * s.inputs + k % vectors * LANES, inputs - k % vectors * LANES);
+    }
+    for (int n = 0; n < batch; n++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            const int64_t at = n * s.stride + v * LANES;
+            const int lanes = inputs - v * LANES;
+            const vec input = load(x + at, lanes);
+            vec back = load(x_gradient + at, lanes);
+            UNROLL for (int o = 0; o < ob; o++) {
+                sums[o * vectors + v] += gradient[n * s.stride + o] * input;
+                back += gradient[n * s.stride + o] * w[o * vectors + v];
+            }
+            store(x_gradient + at, back, lanes);
+        }
+    UNROLL for (int k = 0; k < ob * vectors; k++) {
+        const int at = k / vectors * s.inputs + k % vectors * LANES;
+        update_tile(how, inputs - k % vectors * LANES, sums[k], weights + at, momenta + at);
     }
 }
 
-/* Both gradients of a linear layer, and the change of its weights; x_gradient is 0 where it is not wanted. Inputs are
-   outermost, so that the gradient of a part of them, which all weights of that part add to, stays in the cache. A part of
-   four neurons' weights is read into it once: for that sum, then to be changed, by sums over images. */
 INLINE void linear_backward(const struct linear s, const int batch, const float *x, const float *out, float *gradient,
                             float *x_gradient, float **weights, float **momenta, const struct sgd *how) {
-    float sums[4 * CACHED], bias[s.outputs];
-    for (int o = 0; o < s.outputs; o++) {
-        bias[o] = 0;
-        for (int n = 0; n < batch; n++) {
+    float bias[s.outputs];
+    memset(bias, 0, sizeof bias);
+    for (int n = 0; n < batch; n++) {
+        memset(x_gradient + n * s.stride, 0, sizeof(float) * s.inputs);
+        for (int o = 0; o < s.outputs; o++) {
             if (s.relu && out[n * s.stride + o] <= 0) gradient[n * s.stride + o] = 0;
             bias[o] += gradient[n * s.stride + o];
         }
     }
-    PARTS(i, length, s.inputs, CACHED, {
-        float *w = weights[0] + i;
-        for (int n = 0; x_gradient && n < batch; n++) memset(x_gradient + n * s.stride + i, 0, sizeof(float) * length);
-        PARTS(o, ob, s.outputs, 4, {
-            IMAGES(n, nb, x_gradient ? batch : 0, {
-                product((struct product){1, nb, length, 1, ob, 0, s.stride, 0, 1, 0, s.inputs, 0, s.stride, .adds = 1},
-                        gradient + n * s.stride + o, w + o * s.inputs, 0, x_gradient + n * s.stride + i);
-            });
-            product((struct product){1, ob, length, 1, batch, 0, 1, 0, s.stride, 0, s.stride, 0, CACHED},
-                    gradient + o, x + i, 0, sums);
-            for (int k = 0; k < ob; k++)
-                update(how, length, sums + k * CACHED, w + (o + k) * s.inputs, momenta[0] + i + (o + k) * s.inputs);
+    PARTS(o, ob, s.outputs, 4, {
+        PARTS(i, length, s.inputs, ACCUMULATORS / 12 * LANES, {
+            const int at = o * s.inputs + i;
+            linear_tile_backward(s, ob, length, batch, x + i, gradient + o, x_gradient + i, weights[0] + at,
+                                 momenta[0] + at, *how);
         });
     });
     update(how, s.outputs, bias, weights[1], momenta[1]);

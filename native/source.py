@@ -127,7 +127,7 @@ constants: static const struct linear linear{i} = {{{inputs}, {outputs}, {relu},
 image: BUFFER(float, a{i}, {inputs});
 image: BUFFER(float, g{i}, {inputs});
 head_forward: linear_forward(linear{i}, batch, image->a{i}, weights + 2 * {i}, image->a{next});
-head_backward: linear_backward(linear{i}, batch, image->a{i}, image->a{next}, image->g{next}, {i} ? image->g{i} : 0,
+head_backward: linear_backward(linear{i}, batch, image->a{i}, image->a{next}, image->g{next}, image->g{i},
 head_backward:                 weights + 2 * {i}, momenta + 2 * {i}, how);
 """
 DROPPED = """
