@@ -38,6 +38,11 @@ enum { LANES = 4, ACCUMULATORS = 24, NEURONS = 1 };
 #else
 enum { LANES = 4, ACCUMULATORS = 12, NEURONS = 2 };
 #endif
+#ifdef __AVX512F__ /* Keep a vector in a register for all its uses, where compilers would read it again with each. */
+#define KEEP(vector) __asm__("" : "+v"(vector))
+#else /* which pays with 16 registers */
+#define KEEP(vector) (void)0
+#endif
 
 #define UP_TO(n, step) (((n) + (step) - 1) / (step) * (step))
 #define LANED(n) UP_TO(n, LANES)
@@ -60,6 +65,7 @@ enum { LANES = 4, ACCUMULATORS = 12, NEURONS = 2 };
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float partial __attribute__((vector_size(4 * PARTIAL), aligned(4), may_alias));
 
 /* Steps are floats from one thing to the next. */
@@ -133,8 +139,10 @@ INLINE void product_tile(const struct product s, const int ry, const int rx, con
         }
     for (int i = 0; i < s.rows; i++)
         for (int j = 0; j < s.columns; j++) {
-            UNROLL for (int v = 0; v < vectors; v++)
+            UNROLL for (int v = 0; v < vectors; v++) {
                 row[v] = load(rows + i * s.row + j * s.column + v * LANES, readable - v * LANES);
+                KEEP(row[v]);
+            }
             UNROLL for (int p = 0; p < ry * rx; p++) {
                 const float factor = x[p / rx * s.x_down + p % rx * s.x_across + i * s.x_row + j * s.x_column];
                 UNROLL for (int v = 0; v < vectors; v++) sums[p * vectors + v] += factor * row[v];
@@ -280,19 +288,24 @@ INLINE void linear_tile(const struct linear s, const int nb, const int ob, const
     const int whole = s.inputs / PARTIAL * PARTIAL;
     partial sums[4 * NEURONS];
     UNROLL for (int k = 0; k < nb * ob; k++) sums[k] = (partial){0};
-    for (int i = 0; i < whole; i += PARTIAL)
-        UNROLL for (int o = 0; o < ob; o++) {
-            const partial ws = *(const partial *)(w + o * s.inputs + i);
-            UNROLL for (int n = 0; n < nb; n++) sums[n * ob + o] += *(const partial *)(x + n * s.stride + i) * ws;
+    for (int i = 0; i < whole; i += PARTIAL) {
+        partial xs[4];
+        UNROLL for (int n = 0; n < nb; n++) {
+            xs[n] = *(const partial *)(x + n * s.stride + i);
+            KEEP(xs[n]);
         }
+        UNROLL for (int o = 0; o < ob; o++) {
+            partial ws = *(const partial *)(w + o * s.inputs + i);
+            KEEP(ws);
+            UNROLL for (int n = 0; n < nb; n++) sums[n * ob + o] += xs[n] * ws;
+        }
+    }
     UNROLL for (int n = 0; n < nb; n++)
         UNROLL for (int o = 0; o < ob; o++) {
-            float part[PARTIAL];
-            memcpy(part, sums + n * ob + o, sizeof part);
-            UNROLL for (int half = PARTIAL / 2; half; half /= 2)
-                UNROLL for (int i = 0; i < half; i++) part[i] += part[half + i];
-            for (int i = whole; i < s.inputs; i++) part[0] += x[n * s.stride + i] * w[o * s.inputs + i];
-            const float sum = bias[o] + part[0];
+            const four *p = (const four *)(sums + n * ob + o), r = p[0] + p[2] + (p[1] + p[3]);
+            float sum = r[0] + r[2] + (r[1] + r[3]);
+            for (int i = whole; i < s.inputs; i++) sum += x[n * s.stride + i] * w[o * s.inputs + i];
+            sum += bias[o];
             out[n * s.stride + o] = s.relu && sum <= 0 ? 0 : sum;
         }
 }
