@@ -22,6 +22,7 @@ from runner.errors import counted
 ACCURACY = "val_accuracy"
 LEVEL = 2 * (1 - stats.QUANTILE)  # of a test: 5 %
 MEASURED_ON = ("val", "holdout")  # runs that differ in these are measured on other images, and not compared
+RATE = "lr"  # what a recipe sets to suit the network and the optimiser
 HIGHER, LOWER, OPEN, UNKNOWN = "higher", "lower", "not decided", "one run each"
 
 
@@ -87,6 +88,13 @@ class Section:
     def settings(self) -> list[str]:
         """The settings that vary."""
         return varying(self.groups)
+
+    @cached_property
+    def implied(self) -> list[str]:
+        """The settings that differ because the recipe sets them to suit others that vary."""
+        if {"recipe", RATE} & set(self.settings) or len({value_of(group, RATE) for group in self.groups}) < 2:
+            return []
+        return [RATE]
 
     @cached_property
     def numbers(self) -> list[str]:
@@ -219,14 +227,17 @@ def make_sections(groups: Sequence[SeedGroup], own: Sequence[SeedGroup] = ()) ->
 
     A group that has none to be compared with is a section of its own.
     """
-    first = [Section(alike) for alike in part(own, values_key(MEASURED_ON))]  # what was asked at once is one question
+    # What was asked at once is one question; a batch of one setting is part of those that it is compared in.
+    first = [Section(alike) for alike in part(own, values_key(MEASURED_ON)) if len(alike) > 1]
     found = [Section(each) for each in _find_sections(groups)]
     there = [{id(group) for group in section.groups} for section in first]
     found = [section for section in found if {id(group) for group in section.groups} not in there]
+    asked = {id(group) for group in own} - set().union(*there)
 
     def order(section: Section) -> tuple:
         started = min(run.machine["started"] for group in section.groups for run in group.runs.values())
-        return len(section.groups) == 1, -section.runs, started
+        is_asked = any(id(group) in asked for group in section.groups)
+        return not is_asked, len(section.groups) == 1, -section.runs, started
 
     return sorted(first, key=order) + sorted(found, key=order)
 

@@ -14,6 +14,7 @@ from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Te
 from report.provenance import commit_text, count_values, machine_text
 from report.results import RunSet, SeedGroup, Study, make_study, read_run_sets
 from report.sequential import look_blocks
+from report.text import join_names
 from runner import files
 from runner.errors import UsageError, counted, quote, some_of
 
@@ -52,7 +53,9 @@ def data_blocks(run_set: RunSet, command: str) -> list[Block]:
     """Describe the data, the recipe, the machine and the code, and show the command that writes the report."""
     runs = run_set.finished
     config = runs[0].config
-    recipe = f"{OPTIMIZERS[config.optimizer]}, batches of {config.batch_size}, learning rate {config.lr:g}"
+    rates = [f"{rate:g}" for rate in sorted({run.config.lr for run in runs})]
+    recipe = f"{OPTIMIZERS[config.optimizer]}, batches of {config.batch_size}, "
+    recipe += f"learning rate{'s' * (len(rates) > 1)} {join_names(rates)}"
     recipe += f", momentum {config.momentum:g}" if config.optimizer == "sgd" else f", first beta {config.momentum:g}"
     in_recipe = {"recipe", "epochs", "batch-size", "lr", "optimizer", "momentum", "val"}
     others = "".join(f", {name} {value}" for name, value in runs[0].settings if name not in in_recipe)

@@ -90,6 +90,7 @@ def answer_texts(section: Section) -> list[str]:
         f"Best: {section.label(best)}: {accuracy}. {lead_text(section)}",
         *baseline_texts(section),
         *inseparable_texts(section.groups),
+        *brought_texts(section),
     ]
 
 
@@ -166,6 +167,24 @@ def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
             told.append(f"{name} differs only together with {join_names(new)}: they can't be told apart.")
         elif not partners:
             told.append(f"{name} differs only together with one or another setting: they can't be told apart.")
+    return told
+
+
+def brought_texts(section: Section) -> list[str]:
+    """Say of what varies with the settings that were asked for: rates of the recipe, and images to validate on."""
+    told = []
+    for name in section.implied:
+        values = sorted({value_of(group, name) for group in section.groups})
+        told.append(
+            f"The recipe sets {name} to suit them, to {join_names([*map(value_text, values)])}: "
+            f"what it does can't be told from what {join_names(section.settings)} does."
+        )
+    if "limit" in section.settings:
+        images = sorted({run.images for group in section.groups for run in group.runs.values()})
+        told.append(
+            f"--limit shortens the validation images too, to {join_names([f'{n:,}' for n in images])} here; "
+            "--train-fraction takes away training images alone."
+        )
     return told
 
 
@@ -268,6 +287,7 @@ def section_table(section: Section) -> Table:
     reference = section.baseline or section.best
     # One name says itself what it is; of several settings, and of numbers, each has a column to sort by.
     own = section.settings if len(section.settings) > 1 or section.numbers else []
+    own = [*own, *section.implied]
     columns, rows = shown_columns(section.groups), list[Row]()
     for group in section.ranked:
         accuracy, *cells = (MODEL_COLUMNS[name](group) for name in columns)

@@ -66,6 +66,43 @@ def test_runs_of_the_batch_come_first(tmp_path):
     assert compared(found) == [["fixed", "no shuffle"], ["lr 0.001", "lr 0.01", "lr 0.1"]]
 
 
+def test_batch_of_one_setting_opens_what_it_is_compared_in(tmp_path):
+    for shuffle in ("none", "fixed", "per-image"):
+        fake_seeds(tmp_path, "Q1_1", shuffle)
+    for lr in (0.001, 0.01):
+        fake_run(tmp_path, "Q1_4", lr=lr)
+    groups = groups_in(tmp_path)
+    own = [group for group in groups if ("lr", 0.01) in group.settings]
+    assert compared(compare.make_sections(groups, own))[0] == ["lr 0.001", "lr 0.01"]
+    assert overview.write(tmp_path / "cifar10", batch=overview.Batch({own[0].example.config.run_name})).path.exists()
+    page = (tmp_path / "cifar10/report.md").read_text(encoding="utf-8")
+    assert page.startswith("# Compared: lr, on CIFAR-10")
+    assert "nothing to compare it with" not in page.partition("## ")[0]
+
+
+def test_rate_that_the_recipe_sets_to_suit_a_network_is_shown_beside_it(tmp_path):
+    fast = {**RECIPES["fast"], "recipe": "fast"}
+    for model, lr in (("Q1_1", 0.06), ("Q1_4", 0.06), ("Q2_1", 0.01)):
+        fake_seeds(tmp_path, model, **fast | {"lr": lr})
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert (section.settings, section.implied) == (["model"], ["lr"])
+    assert sections.answer_texts(section)[-1] == (
+        "The recipe sets lr to suit them, to 0.01 and 0.06: what it does can't be told from what model does."
+    )
+    table = sections.section_table(section)
+    shown = {row[0]: row[table.columns.index("lr")].text for row in table.rows}
+    assert shown == {"Q1_1": "0.06", "Q1_4": "0.06", "Q2_1": "0.01"}
+    overview.write(tmp_path)
+    assert "learning rates 0.01 and 0.06" in (tmp_path / "cifar10/report.md").read_text(encoding="utf-8")
+
+
+def test_limit_is_said_to_shorten_the_validation_images(tmp_path):
+    for limit in (2000, 3000):
+        fake_run(tmp_path, limit=limit)
+    [section] = compare.make_sections(groups_in(tmp_path))
+    assert sections.answer_texts(section)[-1].startswith("--limit shortens the validation images too, to ")
+
+
 def test_runs_measured_on_held_out_images_are_not_compared_with_others(tmp_path):
     fake_run(tmp_path, lr=0.01)
     fake_run(tmp_path, val="holdout")
