@@ -20,6 +20,10 @@ from runner.step import TrainStep, make_optimizer
 
 log = logging.getLogger("ex1")
 
+# What "auto" goes by, measured on two cores of an AMD EPYC with AVX-512 (docs/speed.md).
+TWO_THREADS = 200_000_000  # multiply-accumulates of a step's forward pass up to which two threads of PyTorch are slower
+UNPOOLED_BATCH = 8  # images, up to which that holds without pools, where the way back goes over all pixels
+
 
 def choose(
     config: Config, spec: ModelSpec, here: Machine, classes: int, before: dict | None = None
@@ -27,13 +31,12 @@ def choose(
     """Compile the native step of a run that asks for one; None: it takes PyTorch's.
 
     ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``auto`` leaves open. A new
-    run with ``auto`` takes the native step where one thread does all: wherever that was measured, on one core, the
-    native step was the faster one (docs/speed.md), but two threads of PyTorch may be faster still.
+    run with ``auto`` takes the native step where it pays.
     """
     wanted = config.step
     if wanted == AUTO and before is not None:
         wanted = before.get("step", "torch")
-    if wanted == "torch" or (wanted == AUTO and here.threads > 1):
+    if wanted == "torch" or (wanted == AUTO and not (spec.module or pays(spec, config.batch_size, here.threads))):
         return None
     try:
         refuse(config, spec, here, classes)
@@ -42,6 +45,14 @@ def choose(
         if wanted != AUTO:
             log.warning(f"going on with PyTorch's step, not the native one: {reason}")
         return None
+
+
+def pays(spec: ModelSpec, batch_size: int, threads: int) -> bool:
+    """Tell by a rule whether the native step, which takes one thread, is faster than PyTorch's on so many."""
+    layers = spec.layers()
+    has_pool = any(layer.kind == "pool" for layer in layers)
+    is_small = batch_size * sum(layer.macs for layer in layers) <= TWO_THREADS
+    return (has_pool or batch_size <= UNPOOLED_BATCH) and (threads == 1 or (threads == 2 and is_small))
 
 
 def refuse(config: Config, spec: ModelSpec, here: Machine, classes: int) -> None:

@@ -176,8 +176,8 @@ def brought_texts(section: Section) -> list[str]:
     for name in section.implied:
         values = sorted({value_of(group, name) for group in section.groups})
         told.append(
-            f"The recipe sets {name} to suit them, to {join_names([*map(value_text, values)])}: "
-            f"what it does can't be told from what {join_names(section.settings)} does."
+            f"{name}, as the recipe sets it, differs with {join_names(section.settings)} "
+            f"({', '.join(map(value_text, values))}): they can't be told apart."
         )
     if "limit" in section.settings:
         images = sorted({run.images for group in section.groups for run in group.runs.values()})

@@ -87,7 +87,7 @@ def test_rate_that_the_recipe_sets_to_suit_a_network_is_shown_beside_it(tmp_path
     [section] = compare.make_sections(groups_in(tmp_path))
     assert (section.settings, section.implied) == (["model"], ["lr"])
     assert sections.answer_texts(section)[-1] == (
-        "The recipe sets lr to suit them, to 0.01 and 0.06: what it does can't be told from what model does."
+        "lr, as the recipe sets it, differs with model (0.01, 0.06): they can't be told apart."
     )
     table = sections.section_table(section)
     shown = {row[0]: row[table.columns.index("lr")].text for row in table.rows}

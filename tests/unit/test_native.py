@@ -147,7 +147,8 @@ def test_default_takes_native_where_it_pays():
         ("torch", None, 1, False),
         ("native", None, 2, True),
         ("auto", None, 1, True),
-        ("auto", None, 2, False),
+        ("auto", None, 2, True),
+        ("auto", None, 3, False),
         ("auto", {"step": "native"}, 2, True),
         ("auto", {"step": "torch"}, 1, False),
         ("auto", {}, 1, False),  # of an earlier version
@@ -158,6 +159,17 @@ def test_step_is_what_is_asked_for_and_auto_leaves_it_to_the_run_so_far(asked, b
     here = Machine(torch.device("cpu"), "fp32", threads)
     library = native.choose(Config("Q1_1", step=asked), SMALL, here, models.CLASSES, before)
     assert (library is not None) == taken
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "threads", "pays"),
+    [("Q1_19", 4, 2, True), ("Q1_19", 16, 2, False), ("Q1_19", 16, 1, True), ("Q1_1", 128, 2, True),
+     ("Q2_1", 4, 2, True), ("Q2_1", 16, 1, False)],
+)  # fmt: skip
+def test_auto_takes_native_where_it_was_measured_to_be_faster(name, batch_size, threads, pays):
+    here = Machine(torch.device("cpu"), "fp32", threads)
+    config = Config(name, batch_size=batch_size)
+    assert (native.choose(config, models.find(name), here, models.CLASSES) is not None) == pays
 
 
 OWN = models.ModelSpec("Own", "", "", None, module=nn.Identity)
