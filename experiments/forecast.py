@@ -54,7 +54,9 @@ def measure(config: Config, classes: int) -> Speed:
     initialize(model, config)
     with spec.beside:
         here = machine.set_up(config, machine.count_macs(model), machine.pick_device(config))
-        step = native.make_step(model, config, here, native.choose(config, spec, here, classes))
+        library = native.choose(config, spec, here, classes)
+        here = machine.settle(here, "native" if library else "torch")
+        step = native.make_step(model, config, here, library)
         noise = trial.noise(model, config.batch_size, here.device)
         labels = torch.arange(config.batch_size, device=here.device) % classes
         step.lr = config.lr / 1000  # as far from diverging as may be

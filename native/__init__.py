@@ -7,6 +7,7 @@ on the memory of PyTorch's own weights.
 
 import ctypes
 import logging
+import math
 
 from torch import nn
 
@@ -20,9 +21,11 @@ from runner.step import TrainStep, make_optimizer
 
 log = logging.getLogger("ex1")
 
-# What "auto" goes by, measured on two cores of an AMD EPYC with AVX-512 (docs/speed.md).
-TWO_THREADS = 200_000_000  # multiply-accumulates of a step's forward pass up to which two threads of PyTorch are slower
-UNPOOLED_BATCH = 8  # images, up to which that holds without pools, where the way back goes over all pixels
+# What "auto" goes by, measured on two cores of an AMD EPYC with AVX-512 (docs/speed.md): PyTorch's step is slower up to
+# so many multiply-accumulates of the forward pass of a step, in fp32, or in the better of fp32 and bf16, on so many
+# threads; and without pools, where the way back goes over all pixels, up to so many images.
+MOST_MACS = {("fp32", 1): math.inf, ("fp32", 2): 200e6, (AUTO, 1): 200e6, (AUTO, 2): 100e6}
+UNPOOLED_BATCH = 8
 
 
 def choose(
@@ -36,7 +39,7 @@ def choose(
     wanted = config.step
     if wanted == AUTO and before is not None:
         wanted = before.get("step", "torch")
-    if wanted == "torch" or (wanted == AUTO and not (spec.module or pays(spec, config.batch_size, here.threads))):
+    if wanted == "torch" or (wanted == AUTO and not (spec.module or pays(spec, config.batch_size, here))):
         return None
     try:
         refuse(config, spec, here, classes)
@@ -47,21 +50,22 @@ def choose(
         return None
 
 
-def pays(spec: ModelSpec, batch_size: int, threads: int) -> bool:
-    """Tell by a rule whether the native step, which takes one thread, is faster than PyTorch's on so many."""
+def pays(spec: ModelSpec, batch_size: int, here: Machine) -> bool:
+    """Tell by a rule whether the native step, which takes one thread, is faster than PyTorch's."""
     layers = spec.layers()
-    has_pool = any(layer.kind == "pool" for layer in layers)
-    is_small = batch_size * sum(layer.macs for layer in layers) <= TWO_THREADS
-    return (has_pool or batch_size <= UNPOOLED_BATCH) and (threads == 1 or (threads == 2 and is_small))
+    if batch_size > UNPOOLED_BATCH and not any(layer.kind == "pool" for layer in layers):
+        return False
+    return batch_size * sum(layer.macs for layer in layers) <= MOST_MACS.get((here.precision, here.threads), 0)
 
 
 def refuse(config: Config, spec: ModelSpec, here: Machine, classes: int) -> None:
     """Raise NoNativeStep, with the reason, where the native step can't compute what is asked for."""
-    on_cpu = here.device.type == "cpu" and here.precision == "fp32"
+    on_cpu = here.device.type == "cpu" and here.precision != "bf16"
+    where = f"in {here.precision} on {here.device}".removeprefix(f"in {AUTO} ")
     for is_met, otherwise in (
         (not spec.module, "it is for networks that are rows of the table, and not for modules of one's own"),
         (classes == CLASSES, f"it is for images of {CLASSES} classes, and not of {classes}"),
-        (on_cpu, f"it computes in fp32 on the CPU, and not in {here.precision} on {here.device}"),
+        (on_cpu, f"it computes in fp32 on the CPU, and not {where}"),
         (not config.compile, "--compile asks for PyTorch's"),
         (config.optimizer == "sgd", f"it knows --optimizer sgd, and not {config.optimizer}"),
     ):

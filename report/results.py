@@ -434,7 +434,7 @@ def _set_apart(finished: list[RunResult], notes: list[str]) -> list[RunResult]:
     """Tell by one more setting the runs whose own network, precision or step is not that of most like them."""
     kinds: dict[str, Callable[[RunResult], object]] = {
         "network": lambda run: (run.config.model_name, run.settings),
-        "precision": lambda run: run.settings,
+        "precision": lambda run: (run.config.model_name, run.settings),
         "step": lambda run: run.settings,
     }
     for fact, kind_of in kinds.items():

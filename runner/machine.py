@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from runner.config import Config
+from runner.config import AUTO, Config
 from runner.errors import UsageError, installed_version
 
 log = logging.getLogger("ex1")
@@ -35,7 +35,7 @@ class Machine:
     """Where and how a run computes."""
 
     device: torch.device
-    precision: str  # of convolutions and matrix products, "fp32" or "bf16"
+    precision: str  # of convolutions and matrix products, "fp32" or "bf16"; "auto" until the step is settled
     threads: int  # of the model, on the CPU
     step: str = "torch"  # what computes a step of training, or "native"
 
@@ -46,7 +46,7 @@ class Machine:
 
 
 def set_up(config: Config, macs: int, device: torch.device, before: dict | None = None) -> Machine:
-    """Set the number of threads, and choose the precision; ``macs`` are those of the model for one image.
+    """Set the number of threads; ``macs`` are those of the model for one image.
 
     ``before`` is what a checkpoint says of the machine of the run so far; it decides what ``config`` leaves open.
     """
@@ -62,11 +62,17 @@ def set_up(config: Config, macs: int, device: torch.device, before: dict | None 
         log.info(f"OMP_NUM_THREADS={limit} is not what is used, {threads} is: {reason}")
 
     precision = config.precision
-    if precision == "auto":
-        precision = before.get("precision", "")
-    if precision not in ("fp32", "bf16"):
-        precision = fastest_precision(device)
+    if precision == AUTO and before.get("precision") in ("fp32", "bf16"):
+        precision = before["precision"]
     return Machine(device, precision, torch.get_num_threads())
+
+
+def settle(here: Machine, step: str) -> Machine:
+    """Note what computes a step, and choose the precision that is open: the native one has fp32, PyTorch's either."""
+    precision = here.precision
+    if precision == AUTO:
+        precision = "fp32" if step == "native" else fastest_precision(here.device)
+    return replace(here, precision=precision, step=step)
 
 
 def cores() -> int:

@@ -162,12 +162,14 @@ def test_step_is_what_is_asked_for_and_auto_leaves_it_to_the_run_so_far(asked, b
 
 
 @pytest.mark.parametrize(
-    ("name", "batch_size", "threads", "pays"),
-    [("Q1_19", 4, 2, True), ("Q1_19", 16, 2, False), ("Q1_19", 16, 1, True), ("Q1_1", 128, 2, True),
-     ("Q2_1", 4, 2, True), ("Q2_1", 16, 1, False)],
+    ("name", "batch_size", "threads", "precision", "pays"),
+    [("Q1_19", 4, 2, "fp32", True), ("Q1_19", 16, 2, "fp32", False), ("Q1_19", 16, 1, "fp32", True),
+     ("Q1_1", 128, 2, "fp32", True), ("Q2_1", 4, 2, "fp32", True), ("Q2_1", 16, 1, "fp32", False),
+     ("Q1_1", 64, 2, "auto", True), ("Q1_11", 64, 2, "auto", False), ("Q1_11", 64, 1, "auto", True),
+     ("Q1_19", 64, 1, "auto", False), ("Q1_1", 64, 1, "bf16", False)],
 )  # fmt: skip
-def test_auto_takes_native_where_it_was_measured_to_be_faster(name, batch_size, threads, pays):
-    here = Machine(torch.device("cpu"), "fp32", threads)
+def test_auto_takes_native_where_it_was_measured_to_be_faster(name, batch_size, threads, precision, pays):
+    here = Machine(torch.device("cpu"), precision, threads)
     config = Config(name, batch_size=batch_size)
     assert (native.choose(config, models.find(name), here, models.CLASSES) is not None) == pays
 

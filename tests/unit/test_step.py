@@ -276,6 +276,14 @@ def test_precision_is_measured_once_and_then_kept():
         assert machine.set_up(fixed, macs, cpu, {"precision": "other"}).precision == precision
 
 
+def test_precision_that_is_open_is_fp32_with_the_native_step_else_the_faster(monkeypatch):
+    monkeypatch.setattr(machine, "fastest_precision", lambda _: "bf16")
+    here = machine.set_up(Config("Q1_1", precision="auto", threads=1), 1, torch.device("cpu"))
+    assert [machine.settle(here, step).precision for step in ("native", "torch")] == ["fp32", "bf16"]
+    fixed = machine.set_up(Config("Q1_1", precision="bf16", threads=1), 1, torch.device("cpu"))
+    assert machine.settle(fixed, "torch").precision == "bf16"
+
+
 def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
     images, labels = batch(64)
     logits, changed = [], []
