@@ -55,7 +55,7 @@ def measure(config: Config, classes: int) -> Speed:
     with spec.beside:
         here = machine.set_up(config, machine.count_macs(model), machine.pick_device(config))
         library = native.choose(config, spec, here, classes)
-        here = machine.settle(here, "native" if library else "torch")
+        here = machine.settle(config, here, "native" if library else "torch")
         step = native.make_step(model, config, here, library)
         noise = trial.noise(model, config.batch_size, here.device)
         labels = torch.arange(config.batch_size, device=here.device) % classes

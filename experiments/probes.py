@@ -86,7 +86,7 @@ def load_run(folder: str, weights: str, given: dict[str, object], validate: Vali
         model = models.build(spec.name, classes)
         trial.evaluate(spec.name, model, classes)
         here = machine.set_up(config, machine.count_macs(model), device, saved["machine"])
-        here = machine.settle(here, "torch")
+        here = machine.settle(config, here, "torch")
     try:
         checkpoint.load_weights(model, saved)
     except Exception as error:

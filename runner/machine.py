@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -67,12 +67,15 @@ def set_up(config: Config, macs: int, device: torch.device, before: dict | None 
     return Machine(device, precision, torch.get_num_threads())
 
 
-def settle(here: Machine, step: str) -> Machine:
-    """Note what computes a step, and choose the precision that is open: the native one has fp32, PyTorch's either."""
-    precision = here.precision
+def settle(config: Config, here: Machine, step: str, before: dict | None = None) -> Machine:
+    """Note what computes a step, and settle what is open: the native one takes one thread and fp32."""
+    precision, threads, is_native = here.precision, here.threads, step == "native"
+    if is_native and not (config.threads or before):
+        threads = 1
+        torch.set_num_threads(threads)
     if precision == AUTO:
-        precision = "fp32" if step == "native" else fastest_precision(here.device)
-    return replace(here, precision=precision, step=step)
+        precision = "fp32" if is_native else fastest_precision(here.device)
+    return Machine(here.device, precision, threads, step)
 
 
 def cores() -> int:

@@ -61,7 +61,7 @@ class ThisRepo:
         library = native.choose(self.config, models.find(model_name), self.machine, models.CLASSES)
         if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
             raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
-        self.machine = machine.settle(self.machine, "native" if library else "torch")
+        self.machine = machine.settle(self.config, self.machine, "native" if library else "torch")
         step = native.make_step(self.model, self.config, self.machine, library)
         self.name = f"ours, {'native' if library else 'PyTorch'}"
         self.threads = self.machine.threads

@@ -278,10 +278,26 @@ def test_precision_is_measured_once_and_then_kept():
 
 def test_precision_that_is_open_is_fp32_with_the_native_step_else_the_faster(monkeypatch):
     monkeypatch.setattr(machine, "fastest_precision", lambda _: "bf16")
-    here = machine.set_up(Config("Q1_1", precision="auto", threads=1), 1, torch.device("cpu"))
-    assert [machine.settle(here, step).precision for step in ("native", "torch")] == ["fp32", "bf16"]
-    fixed = machine.set_up(Config("Q1_1", precision="bf16", threads=1), 1, torch.device("cpu"))
-    assert machine.settle(fixed, "torch").precision == "bf16"
+    for asked, native, torchs in (("auto", "fp32", "bf16"), ("fp32", "fp32", "fp32"), ("bf16", "bf16", "bf16")):
+        config = Config("Q1_1", precision=asked, threads=1)
+        here = machine.set_up(config, 1, torch.device("cpu"))
+        assert [machine.settle(config, here, step).precision for step in ("native", "torch")] == [native, torchs]
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "step", "threads"),
+    [(0, None, "native", 1), (0, None, "torch", 2), (2, None, "native", 2), (0, {"threads": 2}, "native", 2)],
+)
+def test_native_step_takes_one_thread_where_nobody_asked_for_more(asked, before, step, threads, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    config, had = Config("Q1_19", threads=asked), torch.get_num_threads()
+    try:
+        here = machine.set_up(config, 40_000_000, torch.device("cpu"), before)
+        assert here.threads == 2
+        assert machine.settle(config, here, step, before).threads == threads == torch.get_num_threads()
+    finally:
+        torch.set_num_threads(had)
 
 
 def test_bf16_computes_nearly_the_same_with_weights_in_fp32():
