@@ -276,8 +276,8 @@ def batch(bench: Bench) -> list[Block]:
 
 
 FAST_COLUMNS = (
-    "model", "classic: its best epoch", "fast: last epoch, 3 seeds", "reached by", "textbook loop to that epoch, s",
-    "fast to it, s", "fast, whole command, s", "textbook / fast",
+    "model", "classic: its best epoch", "fast: last epoch, 3 seeds", "reached by", "computed by",
+    "textbook loop to that epoch, s", "fast to it, s", "fast, whole command, s", "textbook / fast",
 )  # fmt: skip
 
 
@@ -302,7 +302,8 @@ def fast(bench: Bench) -> list[Block]:
             with tempfile.TemporaryDirectory() as folder:
                 options = ("--model-name", model, "--recipe", "fast", "--seed", str(seed))
                 commands.append(run(bench, folder, *options))
-                history = results.read_run(next(Path(folder).glob(f"*/{model}/*/config.json")).parent).history
+                one = results.read_run(next(Path(folder).glob(f"*/{model}/*/config.json")).parent)
+            history = one.history
             reached.append(next((row["epoch"] for row in history if row["val_accuracy"] >= best), math.inf))
             trained.append(sum(row["seconds"] for row in history if row["epoch"] <= reached[-1]))
             last.append(history[-1]["val_accuracy"])
@@ -310,6 +311,7 @@ def fast(bench: Bench) -> list[Block]:
         facts = [model, f"{best:.1f} % after {epochs:.1f} of {group.epochs} (n = {len(tops)})"]
         facts += [f"{fmean(last):.1f} % ({min(last):.1f} … {max(last):.1f})"]
         facts += [f"{sum(map(math.isfinite, reached))} of 3"]
+        facts += [f"{one.machine['computed_by']}, {one.machine['precision']}, threads: {one.machine['threads']}"]
         spent = number_cell(median(trained), 1), number_cell(median(commands), 1)
         for workers, times in loops.items():
             rows.append([*facts, f"num_workers={workers}: {median(times):.0f}", *spent, ratios(times, trained)])

@@ -100,13 +100,14 @@ def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(sections, "textbook_epoch", lambda bench, model, workers: 40.0)
     bench = sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path / "classic")
     *_, table = sections.fast(bench)
-    shown = {row[0]: row[1:] for row in table.rows if row[4].startswith("num_workers=2")}
-    best, last, reached, loop, seconds, command, ratio = shown["Q1_19"]
+    shown = {row[0]: row[1:] for row in table.rows if row[5].startswith("num_workers=2")}
+    best, last, reached, computed_by, loop, seconds, command, ratio = shown["Q1_19"]
     assert (best, last) == ("55.0 % after 1.5 of 2 (n = 2)", "70.0 % (70.0 … 70.0)")
     assert (reached, loop) == ("3 of 3", "num_workers=2: 60")
     assert (seconds.value, command.value, ratio) == (10, 20, "6.000 (6.000 … 6.000)")
+    assert computed_by == "PyTorch's step, fp32, threads: 1"
     assert shown["Q1_1"][2] == "0 of 3"
-    assert shown["Q1_1"][4].value == 15
+    assert shown["Q1_1"][5].value == 15
 
 
 @needs_compiler
