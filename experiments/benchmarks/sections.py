@@ -157,6 +157,30 @@ def step(bench: Bench) -> list[Block]:
     ]
 
 
+MODELS_OF_RULE = ("Q1_1", "Q1_4", "Q1_10", "Q1_11", "Q1_20", "Q1_19", "Q2_1")
+
+
+def rule(bench: Bench) -> list[Block]:
+    """Measure where the native step is faster than PyTorch's, by which ``--step auto`` and ``--precision auto`` go."""
+    others = [(precision, threads) for precision in ("fp32", "bf16") for threads in (1, 2)]
+    rows: list[Row] = []
+    for batch_size in (4, 16, 64, 128):
+        for model in MODELS_OF_RULE:
+            every = [("native", "fp32", 1), *(("torch", *other) for other in others)]
+            entries = []
+            for step, precision, threads in every:
+                settings = dict(batch_size=batch_size, step=step, precision=precision, threads=threads)
+                entries.append(BareStep(ThisRepo(model, bench.dataset, **settings), time.perf_counter))
+            work = batch_size * count_macs(entries[0].step.model)
+            own, *times = alternate(entries, max(5, round(3e9 / (OPERATIONS * work + 15e6))), bench.rounds)
+            versus = [ratios(each, own) for each in times]
+            rows.append([model, str(batch_size), number_cell(work / 1e6, 0), milliseconds(own), *versus])
+    columns = [f"PyTorch, {precision}, {threads} thread{'s' * (threads > 1)} / native" for precision, threads in others]
+    about = "The bare step, fp32 on one thread, against PyTorch's in wall time. The work is that of a forward pass."
+    heading = Heading("Where the native step pays")
+    return [heading, Text(about), Table(("model", "batch", "million MACs", "native, ms/step", *columns), rows)]
+
+
 @utils.own_style()
 def plot_shares(path: Path, shares: Mapping[str, tuple[float, float]]) -> Figure:
     """Plot the share of a matrix product's speed that the steps of each network reach, PyTorch's and the native one."""
@@ -396,5 +420,5 @@ def gpu(bench: Bench) -> list[Block]:
 
 
 SECTIONS: dict[str, Callable[[Bench], list[Block]]] = {
-    section.__name__: section for section in (overhead, step, classic, start, batch, fast, growth, gpu)
+    section.__name__: section for section in (overhead, step, rule, classic, start, batch, fast, growth, gpu)
 }

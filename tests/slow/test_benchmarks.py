@@ -111,6 +111,24 @@ def test_time_to_accuracy_ends_at_classic_best(dataset, tmp_path, monkeypatch):
 
 
 @needs_compiler
+def test_section_of_the_rule_has_the_native_step_on_one_thread_against_pytorchs(dataset, tmp_path, monkeypatch):
+    seen = []
+
+    def alternate(entries, steps, rounds):
+        assert isinstance(entries[0].step, NativeStep)
+        seen.append([(entry.threads, entry.step.precision) for entry in entries])
+        return [[1e-3], [2e-3], [1.5e-3], [3e-3], [0.5e-3]]
+
+    monkeypatch.setattr(sections, "alternate", alternate)
+    monkeypatch.setattr(sections, "MODELS_OF_RULE", ["Q1_1"])
+    *_, table = sections.rule(sections.Bench(dataset, tmp_path, tmp_path, 1, tmp_path, tmp_path))
+    assert seen == [[(1, "fp32"), (1, "fp32"), (2, "fp32"), (1, "bf16"), (2, "bf16")]] * len(table.rows)
+    model, batch, work, own, *versus = table.rows[0]
+    assert (model, batch, round(work.value), own.value) == ("Q1_1", "4", 3, 1)
+    assert [each.split()[0] for each in versus] == ["2.000", "1.500", "3.000", "0.500"]
+
+
+@needs_compiler
 def test_section_of_the_step_has_both_steps_against_a_matrix_product(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "TABLE", [models.find("Q1_18")])
     plotted = []
