@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import hashlib
+import importlib.util
 import os
 import platform
 import shlex
@@ -27,14 +28,19 @@ class NoNativeStep(Exception):
 
 
 def find_compiler() -> list[str]:
-    """Find the command of a C compiler: ``$CC``, else cc, gcc or clang. Raises NoNativeStep if there is none."""
+    """Find the command of a C compiler: ``$CC``, else cc, gcc, clang or that of the package ziglang.
+
+    Raises NoNativeStep if there is none.
+    """
     if sys.platform == "win32":  # where compilers place vectors on the stack in another way, which was never tried
         raise NoNativeStep("it is for Linux and macOS")
     if command := shlex.split(os.environ.get("CC", "")):
         return command
     if path := shutil.which("cc") or shutil.which("gcc") or shutil.which("clang"):
         return [path]
-    raise NoNativeStep("there is no C compiler: install gcc or clang, or name one in $CC")
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc"]
+    raise NoNativeStep("there is no C compiler: install gcc, clang or the package ziglang, or name one in $CC")
 
 
 def run(command: list[str], source: str = "") -> str:

@@ -273,11 +273,16 @@ def test_failing_compiler_leaves_pytorchs_step(missing, fails, monkeypatch, ex1_
     assert "compiler" not in capsys.readouterr().err
 
 
-def test_no_compiler_is_said(monkeypatch):
+def test_no_compiler_is_said_unless_a_package_brings_one(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(NoNativeStep, match=r"there is no C compiler: install gcc or clang, or name one in \$CC"):
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(NoNativeStep, match=r"no C compiler: install gcc, clang or the package ziglang, or name one"):
         compiler.find_compiler()
+    (tmp_path / "ziglang").mkdir()
+    (tmp_path / "ziglang/__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert compiler.find_compiler() == [sys.executable, "-m", "ziglang", "cc"]
 
 
 def test_compiled_step_is_kept_and_taken_again(monkeypatch, cache):
