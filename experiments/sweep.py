@@ -88,8 +88,8 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     return facts
 
 
-def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
-    """Show which runs ``configs`` are, how far each is, and about how long they take; train none."""
+def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> str:
+    """Show which runs ``configs`` are, how far each is, and how long they take; train none. Returns the data's name."""
     jobs = plan(configs)
     dataset = trial.load([job.config for job in jobs])
     forecast, slots = Forecast(dataset), slots_of(engine_config, jobs[0].config)
@@ -115,14 +115,18 @@ def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -
         say.info("(from a few steps of each network, timed just now; other work on the machine makes it longer)")
     if too_short := few_steps(jobs, dataset):
         say.info(too_short)
+    return dataset.name
 
 
 def few_steps(jobs: Sequence[Job], dataset: data.Dataset) -> str:
     """Say how many runs are too short to learn much, and what would do for the shortest; empty if none is."""
     found = []
     for job in jobs:
-        images = data.check_sizes(job.config, dataset.train.labels, dataset.classes)
-        if told := console.few_steps(job.config, images):
+        images, most = (
+            data.check_sizes(replace(job.config, limit=limit), dataset.train.labels, dataset.classes)
+            for limit in (job.config.limit, 0)
+        )
+        if told := console.few_steps(job.config, images, most):
             steps, needed = console.steps_needed(job.config, images)
             found.append((steps / needed, told))
     of = f"{len(found):,} of {counted(len(jobs), 'run')}: " if len(jobs) > 1 else ""
