@@ -365,7 +365,7 @@ def train_all(
         raise Stopped(
             stop.requested, f"stopped, {display.done} of {counted(len(todo), 'run')} done; the same command goes on"
         )
-    return failed, busy
+    return failed, [job for job in busy if result_of(job, facts) is None]  # some may be finished now
 
 
 def reason(job: Job, code: int) -> str:

@@ -138,9 +138,10 @@ class Scripted:
 
 @pytest.fixture
 def scripted_sweep(tmp_path, monkeypatch):
-    """Sweeps so many runs that end with these codes; returns the pages' counts of runs, and what the last page says."""
+    """Sweeps so many runs that end with these codes; returns what the pages count, what the last one says, and
+    which seeds are left to other processes."""
 
-    def sweep_of(number, codes):
+    def sweep_of(number, codes, engine=Scripted):
         jobs = sweep.plan([Config("Q1_1", seed=seed, results_dir=str(tmp_path)) for seed in range(number)])
         written, states = sweep.LiveReport(tmp_path / "cifar10", jobs), []
 
@@ -152,14 +153,14 @@ def scripted_sweep(tmp_path, monkeypatch):
                 states.extend(re.findall(r"(?:no run|\d+ runs?) finished.*", page.read_text(encoding="utf-8")))
 
         monkeypatch.setattr(sweep, "result_of", lambda job, _: result_in(job.log.with_suffix("")))
-        facts = {"name": "CIFAR-10", "slug": "cifar10"}
+        facts, left = {"name": "CIFAR-10", "slug": "cifar10"}, []
         try:
-            sweep.train_all(jobs, Scripted(tmp_path, codes), facts, sweep.Display(jobs, "data"), rewrite)
+            _, left = sweep.train_all(jobs, engine(tmp_path, codes), facts, sweep.Display(jobs, "data"), rewrite)
         except Stopped:
             written.end()
         else:
             overview.write(written.folder, batch=live.Batch(written.names))
-        return states, (tmp_path / "cifar10/report.md").read_text(encoding="utf-8")
+        return states, (tmp_path / "cifar10/report.md").read_text(encoding="utf-8"), [job.config.seed for job in left]
 
     def result_in(folder):
         return {"test": {"accuracy": 0.5}, "epochs": 10} if (folder / files.METRICS).exists() else None
@@ -168,7 +169,7 @@ def scripted_sweep(tmp_path, monkeypatch):
 
 
 def test_page_counts_each_run_of_a_batch_once_at_each_moment(scripted_sweep):
-    states, _ = scripted_sweep(4, [0, 1, 0, Diverged.exit_code, 0])
+    states, *_ = scripted_sweep(4, [0, 1, 0, Diverged.exit_code, 0])
     assert states == [
         "1 run finished, 1 running, 2 waiting.",
         "1 run finished, 1 running, 2 waiting.",  # one of which failed, and waits for another attempt
@@ -188,7 +189,8 @@ def test_screen_and_page_call_a_run_that_ended_the_same(scripted_sweep):
     said = []
     with listening(said.append):
         killed, stopped = -signal.SIGKILL, 128 + signal.SIGTERM
-        _, page = scripted_sweep(5, [0, killed, BusyError.exit_code, 1, 0, stopped, killed])
+        _, page, left = scripted_sweep(5, [0, killed, BusyError.exit_code, 1, 0, stopped, killed])
+    assert left == [2]
     assert said[1:] == [
         "Q1_1, seed-1 failed (signal 9); it will be tried once more",
         "Q1_1, seed-2: another process trains it",
@@ -205,8 +207,20 @@ def test_screen_and_page_call_a_run_that_ended_the_same(scripted_sweep):
     }
 
 
+def test_run_that_another_process_has_finished_meanwhile_is_not_left_to_it(scripted_sweep):
+    class Shared(Scripted):
+        def wait(self, seconds):
+            if self.jobs[0].config.seed == 1:
+                fake_run(self.root, seed=0)
+            return super().wait(seconds)
+
+    _, page, left = scripted_sweep(2, [BusyError.exit_code, 0], Shared)
+    assert left == []
+    assert "Runs without a result" not in page
+
+
 def test_page_of_a_stopped_batch_tells_what_has_not_begun(scripted_sweep):
-    _, page = scripted_sweep(4, [0, 128 + signal.SIGINT])
+    _, page, _ = scripted_sweep(4, [0, 128 + signal.SIGINT])
     assert "1 run finished, 1 stopped, 2 not begun." in page
     assert [*states_in(page)] == [1]
 
