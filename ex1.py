@@ -92,7 +92,7 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
     """Train on every batch of one epoch, or of what is left of it, and yield the images of each step after it.
 
     The loss and accuracy of ``state.metrics`` are those of the images as they were trained on, before their own step.
-    Raises Diverged if the loss is not a finite number.
+    Raises Diverged if the loss is above ``files.MAX_MEASURED``, or no number.
     """
     step, metrics = state.step, state.metrics
     step.model.train()
@@ -124,14 +124,16 @@ def train_epoch(state: TrainState, loader: data.Loader, epoch: int, config: Conf
 
 
 def add_losses(state: TrainState, waiting: list[Tensor], batch_size: int) -> None:
-    """Add the losses of the chunks whose labels wait, and empty ``waiting``. Raises Diverged if one is not finite."""
+    """Add the losses of the chunks whose labels wait, and empty ``waiting``. Raises Diverged if they are too large."""
     metrics, lr = state.metrics, state.step.lr
     losses = metrics.accumulate(torch.cat(waiting))
     waiting.clear()
-    if not math.isfinite(metrics.loss_sum):
-        first = int(losses.isfinite().logical_not().int().argmax())
+    if not metrics.loss <= files.MAX_MEASURED:  # nor NaN
+        first = int((losses <= files.MAX_MEASURED).logical_not().int().argmax())
         number = (metrics.images - len(losses) + first) // batch_size + 1
-        raise Diverged(f"the training loss is {losses[first].item()} at step {number:,}; the learning rate is {lr:g}")
+        raise Diverged(
+            f"the training loss is {losses[first].item():.4g} at step {number:,}; the learning rate is {lr:g}"
+        )
 
 
 @torch.no_grad()
@@ -140,7 +142,7 @@ def validate(
 ) -> EvalMetrics:
     """Measure ``model``, computed in ``fp32`` or ``bf16``, on chunks of images: (C, 3, 32, 32) and labels (C,).
 
-    Raises Diverged if the loss is not a finite number.
+    Raises Diverged if the loss is above ``files.MAX_MEASURED``, or no number.
     """
     model.eval()
     loss_sum = confidence_sum = 0.0
@@ -153,9 +155,9 @@ def validate(
         confidence_sum += logits.softmax(1).amax(1).sum().item()
         confusion += utils.count_confusion(logits.argmax(1), labels, classes)
         seen.append((logits.cpu(), labels.cpu()))
-    if not math.isfinite(loss_sum):
-        raise Diverged(f"the validation loss is {loss_sum}: the weights have grown beyond all bounds")
     images = int(confusion.sum())
+    if not loss_sum / images <= files.MAX_MEASURED:  # nor NaN
+        raise Diverged(f"the validation loss is {loss_sum / images:.4g}: the weights have grown beyond all bounds")
     all_logits, all_labels = (torch.cat(parts) for parts in zip(*seen))
     calibration = utils.measure_calibration(all_logits, all_labels)
     correct = all_logits.argmax(1) == all_labels
@@ -178,6 +180,7 @@ def train(config: Config, resumed: str = "") -> Path:
     has_holdout = val_images is not test_images
     facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
     facts |= data.describe_shuffle(config.shuffle, config.shuffle_seed)
+    most = data.check_sizes(replace(config, limit=0), dataset.train.labels, dataset.classes)
     del dataset  # of which the parts may be copies
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
@@ -195,7 +198,7 @@ def train(config: Config, resumed: str = "") -> Path:
         library = native.choose(config, spec, here, len(facts["classes"]), before)
         here = machine.settle(config, here, "native" if library else "torch", before)
         run.machine = machine.describe(here, spec.sha256)
-        header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
+        header = write_header(run, model, macs, len(val_images) if has_holdout else 0, most)
 
         # Loaders, which hold copies of the images.
         placement = device, models.memory_format_of(model), here.loader_threads
@@ -227,10 +230,11 @@ def train(config: Config, resumed: str = "") -> Path:
     return run.folder
 
 
-def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
+def write_header(run: Run, model: nn.Module, macs: int, held_out: int, most: int) -> dict:
     """Write and say what is to be trained, before it is; return what ``metrics.json`` repeats of it.
 
-    ``held_out`` counts the images that are validated on; 0: the test images are.
+    ``held_out`` counts the images that are validated on; 0: the test images are. ``most`` counts those that could be
+    trained on without --limit.
     """
     config, dataset = run.config, run.dataset
     header = {
@@ -244,7 +248,7 @@ def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
     summary = f"{config.title(dataset['name'])}\n\n{utils.parameter_summary(model)}"
     files.write_file(run.folder / files.SUMMARY, summary)
 
-    console.say_start(run, header, models.find(config.model_name).change)
+    console.say_start(run, header, models.find(config.model_name).change, most)
     return header
 
 
@@ -391,8 +395,9 @@ def act(arguments: cli.Arguments) -> None:
             from experiments import sweep, until_decided  # and their report, which take a second to import
 
             configs, engine_config = [Config.from_given(run) for run in runs], arguments.engine or EngineConfig()
-            if arguments.goal and not arguments.dry_run:
-                until_decided.run(configs, arguments.goal, engine_config, train)
+            if arguments.goal:
+                of_looks = until_decided.show if arguments.dry_run else until_decided.run
+                of_looks(configs, arguments.goal, engine_config, train)
             else:
                 (sweep.show if arguments.dry_run else sweep.run)(configs, engine_config, train)
         elif arguments.resume in ("", AUTO):

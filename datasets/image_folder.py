@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data import Dataset, Images, balanced_subset, digest
 from datasets.cache import ANY, Splits, cached, stat_regular
 from datasets.cifar10 import CLASSES, in_official_order, name_by_content, official
-from runner.errors import DataError, one_line, raise_all, some_of
+from runner.errors import DataError, cause_of, one_line, raise_all, some_of
 from runner.files import MAX_CLASSES, MAX_NAME, MIN_CLASSES
 
 log = logging.getLogger("ex1")
@@ -53,7 +53,7 @@ def _open(path: str | Path, formats: tuple[str, ...], content: bytes | None = No
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: can't be read as an image: it is no {', '.join(formats)}") from error
     except Exception as error:  # a damaged file makes Pillow raise almost any
-        reason = getattr(error, "strerror", None) or one_line(error)  # one_line() would name the file again
+        reason = cause_of(error)
         raise DataError(f"{path}: can't be read as an image: {reason}") from error
 
 

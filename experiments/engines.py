@@ -81,6 +81,11 @@ class Job:
         except OSError:
             return ""
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has begun since its last start, and does not wait in the queue of a cluster."""
+        return self.has_begun or bool(self.read_log())
+
     def epochs(self) -> tuple[int, int]:
         """Count the epochs that were done before the last start, and that are done now, as far as the log says."""
         said = re.findall(r"^(?:\[.*\] )?\S+ epoch +(\d+)/", self.read_log(), re.MULTILINE)
@@ -199,6 +204,7 @@ def train_alone(train: Train, config: Config, log: str, pipe: Connection) -> Non
     signals.stop_at_once_on_signals()
     threading.Thread(target=stop_with_sweep, args=(pipe,), daemon=True).start()
     code = train_with_log(train, config, log)
+    signals.end_silently_on_signals()  # one comes from stop_with_sweep, as the sweep lets go of the pipe
     with contextlib.suppress(OSError):
         pipe.send(code)
     sys.exit(code)

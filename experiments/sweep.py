@@ -22,9 +22,11 @@ from experiments import trial
 from experiments.engines import Engine, Job, LocalProcesses, Train
 from experiments.forecast import Forecast, makespan
 from report import overview
+from report.live import ERROR, Batch, last_line_of
 from runner import checkpoint, console, machine, records
 from runner.config import Config, EngineConfig
 from runner.errors import BusyError, Diverged, RunnerError, counted, one_line
+from runner.files import open_log
 from runner.run import find_runs, warn_of_changed_runs
 from runner.signals import Stopped, StopSignal
 
@@ -86,8 +88,8 @@ def run(configs: Sequence[Config], engine_config: EngineConfig, train: Train) ->
     return facts
 
 
-def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> None:
-    """Show which runs ``configs`` are, how far each is, and about how long they take; train none."""
+def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -> str:
+    """Show which runs ``configs`` are, how far each is, and how long they take; train none. Returns the data's name."""
     jobs = plan(configs)
     dataset = trial.load([job.config for job in jobs])
     forecast, slots = Forecast(dataset), slots_of(engine_config, jobs[0].config)
@@ -113,14 +115,18 @@ def show(configs: Sequence[Config], engine_config: EngineConfig, train: Train) -
         say.info("(from a few steps of each network, timed just now; other work on the machine makes it longer)")
     if too_short := few_steps(jobs, dataset):
         say.info(too_short)
+    return dataset.name
 
 
 def few_steps(jobs: Sequence[Job], dataset: data.Dataset) -> str:
     """Say how many runs are too short to learn much, and what would do for the shortest; empty if none is."""
     found = []
     for job in jobs:
-        images = data.check_sizes(job.config, dataset.train.labels, dataset.classes)
-        if told := console.few_steps(job.config, images):
+        images, most = (
+            data.check_sizes(replace(job.config, limit=limit), dataset.train.labels, dataset.classes)
+            for limit in (job.config.limit, 0)
+        )
+        if told := console.few_steps(job.config, images, most):
             steps, needed = console.steps_needed(job.config, images)
             found.append((steps / needed, told))
     of = f"{len(found):,} of {counted(len(jobs), 'run')}: " if len(jobs) > 1 else ""
@@ -167,16 +173,18 @@ class LiveReport:
         self._ended = time.monotonic()  # the report before
         self._took = 0.0
 
-    def rewrite(self, running: Sequence[Job], waiting: int, has_news: bool) -> None:
+    def rewrite(self, running: Collection[Job], waiting: Collection[Job], has_news: bool) -> None:
         """Write it if a run has ended, or some time has gone by, unless reports take too much of the time."""
         pause = max(0 if has_news else REPORT_SECONDS, self._took / REPORT_SHARE)
         if (self._thread and self._thread.is_alive()) or time.monotonic() - self._ended < pause:
             return
-        batch = overview.Batch(self.names, frozenset(job.config.run_name for job in running), waiting)
+        at_work = frozenset(job.config.run_name for job in running if job.is_at_work)
+        to_come = frozenset(job.config.run_name for job in (*running, *waiting)) - at_work
+        batch = Batch(self.names, at_work, to_come)
         self._thread = threading.Thread(target=self._write, args=(batch,), daemon=True)
         self._thread.start()
 
-    def _write(self, batch: overview.Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         began = time.monotonic()
         with contextlib.suppress(Exception):  # the one at the end says what is wrong
             overview.write(self.folder, batch=batch)
@@ -191,14 +199,14 @@ class LiveReport:
         """Leave no page behind that says of runs that they train."""
         self.join()
         if self._thread:
-            self._write(overview.Batch(self.names))
+            self._write(Batch(self.names))
 
 
 def report_on(live: LiveReport, say: logging.LoggerAdapter) -> None:
     """Write the report on a batch that is done, or say why there is none."""
     live.join()
     try:
-        written = overview.write(live.folder, batch=overview.Batch(live.names))
+        written = overview.write(live.folder, batch=Batch(live.names))
     except Exception as error:
         log.warning(f"no report: {one_line(error)}")
     else:
@@ -248,11 +256,11 @@ class Display:
     def close(self) -> None:
         self._bar.close()
 
-    def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job]) -> None:
-        """Show how many runs are done, running, failed and waiting, and the time that is left of all."""
+    def show(self, running: list[Job], waiting: Collection[Job], failed: list[Job], busy: Collection[Job] = ()) -> None:
+        """Show how many runs are done, running, failed, waiting and left to others, and the time left of all."""
         begun = 0
         for job in running:
-            if job.has_begun or job.read_log():
+            if job.is_at_work:
                 begun += 1
                 job.watch()
             else:
@@ -260,6 +268,7 @@ class Display:
         self._slots = max(self._slots, begun)
         counts = [f"{self.done} done", f"{begun} running", f"{len(failed)} failed"]
         counts.append(f"{len(running) - begun + len(waiting)} waiting")
+        counts += [f"{len(busy)} left to other processes"] * bool(busy)
         seconds = self.reckon(running, waiting)
         self._left = "" if seconds is None else f"{tqdm.format_interval(seconds)} left"
         undone = [job.cost * (1 - job.epochs()[1] / job.config.epochs) for job in running]
@@ -310,15 +319,15 @@ def train_all(
     engine: Engine,
     facts: dict,
     display: Display,
-    rewrite: Callable[[list[Job], int, bool], None] = lambda *_: None,
+    rewrite: Callable[[Collection[Job], Collection[Job], bool], None] = lambda *_: None,
 ) -> tuple[list[Job], list[Job]]:
     """Train the runs of ``todo``, each that fails once more when all others are done.
 
-    ``rewrite`` is told the runs at work, the number of those that wait, and whether one has ended.
+    ``rewrite`` is told the runs at work, those that wait, and whether one has ended.
     Returns those that failed, and those that other processes were at. Raises Stopped if a signal came, with all saved.
     """
     waiting, running = deque(todo), list[Job]()
-    failed, busy = list[Job](), list[Job]()
+    failed, busy, has_news = list[Job](), list[Job](), False
     with StopSignal() as stop, contextlib.closing(display):
         while running or (waiting and not stop.requested):
             # Start what there is room for; after a signal nothing more, and all that runs is asked to stop.
@@ -327,7 +336,8 @@ def train_all(
                 job.begin(facts)
                 engine.start(job)
                 running.append(job)
-            display.show(running, waiting, failed)
+            display.show(running, waiting, failed, busy)
+            rewrite(running, waiting, has_news)
             if stop.requested:
                 engine.stop()
 
@@ -339,30 +349,38 @@ def train_all(
                 if result:
                     display.say_done(job, result)
                 elif stop.requested:
-                    continue
+                    continue  # its log says so
                 elif code == BusyError.exit_code:
                     busy.append(job)
+                    end_log(job, "ex1.py: left to another process")
                     display.say(f"{job.name}: another process trains it")
-                elif job.attempts < ATTEMPTS and code != Diverged.exit_code:
-                    waiting.append(job)
-                    display.say(f"{job.name} failed ({reason(job, code)}); it will be tried once more")
                 else:
-                    failed.append(job)
+                    why, can_help = reason(job, code), job.attempts < ATTEMPTS and code != Diverged.exit_code
+                    end_log(job, ERROR + why)
+                    (waiting if can_help else failed).append(job)
                     again = " again" * (job.attempts > 1)
-                    display.say(f"{job.name} failed{again} ({reason(job, code)})")
-            rewrite(running, len(waiting), bool(ended))
+                    display.say(f"{job.name} failed{again} ({why})" + "; it will be tried once more" * can_help)
+            has_news = bool(ended)
     if stop.requested:
         raise Stopped(
             stop.requested, f"stopped, {display.done} of {counted(len(todo), 'run')} done; the same command goes on"
         )
-    return failed, busy
+    return failed, [job for job in busy if result_of(job, facts) is None]  # some may be finished now
 
 
 def reason(job: Job, code: int) -> str:
     """Tell why a run ended: the last line of its log that names an error, else its exit code or signal."""
-    errors = [line for line in job.read_log().splitlines() if line.startswith("ex1.py: error: ")]
+    errors = [line for line in job.read_log().splitlines() if line.startswith(ERROR)]
     if not code:
         return "it left no result of what was asked for: has the model file, or have the images, changed since?"
     if errors:
-        return errors[-1].removeprefix("ex1.py: error: ")
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+        return errors[-1].removeprefix(ERROR)
+    number = -code if code < 0 else code - 128  # of the signal that killed it, or that it stopped at
+    return f"signal {number}" if number > 0 else f"exit code {code}"
+
+
+def end_log(job: Job, line: str) -> None:
+    """Have a log end with the line that the report shows of the run: one that was killed could say nothing itself."""
+    if last_line_of(job.log) != line:
+        with contextlib.suppress(OSError, RunnerError), open_log(job.log) as file:
+            file.write(f"{line}\n".encode(errors="backslashreplace"))

@@ -15,20 +15,8 @@ from runner.errors import RunnerError, UsageError, counted
 
 
 def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, train: Train) -> None:
-    """Train ``configs``, and then more seeds of each setting, until ``goal`` is reached. Raises as ``sweep.run``.
-
-    The looks are planned by the seeds that are given and the most there may be, so that the same command, begun again
-    after a stop, looks at the same times and ends with the same words.
-    """
-    settings = [*dict.fromkeys(replace(config, seed=0) for config in configs)]
-    seeds = [*dict.fromkeys(config.seed for config in configs)]
-    if len(settings) < 2:
-        raise UsageError("--until-decided compares settings: give two models, or two values of an option, or more")
-    if len(seeds) > goal.max_seeds:
-        raise UsageError(f"--max-seeds {goal.max_seeds}: --seeds gives {len(seeds)} already")
-    looks = sequential.plan_looks(len(seeds), goal.max_seeds)
-    more = (seed for seed in range(max(seeds) + 1, max(seeds) + 1 + goal.max_seeds))
-    seeds += [next(more) for _ in range(looks[-1] - len(seeds))]
+    """Train ``configs``, and then more seeds of each setting, until ``goal`` is reached. Raises as ``sweep.run``."""
+    settings, seeds, looks = plan(configs, goal)
     names = names_of(settings)
     asked = [*(each.run_name for each in settings), *map(str, astuple(goal)), str(looks)]
     study = hashlib.sha256("\n".join(asked).encode()).hexdigest()[:8]
@@ -57,6 +45,33 @@ def run(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, trai
             say.log(console.RESULT, f"reached with {counted(len(runs), 'run')}")
             return
     say.log(console.RESULT, f"not reached with {goal.max_seeds} seeds of each; --max-seeds allows more")
+
+
+def show(configs: Sequence[Config], goal: Goal, engine_config: EngineConfig, train: Train) -> None:
+    """Show the runs of the first look as ``sweep.show``, and how many there may be. Raises UsageError as ``run``."""
+    settings, seeds, looks = plan(configs, goal)
+    first = [replace(each, seed=seed) for each in settings for seed in seeds[: looks[0]]]
+    say = console.stdout_log(sweep.show(first, engine_config, train))
+    most = f"until it is decided, {counted(len(settings) * looks[-1], 'run')} at most, {looks[-1]} of each setting"
+    say.log(console.RESULT, f"these are of look 1 of {len(looks)}, {looks[0]} of each setting; {most}")
+
+
+def plan(configs: Sequence[Config], goal: Goal) -> tuple[list[Config], list[int], list[int]]:
+    """Plan a study: its settings, all seeds there may be, and how many of them each look has. Raises UsageError.
+
+    The looks are planned by the seeds that are given and the most there may be, so that the same command, begun again
+    after a stop, looks at the same times and ends with the same words.
+    """
+    settings = [*dict.fromkeys(replace(config, seed=0) for config in configs)]
+    seeds = [*dict.fromkeys(config.seed for config in configs)]
+    if len(settings) < 2:
+        raise UsageError("--until-decided compares settings: give two models, or two values of an option, or more")
+    if len(seeds) > goal.max_seeds:
+        raise UsageError(f"--max-seeds {goal.max_seeds}: --seeds gives {len(seeds)} already")
+    looks = sequential.plan_looks(len(seeds), goal.max_seeds)
+    more = (seed for seed in range(max(seeds) + 1, max(seeds) + 1 + goal.max_seeds))
+    seeds += [next(more) for _ in range(looks[-1] - len(seeds))]
+    return settings, seeds, looks
 
 
 def names_of(settings: Sequence[Config]) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,22 @@ from runner.config import FIELDS, PLACES, flag_of
 from runner.errors import RunnerError, counted, printable, quote
 from runner.lock import HOLDER_FIELDS, is_gone
 
-RUNNING, STOPPED, FAILED = "running", "stopped", "failed"
+STATES = RUNNING, FAILED, STOPPED, WAITING, NOT_BEGUN = "running", "failed", "stopped", "waiting", "not begun"
 ERROR = "ex1.py: error: "  # how the line begins that a failed run ends its log with
 LAST_BYTES = 4000  # of a log, which hold its last line
 MOST_ROWS, MOST_OPEN = 200, 12  # of the table, and of one that is not folded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch knew of its runs at one moment, by their names; those it says nothing more of have ended."""
+
+    names: Collection[str] = ()  # of all of them: the report is about these first
+    running: Collection[str] = ()
+    waiting: Collection[str] = ()  # still to begin, or to go on
+
+
+NO_BATCH = Batch()
 
 
 @dataclass(frozen=True)
@@ -51,15 +64,18 @@ def last_line_of(log: Path) -> str:
     return next((printable(line.strip()) for line in reversed(lines) if line.strip()), "")
 
 
-def state_of(folder: Path, last_line: str, running: Collection[str]) -> str:
-    if folder.name in running or is_running(folder):
+def state_of(folder: Path, name: str, last_line: str, batch: Batch) -> str:
+    """Tell what has become of the run ``name``; what a batch knew holds, as files may be of a later moment."""
+    if name in batch.running or is_running(folder):
         return RUNNING
+    if name in batch.waiting:
+        return WAITING
     return FAILED if last_line.startswith(ERROR) else STOPPED
 
 
-def describe_run(run: RunResult, running: Collection[str]) -> Unfinished:
+def describe_run(run: RunResult, batch: Batch) -> Unfinished:
     last_line = last_line_of(run.folder.with_name(f"{run.folder.name}.log"))
-    state = state_of(run.folder, last_line, running)
+    state = state_of(run.folder, run.config.run_name, last_line, batch)
     last = run.history[-1] if run.history else {}
     command = ["python", "ex1.py", "--resume", str(run.folder)]
     for name in PLACES:
@@ -71,33 +87,32 @@ def describe_run(run: RunResult, running: Collection[str]) -> Unfinished:
         epochs=(len(run.history), run.config.epochs),
         accuracy=last.get("val_accuracy"),
         loss=last.get("val_loss"),
-        go_on=quote(command) if state != RUNNING and os.path.lexists(run.folder / files.LAST) else "",
+        go_on=quote(command) if state in (FAILED, STOPPED) and os.path.lexists(run.folder / files.LAST) else "",
         last_line=last_line,
     )
 
 
-def find_unfinished(run_set: RunSet, running: Collection[str] = ()) -> list[Unfinished]:
-    """Describe all runs without a result, those too that have left nothing but a log.
-
-    ``running`` names runs that are known to train, if not on this machine.
-    """
-    found = [describe_run(run, running) for run in run_set.unfinished]
+def find_unfinished(run_set: RunSet, batch: Batch = NO_BATCH) -> list[Unfinished]:
+    """Describe all runs without a result, those too that have left nothing but a log."""
+    found = [describe_run(run, batch) for run in run_set.unfinished]
     known = {run.folder.name for run in [*run_set.finished, *run_set.unfinished]}
     for log in sorted(run_set.folder.glob("*/*.log")):
         folder = log.with_suffix("")
         if folder.name not in known and not os.path.lexists(folder / files.CONFIG):
             last_line = last_line_of(log)
-            state = state_of(folder, last_line, running)
+            state = state_of(folder, folder.name, last_line, batch)
             found.append(Unfinished(folder.name, state, (0, 0), None, None, "", last_line))
-    order = (RUNNING, FAILED, STOPPED)
-    return sorted(found, key=lambda each: (order.index(each.state), each.name))
+    return sorted(found, key=lambda each: (STATES.index(each.state), each.name))
 
 
-def state_text(unfinished: Sequence[Unfinished], finished: int, waiting: int) -> str:
-    """Count the runs by their state, e.g. ``3 runs finished, 2 waiting, 1 running``; empty where all are finished."""
-    counts = [(sum(each.state == state for each in unfinished), state) for state in (RUNNING, FAILED, STOPPED)]
-    told = [f"{n} {state}" for n, state in [*counts, (waiting, "waiting")] if n]
-    runs = counted(finished, "run") if finished else "no run"
+def state_text(run_set: RunSet, unfinished: Sequence[Unfinished], batch: Batch = NO_BATCH) -> str:
+    """Count each run once, by its state, e.g. ``3 runs finished, 1 running, 2 waiting``; empty if all are finished."""
+    counts = Counter(each.state for each in unfinished)
+    seen = {run.config.run_name for run in (*run_set.finished, *run_set.unfinished)}
+    for name in {*batch.names, *batch.running, *batch.waiting} - seen - {each.name for each in unfinished}:
+        counts[RUNNING if name in batch.running else WAITING if name in batch.waiting else NOT_BEGUN] += 1
+    told = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    runs = counted(len(run_set.finished), "run") if run_set.finished else "no run"
     return ", ".join([f"{runs} finished", *told]) if told else ""
 
 

@@ -2,13 +2,14 @@
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import utils
 from report import chapter, claims, gallery, live, sections
 from report.compare import Section, make_sections
+from report.live import NO_BATCH, Batch
 from report.others import other_blocks
 from report.page import Block, Code, Contents, Figure, Folded, Heading, Link, Text, list_of, prose, write_page
 from report.provenance import commit_text, count_values, machine_text
@@ -22,18 +23,6 @@ FIGURES = "report"  # their folder
 COMPARED = "compared_"  # how the names of a section's figures begin
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 IN_FULL = 3  # sections that are shown with curves and classes
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a batch at work knows of its runs, by the names of their folders."""
-
-    names: Collection[str] = ()  # of all of them: the report is about these first
-    running: Collection[str] = ()
-    waiting: int = 0  # how many are still to begin
-
-
-NO_BATCH = Batch()
 
 
 @dataclass(frozen=True)
@@ -161,10 +150,10 @@ def compose(run_set: RunSet, options: Options, batch: Batch, links: Sequence[Blo
     folder = run_set.folder / FIGURES
     files.require_inside(folder, run_set.folder)
     files.make_folder(folder)
-    unfinished = live.find_unfinished(run_set, batch.running)
-    is_live = batch.waiting > 0 or any(each.state == live.RUNNING for each in unfinished)
+    unfinished = live.find_unfinished(run_set, batch)
+    is_live = bool(batch.running or batch.waiting) or any(each.state == live.RUNNING for each in unfinished)
     command = ["python", "-m", "report", str(run_set.folder)]
-    state = live.state_text(unfinished, len(run_set.finished), batch.waiting)
+    state = live.state_text(run_set, unfinished, batch)
     states = list_of([state and f"{state}."])
     if not run_set.finished:
         blocks: list[Block] = [Heading(f"Runs on {run_set.data['name']}", 1), *states, *links]

@@ -199,7 +199,7 @@ def _options_of_file(parser: Parser, argv: Sequence[str]) -> list[str]:
     words: list[str] = []
     options = {action.dest: action for action in parser._actions if action.dest not in ON_COMMAND_LINE}
     given = {word.partition("=")[0] for word in argv}
-    for key, value in config_file.read(expand_home(path)).items():
+    for key, value in config_file.read(expand_home(path), given).items():
         name = key.replace("-", "_")
         if name not in options:
             flag = flag_of(name)

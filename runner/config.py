@@ -434,14 +434,14 @@ class EngineConfig:
     """Where the runs of a sweep are trained. Raises UsageError for options that don't go together."""
 
     engine: str = "local"  # ``local``, processes of this machine, or ``ray``, tasks of a Ray cluster
-    jobs: int = 0  # local processes at a time; 0: the cores divided by the threads of a run
+    jobs: int | None = None  # local processes at a time; None: the cores divided by the threads of a run
     # Of the Ray cluster; empty: what ``$RAY_ADDRESS`` says, else one that is started on this machine.
     ray_address: str = ""
     gpus_per_run: float | None = None  # GPUs that Ray gives to a run; None: none
 
     def __post_init__(self):
         on_ray = self.engine == "ray"
-        if self.jobs < 0 or (self.jobs and on_ray):
+        if self.jobs is not None and (self.jobs < 1 or on_ray):
             why = "Ray starts what its nodes have room for" if on_ray else "at least 1"
             raise UsageError(f"--jobs {self.jobs}: {why}")
         if not on_ray and (self.ray_address or self.gpus_per_run is not None):

@@ -4,18 +4,19 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Container
 from typing import Any
 
 from runner.config import DEFAULTS, PLACES, Config, flag_of, recipe_values
-from runner.errors import UsageError, one_line
+from runner.errors import UsageError, cause_of
 
 log = logging.getLogger("ex1")
 
 MAX_BYTES = 2**20
 
 
-def read(path: str) -> dict[str, Any]:
-    """Read the options in a file, by name. Raises UsageError if it can't be read."""
+def read(path: str, given: Container[str] = ()) -> dict[str, Any]:
+    """Read the options in a file, by name; ``given`` has those of the command line. Raises UsageError if it can't."""
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_BYTES).decode()
@@ -28,14 +29,15 @@ def read(path: str) -> dict[str, Any]:
 
             content = tomllib.loads(text)
     except (OSError, ValueError, RecursionError, UsageError) as error:
-        how = "" if path.endswith((".toml", ".json")) else "; a name that ends in .toml is read as TOML, others as JSON"
-        raise UsageError(f"--config {path}: {one_line(error)}{how}") from error
+        is_told = isinstance(error, OSError) or path.endswith((".toml", ".json"))
+        how = "" if is_told else "; a name that ends in .toml is read as TOML, others as JSON"
+        raise UsageError(f"--config {path}: {cause_of(error)}{how}") from error
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: it holds no options by name")
-    return _settings_of_run(path, content["settings"]) if isinstance(content.get("settings"), dict) else content
+    return _settings_of_run(path, content["settings"], given) if isinstance(content.get("settings"), dict) else content
 
 
-def _settings_of_run(path: str, settings: dict) -> dict[str, Any]:
+def _settings_of_run(path: str, settings: dict, given: Container[str]) -> dict[str, Any]:
     """List the settings of a run by which it is repeated: those that are not the recipe's or the defaults.
 
     A file that somebody else made may not say what to open or run, where to download from, or where to write.
@@ -45,11 +47,11 @@ def _settings_of_run(path: str, settings: dict) -> dict[str, Any]:
     except (TypeError, UsageError) as error:
         raise UsageError(f"--config {path}: not the settings of a run of this version: {error}") from error
     usual = DEFAULTS | recipe_values(saved)
-    given = {name: value for name, value in saved.items() if value != usual[name]}
-    left_out = [f"{flag_of(name)} {given.pop(name)}" for name in (*PLACES, "results_dir") if name in given]
-    if left_out:
-        log.warning(f"--config {path}: give {' '.join(left_out)} again, as a run's file is not asked for places")
-    return given
+    unusual = {name: value for name, value in saved.items() if value != usual[name]}
+    places = {name: unusual.pop(name) for name in (*PLACES, "results_dir") if name in unusual}
+    if missing := [f"{flag_of(name)} {value}" for name, value in places.items() if flag_of(name) not in given]:
+        log.warning(f"--config {path}: give {' '.join(missing)} again, as a run's file is not asked for places")
+    return unusual
 
 
 def words(option: argparse.Action, value: Any) -> list[str]:

@@ -134,8 +134,11 @@ def print_result(config: Config, dataset: str, run: str | Path, accuracy: float,
         say.log(RESULT, f"{config.model_name}: test accuracy {100 * accuracy:.1f} %, {run}")
 
 
-def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
-    """Say what is to be trained, on what and where; ``change`` is what its network changes."""
+def say_start(run: Run, header: Mapping[str, Any], change: str, most: int) -> None:
+    """Say what is to be trained, on what and where.
+
+    ``change`` is what its network changes, ``most`` as for ``few_steps``.
+    """
     config, dataset, here = run.config, run.dataset, run.machine
     say = stdout_log(dataset["name"])
     say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
@@ -147,19 +150,24 @@ def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
         say.info(f"validation on {header['validated_on']}")
     if busy := machine.busyness(here["threads"]):
         say.info(busy)
-    if few := few_steps(config, dataset["train_images"]):
+    if few := few_steps(config, dataset["train_images"], most):
         say.info(few)
     where = f"{here['device']}, {counted(here['threads'], 'thread')}"
     where += f", {here['precision']}" * (here["precision"] != "fp32") + ", native step" * (here["step"] == "native")
     say.info(f"{where}; results go to {run.folder}")
 
 
-def few_steps(config: Config, images: int) -> str:
-    """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not."""
+def few_steps(config: Config, images: int, most: int) -> str:
+    """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not.
+
+    ``most`` is how many images there were without --limit.
+    """
     steps, needed = steps_needed(config, images)
     if steps >= needed:
         return ""
-    more = f" or --limit {math.ceil(needed / config.epochs) * config.batch_size}" * bool(config.limit)
+    in_epoch = math.ceil(needed / config.epochs)
+    can_be_more = config.limit and in_epoch <= math.ceil(most / config.batch_size)
+    more = f" or --limit {min(in_epoch * config.batch_size, most)}" * bool(can_be_more)
     few = f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} too few to learn much or to compare networks by"
     return f"{few}: --epochs {math.ceil(needed * config.epochs / steps)}{more} would do"
 
@@ -195,7 +203,7 @@ def progress_bar(what: str, total: float, done: float = 0, left: str = "{remaini
     The time that is ``left`` is reckoned with the mean speed since it was made.
     """
     disable = None if log.isEnabledFor(logging.INFO) else True  # None: only without a terminal
-    bar_format = "{percentage:3.0f}% {bar:12} " + left + "{desc}"
+    bar_format = "{percentage:3.0f} % {bar:12} " + left + "{desc}"
     look: dict[str, Any] = {"leave": False, "dynamic_ncols": True, "smoothing": 0, "bar_format": bar_format}
     return Bar(desc=printable(what), total=total, initial=done, disable=disable, **look)
 

@@ -47,7 +47,7 @@ class FolderLost(RunnerError):
 
 
 class Diverged(RunnerError):
-    """A loss, or a weight, is not a finite number any more; the same again ends the same way."""
+    """A loss, or a weight, has grown beyond what can be gone on with; the same again ends the same way."""
 
     exit_code = 3
     can_go_on = False
@@ -97,6 +97,11 @@ def one_line(error: BaseException) -> str:
             pair = " and ".join(f"{name} {installed_version(name)}" for name in ("torch", "torchvision"))
             text += f"; {pair} do not fit each other: install the two together, as the pair in constraints.txt"
     return printable(text)
+
+
+def cause_of(error: BaseException) -> str:
+    """Put an error into one line, for a message that names its file already, as :func:`one_line` would again."""
+    return getattr(error, "strerror", None) or one_line(error)
 
 
 def _came_from_import_of(package: str, error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from runner.config import IN_BLOCKS, OTHER_DATASETS, SHUFFLE_SETTINGS
-from runner.errors import RunnerError, one_line
+from runner.errors import RunnerError, cause_of
 
 CONFIG = "config.json"  # settings, data and machine; written first
 METRICS = "metrics.json"  # the result; written last, so a run that has it is finished
@@ -250,7 +250,7 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(read_file(path).decode(), parse_float=_finite, parse_constant=_finite)
     except (OSError, ValueError, RecursionError) as error:
-        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+        raise RunnerError(f"{path} can't be read: {cause_of(error)}") from error
     if not isinstance(content, dict):
         raise RunnerError(f"{path} can't be read: it holds no object")
     return content

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from runner import files, tables
 from runner.config import Config, nearest
-from runner.errors import RunnerError, UsageError, counted, one_line
+from runner.errors import RunnerError, UsageError, cause_of, counted, one_line
 from runner.files import (
     CONFIG,
     HISTORY,
@@ -85,7 +85,9 @@ def find_run(name: str, results: str | Path) -> Path:
     if os.path.lexists(name) or exists(Path(name)):
         return Path(name)
     runs = list_runs(Path(results))
-    if name == "last" and runs:
+    if not runs:
+        raise UsageError(f"{name}: there is no run in {results}; give a run's folder, or --results-dir")
+    if name == "last":
         there = [run for run in runs if os.path.lexists(run / CONFIG)] or runs[-1:]
         return max(there, key=lambda run: max((os.lstat(file).st_mtime_ns for file in run.glob("*")), default=0))
     found = [run for run in runs if name.casefold() in str(run.relative_to(results)).casefold()]
@@ -227,5 +229,5 @@ def read_history(run: Path) -> list[dict[str, float]]:
                 raise RunnerError(f"{path} holds more than {MAX_VALUES:,} values, which no training of ours writes")
             check_row(rows[-1], len(rows))
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise RunnerError(f"{path} can't be read: {one_line(error)}") from error
+        raise RunnerError(f"{path} can't be read: {cause_of(error)}") from error
     return rows

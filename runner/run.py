@@ -10,7 +10,7 @@ from pathlib import Path
 
 from runner import checkpoint, files, records
 from runner.checkpoint import has_checkpoint, position
-from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of
+from runner.config import AUTO, FIELDS, IDENTITY, PLACES, Config, flag_of, recipe_values
 from runner.errors import (
     BusyError,
     CheckpointError,
@@ -106,7 +106,8 @@ class Run:
             failure = Diverged if isinstance(error, Diverged) else RunnerError
             advice = ""
             if isinstance(error, Diverged):
-                advice = f"; train it with a lower rate, such as --lr {self.config.lr / 5:.1g}"
+                rate = min(self.config.lr / 10, recipe_values(vars(self.config))["lr"])
+                advice = f"; train it with a lower rate, such as --lr {rate:.1g}"
             raise failure(f"{what}{advice}; {self.last_checkpoint_text}{go_on}") from error
 
     @property

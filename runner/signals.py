@@ -37,6 +37,13 @@ def stop_at_once_on_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
+def end_silently_on_signals() -> None:
+    """Have every later signal end the program without a word: it has said already how it ended."""
+    for number in SIGNALS:
+        if not _is_ignored(number):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _is_ignored(number: int) -> bool:
     """Tell whether whoever started the program had it ignore the signal, as nohup does with SIGHUP."""
     return signal.getsignal(number) is signal.SIG_IGN

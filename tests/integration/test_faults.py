@@ -110,6 +110,21 @@ def test_diverging_run_names_step_rate_and_checkpoint(ex1_main, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
+    ("arguments", "rate"),
+    [
+        (("Q1_1", "--lr", "0.001"), "0.0001"),
+        (("Q1_1", "--lr", "5"), "0.001"),
+        (("Q1_1", "--recipe", "fast"), "0.006"),
+        (("Q2_1", "--recipe", "fast", "--lr", "5"), "0.01"),
+    ],
+)
+def test_rate_that_is_likely_to_train_is_advised(ex1_main, capsys, monkeypatch, arguments, rate):
+    monkeypatch.setattr(files, "MAX_MEASURED", 0.1)
+    assert ex1_main("--model-name", *arguments, "--limit", "100") == 3
+    assert f"; train it with a lower rate, such as --lr {rate}; " in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
     ("every", "what"), [("0", "the training loss is nan"), ("30", "the network's output is not a finite number")]
 )
 def test_later_divergence_names_step_and_checkpoint_before(ex1_main, tmp_path, capsys, monkeypatch, every, what):

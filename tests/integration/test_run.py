@@ -396,7 +396,7 @@ def test_quiet_prints_the_result_alone(ex1_main, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("run", "code", "message"),
     [
-        ("nowhere", 2, "nowhere does not exist, and no run has it in its name"),
+        ("nowhere", 2, "nowhere: there is no run in results; give a run's folder, or --results-dir"),
         ("empty", 1, "is this the folder of a run"),
         ("garbage", 1, "last.pt is damaged"),
     ],
@@ -565,6 +565,26 @@ def test_run_is_found_by_a_part_of_its_name_or_as_the_last(ex1_main, tmp_path, c
         assert re.search(why, line)
 
 
+@pytest.mark.parametrize("name", ["last", "Q1_1"])
+def test_run_that_is_asked_for_where_there_is_none_is_told_so(ex1_main, tmp_path, capsys, name):
+    for action in ("--resume", "--evaluate"):
+        assert ex1_main(action, name, "--results-dir", str(tmp_path)) == 2
+        said = f"ex1.py: error: {name}: there is no run in {tmp_path}; give a run's folder, or --results-dir\n"
+        assert capsys.readouterr().err == said
+
+
+def test_dry_run_of_a_sweep_that_adds_seeds_shows_its_first_look(ex1_main, capsys):
+    command = ["--model-name", "Q1_1", "--until-decided", "2", "--max-seeds", "4", "--dry-run"]
+    assert ex1_main(*command, "--lr", "0.001,0.01") == 0
+    out = capsys.readouterr().out
+    assert out.count(": new, about ") == 6
+    assert (
+        "these are of look 1 of 2, 3 of each setting; until it is decided, 8 runs at most, 4 of each setting\n" in out
+    )
+    assert ex1_main(*command) == 2
+    assert "--until-decided compares settings" in capsys.readouterr().err
+
+
 def test_dry_run_shows_the_plan_and_how_far_it_is_and_trains_nothing(ex1_main, tmp_path, capsys):
     command = ["--model-name", "Q1_1", "--epochs", "2", "--lr", "0.001", "0.01", "--batch-size", "20,50"]
     assert ex1_main(*command[:4], "--batch-size", "20") == 0
@@ -581,15 +601,16 @@ def test_dry_run_shows_the_plan_and_how_far_it_is_and_trains_nothing(ex1_main, t
 
 
 def test_few_steps_are_told_with_what_would_do(ex1_main, capsys):
+    """There are 200 images, of which --limit can't ask for more."""
+    few = "25 steps are too few to learn much or to compare networks by: --epochs"
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
-    assert "25 steps are too few to learn much or to compare networks by: --epochs 160 or --limit 16000 would do" in (
-        capsys.readouterr().out
-    )
+    assert f"{few} 160 would do" in capsys.readouterr().out
     ex1_main("--model-name", "Q1_1", "--lr", "0.001,1", "--epochs", "1", "--limit", "100", "--dry-run")
-    assert (
-        "2 of 2 runs: 25 steps are too few to learn much or to compare networks by: --epochs 160 or --limit 16000"
-        in (capsys.readouterr().out)
-    )
+    assert f"2 of 2 runs: {few} 160 would do" in capsys.readouterr().out
+    for epochs, batch, limit, would_do in (("5", "4", "20", "160"), ("5", "5", "25", "200"), ("3", "3", "25", "200")):
+        arguments = ["--lr", "1", "--epochs", epochs, "--batch-size", batch, "--limit", limit]
+        ex1_main("--model-name", "Q1_1", *arguments, "--dry-run")
+        assert f" or --limit {would_do} would do" in capsys.readouterr().out
 
 
 def test_finished_run_is_not_said_to_go_on_where_its_schedule_is_planned(ex1_main, capsys):

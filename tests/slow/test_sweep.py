@@ -251,7 +251,11 @@ def test_run_that_diverges_is_not_tried_again(command_line, tmp_path, capfd):
     out, err = capfd.readouterr()
     assert "once more" not in out
     assert re.search(r"Q1_4, epochs-1, lr-1e\+20, seed-0 failed \(.* not a finite|failed \(.*loss is", out)
-    assert "train it with a lower rate, such as --lr 2e+19" in out
+    assert "train it with a lower rate, such as --lr 0.001" in out
     assert "1 of 2 runs failed" in err.splitlines()[-1]
     [log] = (tmp_path / "results").glob("*/*/*1e+20*.log")
-    assert log.read_text(encoding="utf-8").count("results go to") == 1
+    said = log.read_text(encoding="utf-8")
+    assert said.count("results go to") == 1
+    assert said.splitlines()[-1].startswith("ex1.py: error: ")
+    [page] = (tmp_path / "results").glob("*/report.md")
+    assert "1 run finished, 1 failed." in page.read_text(encoding="utf-8")

@@ -122,7 +122,9 @@ def test_batch_command_is_none_of_one_run():
         ("--model-name Q1_1 --shuffle fixed+grey", "or filters and a permutation with + between"),
         ("--model-name Q1_1 --val-shuffle blur:5+grey", "blur:5+grey (did you mean blur:5?): choose from same, none, "),
         ("--model-name all --shuffle none,all", "choose from"),
-        ("--model-name all --jobs -1", "--jobs"),
+        ("--model-name all --jobs -1", "--jobs -1: at least 1"),
+        ("--model-name all --jobs 0", "--jobs 0: at least 1"),
+        ("--model-name all --jobs 0 --engine ray", "--jobs"),
         ("--model-name all --jobs 2 --engine ray", "--jobs"),
         ("--model-name all --ray-address here", "--engine ray"),
         ("--model-name all --gpus-per-run 1", "--engine ray"),
@@ -473,7 +475,7 @@ def test_mistake_in_a_file_is_one_line_with_its_name(tmp_path, text, reason, cap
         ("study.json", "{", "study.json: JSONDecodeError"),
         ("study.txt", "lr = 1", "is read as TOML, others as JSON"),
         ("config.json", '{"settings": {"lr": 1, "model_name": "Q1_1", "odd": 1}}', "not the settings of a run of this"),
-        (None, "", "nowhere.toml: No such file"),
+        (None, "", "error: --config nowhere.toml: No such file"),
     ],
 )
 def test_file_that_holds_no_options_is_refused(tmp_path, name, text, reason, capsys):
@@ -504,6 +506,9 @@ def test_file_of_a_run_repeats_it_and_says_no_places(tmp_path, caplog):
         "give --data-dir there --data-url http://there --model-file evil.py --results-dir elsewhere again"
         in caplog.text
     )
+    caplog.clear()
+    configs_of([*file, "--results-dir", "r", "--data-dir=d"])
+    assert "give --data-url http://there --model-file evil.py again" in caplog.text
     # What the recipe said gives way to another recipe.
     assert configs_of([*file, "--recipe", "classic"]) == [
         replace(run, recipe="classic", **dict(config.CLASSIC, lr=0.5))

@@ -96,5 +96,5 @@ def test_bar_that_ends_leaves_the_cursor_at_the_beginning_of_its_line(monkeypatc
     bar.update(5)
     bar.refresh()
     bar.close()
-    assert "50%" in screen.getvalue()
+    assert "50 % " in screen.getvalue()
     assert screen.getvalue().endswith("\r")

@@ -1,5 +1,6 @@
 """An epoch of training, and a measurement."""
 
+import contextlib
 import copy
 import math
 from dataclasses import replace
@@ -16,7 +17,7 @@ from data import TRAIN, Images, Loader
 from datasets import synthetic
 from runner import rng
 from runner.config import Config
-from runner.errors import RunnerError
+from runner.errors import Diverged
 from runner.step import TrainStep, make_optimizer
 from tests.helpers.compare import same
 from tests.helpers.images import make_images
@@ -132,15 +133,34 @@ def test_validate_measures_loss_accuracy_and_confusion():
 def test_train_epoch_stops_at_infinite_loss():
     network = models.build("Q1_1")
     loader = Loader(make_images(40), TRAIN, 4, order_seed=0)
-    with pytest.raises(RunnerError, match="training loss is (nan|inf) at step [1-4]; the learning rate is 1e"):
+    with pytest.raises(Diverged, match="training loss is (nan|inf) at step [1-4]; the learning rate is 1e"):
         train_epoch(TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e30)), loader, 1, 4)
 
 
 def test_validate_stops_at_infinite_loss():
     network = models.build("Q1_1")
     network.layers[-1].bias.data.fill_(math.nan)
-    with pytest.raises(RunnerError, match="validation loss is nan"):
+    with pytest.raises(Diverged, match="validation loss is nan"):
         ex1.validate(network, Loader(make_images(8), TRAIN, 4).epoch(1), 10)
+
+
+@pytest.mark.parametrize(("loss", "is_too_much"), [(0.9e15, False), (1.1e15, True)])
+def test_loss_above_what_files_allow_has_diverged(loss, is_too_much):
+    class Sure(nn.Module):
+        """Takes every image of class 1 for one of class 0."""
+
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.tensor([loss, *[0.0] * 9]))
+
+        def forward(self, x):
+            return self.bias.expand(len(x), 10)
+
+    ones, network = Loader(Images(make_images(4).pixels, torch.ones(4, dtype=torch.int64)), TRAIN, 4), Sure()
+    step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=1e-9))
+    for measure in (lambda: ex1.validate(network, ones.epoch(1), 10), lambda: train_epoch(step, ones)):
+        with pytest.raises(Diverged, match=r"loss is 1\.1e\+15") if is_too_much else contextlib.nullcontext():
+            measure()
 
 
 def test_train_epoch_learns(small_synthetic):
