@@ -260,6 +260,7 @@ SCREEN_DPI = 150
 PRINT_POINTS, PRINT_DPI = 8, 300  # of text, and of pictures, for a page of paper or a slide
 NARROW_INCHES = 5  # a figure of less has no room for two axes side by side
 LEGEND_INCHES, LETTER_INCHES = 1.6, 0.08  # of a column of a legend, at least, and of a letter in it
+CIFAR10_COPY = "CIFAR-10 folder [0-9a-f]{8}"  # which one it is, config.json and the head of a report say
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -321,6 +322,7 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     style = _STYLE.get()
+    title = re.sub(rf"( on {CIFAR10_COPY})$", " on CIFAR-10", title, count=1, flags=re.MULTILINE)
     if style.width:
         # Text of one size takes more of a small figure, so that it is higher than to scale.
         width, height = style.width, height * (style.width / width) ** (1 / 3)
@@ -335,6 +337,18 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
         fontsize=11,
     )
     return figure
+
+
+def trim_height(figure: "Figure") -> None:
+    """Take away what a figure of one width asked for has too much in height, as its pictures keep their shape."""
+    if not _STYLE.get().width:
+        return
+    set_text_size(figure)
+    figure.draw_without_rendering()
+    boxes = [box for axes in figure.axes if (box := axes.get_tightbbox())]
+    top = min([figure.bbox.y1, *(text.get_window_extent().y0 for text in figure.texts)])  # below the title
+    unused = (top - max(box.y1 for box in boxes)) + min(box.y0 for box in boxes)
+    figure.set_figheight(figure.get_figheight() - max(0, unused / figure.dpi - 0.1))
 
 
 def add_pair(figure: "Figure", widths: tuple[float, float] = (1, 1)) -> "list[Axes]":
@@ -376,12 +390,13 @@ def save_figure(figure: "Figure", path: Path, colours: int | None = None) -> byt
         nobody_asks_when = {"CreationDate": None} if style.format == "pdf" else {"Date": None}
         figure.savefig(buffer := io.BytesIO(), format=style.format, metadata=nobody_asks_when)
         files.write_file(path.with_suffix(f".{style.format}"), buffer.getvalue())
-    figure.savefig(buffer := io.BytesIO(), format="png", dpi=PRINT_DPI if style.width else SCREEN_DPI)
+    dpi = PRINT_DPI if style.width else SCREEN_DPI
+    figure.savefig(buffer := io.BytesIO(), format="png", dpi=dpi)
     if colours:
         from PIL import Image
 
         picture = Image.open(buffer).convert("RGB").quantize(colours)
-        picture.save(buffer := io.BytesIO(), format="png", optimize=True)
+        picture.save(buffer := io.BytesIO(), format="png", optimize=True, dpi=(dpi, dpi))
     files.write_file(path, content := buffer.getvalue())
     return content
 
@@ -508,6 +523,7 @@ def plot_confusion(path: Path, title: str, metrics: EvalMetrics, classes: Sequen
     axes.set(xlabel="predicted class", ylabel="true class")
     location = "bottom" if figure.get_figwidth() < NARROW_INCHES else "right"
     figure.colorbar(image, label=f"% of the true class ({metrics.images:,} test images)", shrink=0.8, location=location)
+    trim_height(figure)
     save_figure(figure, path)
 
 

@@ -11,8 +11,17 @@ KEPT_POINTS = 1.0  # an accuracy that falls by less has held
 
 
 def is_climbing(group: SeedGroup) -> bool:
-    """Tell whether the mean validation loss turns before the last epoch, and climbs."""
-    return group.min_loss_epoch < group.epochs and group.loss_climb.mean > CLIMB_NATS
+    """Tell whether the mean validation loss turns before the last epoch, and climbs while the network still learns."""
+    return _turns(group) and group.loss_climb.mean > CLIMB_NATS
+
+
+def _turns(group: SeedGroup) -> bool:
+    return group.min_loss_epoch < group.epochs and not has_diverged(group)
+
+
+def has_diverged(group: SeedGroup) -> bool:
+    """Tell whether the training loss climbs, too, from where the validation loss is lowest: the network unlearns."""
+    return not group.change("train_loss", group.min_loss_epoch).mean <= CLIMB_NATS  # nor is NaN
 
 
 def overconfidence(group: SeedGroup) -> tuple[float, float]:
@@ -27,6 +36,8 @@ def overconfidence(group: SeedGroup) -> tuple[float, float]:
 def overconfidence_text(group: SeedGroup) -> str:
     """Say what becomes of a network's decisions and of its confidence while its validation loss climbs."""
     epoch = group.min_loss_epoch
+    if has_diverged(group):
+        return f"{group.model}'s training loss climbs, too, after epoch {epoch}: its training has diverged."
     if not is_climbing(group):
         return f"{group.model}'s validation loss does not climb within {counted(group.epochs, 'epoch')}."
     change, accuracy = (group.change(column, epoch) for column in ("val_loss", "val_accuracy"))
@@ -67,32 +78,46 @@ def mistakes_text(group: SeedGroup, epoch: int) -> str:
 
 def climbing_text(groups: list[SeedGroup]) -> str:
     """Say in how many networks the validation loss climbs, and what becomes of confidence and accuracy there."""
+    diverged = [group.model for group in groups if has_diverged(group)]
+    groups = [group for group in groups if group.model not in diverged]
     climbing = [group for group in groups if is_climbing(group)]
-    counts = []
-    for several, what in (
-        (True, "with several seeds"),
-        (False, "with one seed, where the turn is found in the same curve, which biases the climb upwards"),
-    ):
-        of = sum((len(group.runs) > 1) == several for group in groups)
-        counts += [f"{sum((len(group.runs) > 1) == several for group in climbing)} of {of} {what}"] * (of > 0)
+    turning = [group for group in groups if _turns(group) and not is_climbing(group)]
+    single, several = ([group for group in groups if (len(group.runs) > 1) == is_one] for is_one in (False, True))
     sure = [group.model for group in climbing if decide(group.loss_climb, CLIMB_NATS) == HOLDS]
-    turning = [group for group in groups if group.min_loss_epoch < group.epochs and not is_climbing(group)]
-    outgrown, outgrown_too = (
-        sum(after > before for before, after in map(overconfidence, some)) for some in (climbing, turning)
-    )
-    each = "each" if outgrown == len(climbing) else str(outgrown)
     worse = [
         group.model for group in climbing if group.change("val_accuracy", group.min_loss_epoch).mean < -KEPT_POINTS
     ]
-    return (
-        f"The mean validation loss climbs by more than {CLIMB_NATS:g} nats in {len(climbing)} of {len(groups)} "
-        f"networks: in {', and in '.join(counts)}. By whole 95 % intervals, each network for itself, it climbs in "
-        f"{len(sure)}"
-        + f" ({', '.join(sure)})" * bool(sure)
-        + f". Confidence outgrows accuracy in {each} of the {len(climbing)}"
-        + f", and in {outgrown_too} of {counted(len(turning), 'other')} whose loss is lowest before the end"
-        * bool(turning)
-        + f"; mean accuracy falls by more than {KEPT_POINTS:g} point in {len(worse)}"
-        + f" ({', '.join(worse)})" * bool(worse)
-        + "."
+
+    def count_in(some: list[SeedGroup], noun: str = "") -> str:
+        return f"{sum(map(is_climbing, some))} of {counted(len(some), noun) if noun else len(some)}"
+
+    told = f"The validation loss climbs by more than {CLIMB_NATS:g} nats from its lowest epoch to the last in "
+    told += f"{count_in(groups, 'network')}"
+    if single and several:
+        told += f": in {count_in(several)} with several seeds, and in {count_in(single)} with one"
+    sentences = [told]
+    if single:
+        sentences.append(
+            "In the curve of one seed the lowest epoch is partly chance, so a climb looks larger than it is"
+        )
+    if several:
+        sentences.append(f"The whole 95 % interval of the climb is above {CLIMB_NATS:g} nats in {_listed(sure)}")
+    outgrown = counted(_count_outgrown(climbing), "network")
+    sentences.append(
+        f"Where the loss climbs, confidence grows more than accuracy in {outgrown}, and accuracy falls by more than "
+        f"{KEPT_POINTS:g} point in {_listed(worse)}"
     )
+    if turning:
+        some = f"{_count_outgrown(turning)} of {counted(len(turning), 'network')}"
+        sentences.append(f"Where it turns but climbs by less, confidence grows more than accuracy in {some}")
+    if diverged:
+        sentences.append(f"Not counted, as the training loss climbs too: {', '.join(diverged)}")
+    return ". ".join(sentences) + "."
+
+
+def _count_outgrown(groups: list[SeedGroup]) -> int:
+    return sum(after > before for before, after in map(overconfidence, groups))
+
+
+def _listed(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names)})" if names else "none"

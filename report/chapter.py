@@ -7,11 +7,14 @@ from pathlib import Path
 from report import claims, plots, stats
 from report.page import Block, Folded, Heading, Row, Table, Text, prose
 from report.provenance import machine_text
-from report.results import IMAGE_POINTS, SeedGroup, Study
+from report.results import IMAGE_POINTS, IN_STUDY, SeedGroup, Study, settings_text
 from report.sections import (
     MODEL_COLUMNS,
+    MOST_LINES,
     calibration_blocks,
     frontier_text,
+    have_several,
+    lines_blocks,
     sample_blocks,
     shown_columns,
     side_by_side_blocks,
@@ -20,7 +23,7 @@ from report.text import FAILS, HOLDS, NO_RUNS, UNDECIDED, join_names
 from runner.config import PUBLISHED_SHUFFLES
 from runner.errors import counted
 
-COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay, where nothing else is asked for
+COMPARED = ("Q1_1", "Q1_11", "Q1_19")  # in the overlay of a whole study, where nothing else is asked for
 
 VERBS = {
     HOLDS: ("holds", "hold"),
@@ -44,12 +47,14 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
     ]
     blocks: list[Block] = [
         Heading(f"Small networks on {study.data['name']}", 1),
-        prose("verdicts", claims=len(checked), counts=join_names(counts)) if checked else prose("no_claims"),
+        prose("verdicts", claims=len(checked), counts=join_names(counts))
+        if checked
+        else prose("no_claims", of=_why_no_claims(study)),
     ]
     if keys[HOLDS]:
         held = [claim for claim in checked if claim.verdict == HOLDS]
         blocks.append(Text(items=tuple(f"{claim.key} holds: {claim.published}" for claim in held)))
-    if study.models:
+    if len(study.models) > 1:
         title = f"Accuracy against parameters on {plots.data_name(study.data)}"
         path = folder / "accuracy_parameters.png"
         blocks += [
@@ -57,6 +62,14 @@ def opening_blocks(study: Study, folder: Path, checked: Sequence[claims.Claim]) 
             Text(frontier_text(study.models)),
         ]
     return blocks
+
+
+def _why_no_claims(study: Study) -> str:
+    """Say what tells the runs from those that the published claims are about."""
+    if not study.is_cifar10:
+        return "on other images"
+    settings = tuple(setting for setting in study.settings if setting[0] != "epochs")
+    return f"of other settings ({settings_text(settings)})" if settings else "computed in another precision than fp32"
 
 
 def plot_claim(path: Path, claim: claims.Claim) -> list[Block]:
@@ -131,7 +144,7 @@ def model_blocks(study: Study, folder: Path) -> list[Block]:
     counts = {group.model: group.example.parameters for group in study.models}
     return [
         Heading("The models"),
-        *([plots.plot_parameters(folder / "parameters.png", counts)] if counts else []),
+        *([plots.plot_parameters(folder / "parameters.png", counts)] if len(counts) > 1 else []),
         Folded("All models: losses, accuracies and gaps", [Table(("model", *columns), rows), prose("gaps")]),
     ]
 
@@ -142,9 +155,13 @@ def curve_blocks(study: Study, folder: Path, compare: Sequence[str]) -> list[Blo
     blocks: list[Block] = [Heading("Loss and accuracy over the epochs")]
     for key, label in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
         blocks.append(plots.plot_all_curves(folder / f"all_{key}.png", study, key, label))
-    blocks.append(Text("Lines are means over the seeds; bands show the range over seeds."))
-    chosen = [group for name in compare or COMPARED if (group := study.group(name))]
-    if chosen:
+    blocks += lines_blocks(study.models)
+    own = [group.model for group in study.models if group.model not in IN_STUDY]
+    chosen = [group for name in compare or (*COMPARED, *own) if (group := study.group(name))]
+    if len(chosen) < 2 and not compare:
+        chosen = study.models
+    chosen = chosen[:MOST_LINES]
+    if len(chosen) > 1 or compare:
         names = ", ".join(group.model for group in chosen)
         title = f"{names} on {plots.data_name(study.data)}"
         figure = plots.plot_overlay(folder / "compare.png", title, chosen, _model_of)
@@ -165,7 +182,8 @@ def shuffle_blocks(study: Study, folder: Path) -> list[Block]:
     if not blocks:
         return []
     samples = sample_blocks(study.runs, folder / "samples.png", study.notes)
-    return [Heading("What shuffling the pixels costs"), prose("shuffles"), *blocks, *samples]
+    several = have_several([group for group in study.groups.values() if group.shuffle != "none"])
+    return [Heading("What shuffling the pixels costs"), prose("shuffles", several=several), *blocks, *samples]
 
 
 def compose(

@@ -6,10 +6,11 @@ A page shows them in place of pictures where the package vl-convert-python is th
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean
+from statistics import fmean, median_low
 from typing import Any
 
 from report.results import SeedGroup, find_frontier
+from report.stats import Estimate
 from runner.errors import printable
 
 Labels = Callable[[SeedGroup], str]
@@ -24,6 +25,8 @@ SHOWN = "shown"  # what the page's script tells a chart: the names of the lines 
 HELD = "event.ctrlKey || event.metaKey"
 DRAG = f"[pointerdown[{HELD}], window:pointerup] > window:pointermove!"
 ZOOM = {"type": "interval", "zoom": f"wheel![{HELD}]", "translate": DRAG}
+# Without room at its ends, of an outermost dot half would be outside, where the pointer meets nothing.
+SCALE = {"nice": False, "padding": 12}
 INTERVAL = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}  # what a mark reaches over
 
 
@@ -33,6 +36,27 @@ class Chart:
 
     specs: Sequence[Spec]
     lines: Mapping[str, str]  # what can be switched off: names, and their colours
+
+
+WIDE = 3  # times as far as is usual: an interval that would squeeze a figure's others
+SQUEEZED = 2 / 3  # of its room, by less than that nothing is lost
+
+
+def percent_ends(accuracy: Estimate) -> tuple[float, float]:
+    """Return where the 95 % interval of an accuracy ends, within 0 to 100 %; without one both are its mean."""
+    if not accuracy.has_interval:
+        return accuracy.mean, accuracy.mean
+    return max(accuracy.low, 0.0), min(accuracy.high, 100.0)
+
+
+def shown_range(accuracies: Sequence[Estimate]) -> tuple[float, float]:
+    """Return from where to where accuracies are drawn: a single interval that is far wider than most goes on beyond."""
+    means, ends = [each.mean for each in accuracies], [percent_ends(each) for each in accuracies]
+    usual = median_low([high - low for low, high in ends]) / 2
+    beyond = max(max(means) - min(means), WIDE * usual, 1.0)
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    limits = max(low, min(means) - beyond), min(high, max(means) + beyond)
+    return limits if limits[1] - limits[0] < SQUEEZED * (high - low) else (low, high)
 
 
 @cache
@@ -67,13 +91,13 @@ def accuracy_against_parameters(groups: Sequence[SeedGroup], label_of: Labels, t
     rows = []
     for group in groups:
         estimate = group.mean("val_accuracy")
-        reach = estimate.half_width if estimate.has_interval else 0.0
-        mean, low, high = _rounded(estimate.mean, estimate.mean - reach, estimate.mean + reach)
+        mean, low, high = _rounded(estimate.mean, *percent_ends(estimate))
         what = dict(name=printable(label_of(group)), parameters=group.example.parameters, runs=len(group.runs))
         rows.append(what | dict(value=mean, low=low, high=high, best=id(group) in best))
 
-    x = _axis("parameters", "trainable parameters (log scale)", scale={"type": "log"}, axis={"format": "~s"})
-    place = {"x": x, "y": _axis("value", title)}
+    x = _axis("parameters", "trainable parameters (log scale)", scale=SCALE | {"type": "log"}, axis={"format": "~s"})
+    low, high = _rounded(*shown_range([group.mean("val_accuracy") for group in groups]))
+    place = {"x": x, "y": _axis("value", title, scale=SCALE | {"zero": False, "domain": [low, high]})}
     shown = [_told("name"), _told("parameters", form=","), _told("runs"), _told("value", "accuracy (%)", ".2f")]
     shown += [_told("low", "95 % from", ".2f"), _told("high", "to", ".2f")]
     frontier = {"type": "line", "interpolate": "step-after", "strokeDash": [2, 3], "color": "grey"}
@@ -97,7 +121,7 @@ def _curves_of(rows: Sequence[Spec], lines: Mapping[str, str], title: str) -> Sp
     ticks = {"values": epochs} if len(epochs) < MANY_EPOCHS else {"tickMinStep": 1}
     x = _axis("epoch", "epoch", axis={"format": "d"} | ticks)
     place = {"x": x, "y": _axis("value", title), "color": colour}
-    shown = [_told("line"), _told("of"), _told("epoch"), _told("value", title, ".4~f")]
+    shown = [_told("line"), _told("of", "curve"), _told("epoch"), _told("value", title, ".4~f")]
     layers = [
         _layer({"type": "area", "opacity": 0.2}, {"x": x, "color": colour} | INTERVAL, only="datum.of == 'validation'"),
         _layer({"type": "line"}, place | {"strokeDash": dash}),
@@ -121,7 +145,7 @@ def _layer(mark: Spec, encoding: Spec, only: str = "") -> Spec:
 
 
 def _axis(field: str, title: str, **more: Any) -> Spec:
-    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}} | more
+    return {"field": field, "type": "quantitative", "title": title, "scale": SCALE | {"zero": False}} | more
 
 
 def _nominal(field: str, domain: list, values: list) -> Spec:

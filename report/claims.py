@@ -22,12 +22,12 @@ from report.text import (
     HOLDS,
     NO_RUNS,
     UNDECIDED,
+    accuracy_text,
     combine,
     decide,
     decide_all,
     decide_near,
     nats_text,
-    percent_text,
     points_text,
 )
 from runner.errors import counted
@@ -163,7 +163,7 @@ def check_percentage(group: SeedGroup, published: float) -> Iterator[Statement]:
     found = {epoch: decide_near(each, published, FIGURE_POINTS) for epoch, each in accuracies.items()}
     met = [epoch for epoch, verdict in found.items() if verdict == HOLDS]
     verdict = HOLDS if met else UNDECIDED if UNDECIDED in found.values() else FAILS
-    reason = ", ".join(f"{percent_text(each)} after {epoch}" for epoch, each in accuracies.items()) + " epochs"
+    reason = ", ".join(f"{accuracy_text(each)} after {epoch}" for epoch, each in accuracies.items()) + " epochs"
     reason += ", and any of these may meet the figure" * (len(accuracies) > 1)
     if met and met[0] != group.epochs:
         epochs = " and ".join(map(str, met))
@@ -227,8 +227,8 @@ def check_best(study: Study, model: str, others: list[str]) -> Iterator[Statemen
     nearest = min(lead, key=lambda other: lead[other].mean)
     verdict = decide_all([*lead.values()])
     reason = (
-        f"{percent_text(group.mean('val_accuracy'))} after {group.epochs} epochs, {points_text(lead[nearest])} against "
-        f"{named(nearest)}, the next; {sum(map(is_rebuilt, others))} of the {len(others)} others are rebuilt."
+        f"{accuracy_text(group.mean('val_accuracy'))} after {group.epochs} epochs, {points_text(lead[nearest])} "
+        f"against {named(nearest)}, the next; {sum(map(is_rebuilt, others))} of the {len(others)} others are rebuilt."
     )
     reason += closing_text(verdict, lead[nearest])
     yield Statement(f"{model} has the best test accuracy of {others[0]} to {model}", verdict, reason)

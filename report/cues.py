@@ -16,10 +16,10 @@ from report.text import (
     UNDECIDED,
     Cell,
     accuracy_cell,
+    accuracy_text,
     decide,
     diff_cell,
     number_cell,
-    percent_text,
     points_text,
 )
 from runner import files
@@ -139,7 +139,7 @@ def check_expectations(studies: Mapping[Cues, Study], names: list[str]) -> Itera
         estimate = above_chance if to_chance else study.difference(group, plain)
         verdict = decide(estimate, MARGIN if to_chance else -MARGIN, above)
         what = "chance" if to_chance else "no shuffle"
-        reason = f"{percent_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
+        reason = f"{accuracy_text(group.mean('val_accuracy'))}, {points_text(estimate)} from {what}"
         if verdict == (FAILS if above else HOLDS) and is_learning(group):
             verdict, reason = UNDECIDED, f"{reason}; {STILL_LEARNING} after {counted(group.epochs, 'epoch')}"
         yield [statement, name, verdict, reason]

@@ -5,7 +5,7 @@ import itertools
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from report import charts, page
+from report.charts import percent_ends, shown_range
 from report.results import SeedGroup, Study, find_frontier
 from report.stats import Estimate
 from runner import files
@@ -89,17 +90,17 @@ def _decode(content: bytes) -> Image.Image:
         return image.convert("RGBA")
 
 
-def _error_bar(estimate: Estimate) -> float:
-    """Return how far an error bar reaches; NaN, which draws none, where there is no interval."""
-    return estimate.half_width if estimate.has_interval else math.nan
-
-
-def _reach(estimate: Estimate) -> float:
-    return estimate.half_width if estimate.has_interval else 0.0
+def _error_bars(*accuracies: Estimate) -> list[list[float]]:
+    """Return how far error bars reach down, and up; NaN, which draws none, where there is no interval."""
+    ends = [percent_ends(each) if each.has_interval else (math.nan, math.nan) for each in accuracies]
+    return [
+        [each.mean - low for each, (low, _) in zip(accuracies, ends)],
+        [high - each.mean for each, (_, high) in zip(accuracies, ends)],
+    ]
 
 
 def _plot_bars(axes: Axes, places: Sequence[float], accuracies: Sequence[Estimate], width: float, **style: Any) -> None:
-    bars, error_bars = [each.mean for each in accuracies], [_error_bar(each) for each in accuracies]
+    bars, error_bars = [each.mean for each in accuracies], _error_bars(*accuracies)
     axes.bar(places, bars, width, yerr=error_bars, edgecolor="white", lw=0, error_kw=dict(lw=0.8, capsize=2), **style)
 
 
@@ -112,6 +113,33 @@ def _plot_band(axes: Axes, group: SeedGroup, column: str, colour: str, **style: 
     axes.plot(epochs, [sum(row) / len(row) for row in values], color=colour, **style)
     if len(group.runs) > 1:
         axes.fill_between(epochs, [*map(min, values)], [*map(max, values)], color=colour, alpha=0.2, lw=0)
+
+
+Placed = tuple[float, Estimate, str]  # an accuracy: where it stands on the other axis, and its colour
+
+
+def _limit_accuracies(axes: Axes, axis: Literal["x", "y"], placed: Sequence[Placed]) -> list[Artist]:
+    """Keep one wide interval from squeezing the rest: end the axis, mark what goes on, and return what a legend shows.
+
+    Without such an interval nothing changes, and the list is empty.
+    """
+    low, high = shown_range([estimate for _, estimate, _ in placed])
+    margin = 0.05 * (high - low)
+    goes_on = [
+        (place, edge, marker, colour)
+        for place, estimate, colour in placed
+        for is_out, edge, marker in (
+            (percent_ends(estimate)[0] < low, low - margin, "<" if axis == "x" else "v"),
+            (percent_ends(estimate)[1] > high, high + margin, ">" if axis == "x" else "^"),
+        )
+        if is_out
+    ]
+    if not goes_on:
+        return []
+    axes.set(**{f"{axis}lim": (low - margin, high + margin)})
+    for place, edge, marker, colour in goes_on:
+        axes.plot(*((edge, place) if axis == "x" else (place, edge)), marker, color=colour, ms=7, clip_on=False)
+    return [Line2D([], [], color=GREY, marker=marker, ls="", label="the interval goes on")]
 
 
 @own_style()
@@ -192,11 +220,13 @@ def plot_lines(
     """Plot accuracy against a number, with bands that are 95 % intervals: a line for each of some names."""
     figure = new_figure(7.5, 4.4, title)
     axes = figure.subplots()
+    placed = list[Placed]()
     for (name, points), colour, marker in zip(lines.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
         xs, means = [x for x, _ in points], [estimate.mean for _, estimate in points]
         axes.plot(xs, means, color=colour, marker=marker, label=name)
-        low, high = ([estimate.mean + sign * _reach(estimate) for _, estimate in points] for sign in (-1, 1))
+        low, high = zip(*(percent_ends(estimate) for _, estimate in points))
         axes.fill_between(xs, low, high, color=colour, alpha=0.2, lw=0)
+        placed += [(x, estimate, colour) for x, estimate in points]
     xs = sorted({x for points in lines.values() for x, _ in points})
     if xs[0] > 0 and xs[-1] > 8 * xs[0]:
         axes.set_xscale("log")
@@ -205,7 +235,9 @@ def plot_lines(
     axes.set_xticks(shown, [f"{x:g}" for x in shown])
     axes.set(xlabel=setting, ylabel=LAST_ACCURACY)
     _add_grid(axes)
-    return _save(figure, path, f"Accuracy against {setting}", 3 if len(lines) > 1 else 0)
+    handles = axes.get_legend_handles_labels()[0] if len(lines) > 1 else []
+    handles += _limit_accuracies(axes, "y", placed)
+    return _save(figure, path, f"Accuracy against {setting}", 3 if handles else 0, handles)
 
 
 @own_style()
@@ -243,29 +275,47 @@ def plot_heat_maps(path: Path, title: str, settings: tuple[str, str], maps: Mapp
     for axes in panels[len(maps) :]:
         axes.axis("off")
     figure.colorbar(image, ax=panels, label="accuracy (%)", shrink=0.8)
-    if any(is_open for table in maps.values() for _, is_open in table.values()):
-        figure.supxlabel("frame: the best; dots: can't be told from it", fontsize=9)
+    any_open = any(is_open for table in maps.values() for _, is_open in table.values())
+    figure.supxlabel("frame: the best" + "; dots: can't be told from it" * any_open, fontsize=9)
     return _save(figure, path, f"Mean accuracy by {settings[0]} and {settings[1]}")
 
 
 @own_style()
-def plot_dots(path: Path, title: str, accuracies: Mapping[str, Estimate], reference: str) -> page.Figure:
-    """Plot accuracies with their 95 % intervals, a line each, and where the one compared with is."""
-    figure = new_figure(7.5, 0.27 * len(accuracies) + 1.4, title)
+def plot_dots(
+    path: Path, title: str, accuracies: Mapping[str, Estimate], reference: str, reference_is: str
+) -> page.Figure:
+    """Plot accuracies with their 95 % intervals, a line each, and where the one compared with is, and what it is."""
+    figure = new_figure(7.5, 0.27 * len(accuracies) + 1.7, title)
     axes = figure.subplots()
     for place, (name, estimate) in enumerate(accuracies.items()):
         is_reference = name == reference
         style: dict[str, Any] = dict(color=VERMILION, marker="s") if is_reference else dict(color=BLUE, marker="o")
-        axes.errorbar(estimate.mean, place, xerr=_error_bar(estimate), ms=6, capsize=3, **style)
+        axes.errorbar(estimate.mean, place, xerr=_error_bars(estimate), ms=6, capsize=3, **style)
     axes.axvline(accuracies[reference].mean, color=VERMILION, ls=":", lw=1)
     axes.set_yticks(range(len(accuracies)), [cut_name(name, 60) for name in accuracies], fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlabel(LAST_ACCURACY)
+    axes.set(xlabel=_fold(figure, LAST_ACCURACY), ylim=(len(accuracies) - 0.4, -0.6))
     _add_grid(axes)
-    return _save(figure, path, "Accuracies with their 95 % intervals")
+    placed = [
+        (place, estimate, VERMILION if name == reference else BLUE)
+        for place, (name, estimate) in enumerate(accuracies.items())
+    ]
+    handles: list[Artist] = [Line2D([], [], color=VERMILION, marker="s", ls=":", label=reference_is)]
+    handles += _limit_accuracies(axes, "x", placed)
+    return _save(figure, path, _accuracies_alt(accuracies.values()), 3, handles)
+
+
+def _accuracies_alt(accuracies: Iterable[Estimate]) -> str:
+    """Say what is shown of accuracies after the last epoch: those of one run each have no intervals."""
+    has_any = any(estimate.has_interval for estimate in accuracies)
+    return "Accuracies after the last epoch" + " with their 95 % intervals" * has_any
 
 
 LAST_ACCURACY = "validation accuracy after the last epoch (%)"
+
+
+def _fold(figure: Figure, text: str) -> str:
+    """Break the name of an axis where a figure of one column of a paper has no room for it."""
+    return textwrap.fill(text, 24) if figure.get_figwidth() < NARROW_INCHES else text
 
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float, Estimate, dict]]) -> None:
@@ -275,9 +325,7 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[tuple[str, float,
     room = axes.get_window_extent()
     boxes = []  # of what a label should not lie over, in pixels
     for _, x, estimate, _ in labels:
-        (left, low), (_, high) = (
-            axes.transData.transform((x, estimate.mean + sign * _reach(estimate))) for sign in (-1, 1)
-        )
+        (left, low), (_, high) = (axes.transData.transform((x, end)) for end in percent_ends(estimate))
         boxes.append(Bbox.from_extents(left - 8, low - 8, left + 8, high + 8))
     directions = [(math.cos(angle), math.sin(angle)) for angle in (k * math.pi / 6 for k in (3, 9, 0, 6, *range(12)))]
     leader = dict(arrowstyle="-", color="0.6", lw=0.6, shrinkA=0, shrinkB=3)
@@ -309,12 +357,13 @@ def plot_accuracy_against_parameters(
     """Plot the last accuracy of models against their parameters, with the frontier and 95 % intervals over seeds."""
     figure = new_figure(9, 5.6, title)
     axes = figure.subplots()
-    best, labels = find_frontier(groups), list[tuple[str, float, Estimate, dict]]()
+    best, labels, placed = find_frontier(groups), list[tuple[str, float, Estimate, dict]](), list[Placed]()
     for group in groups:
         estimate = group.mean("val_accuracy")
         colour, marker = _model_style(group.model)
         x = group.example.parameters
-        axes.errorbar(x, estimate.mean, _error_bar(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3)
+        axes.errorbar(x, estimate.mean, _error_bars(estimate), color=colour, marker=marker, ms=6, capsize=3, zorder=3)
+        placed.append((x, estimate, colour))
         style: dict[str, Any] = dict(fontsize=9, fontweight="bold") if group in best else dict(fontsize=7.5, color=GREY)
         labels.append((label_of(group), x, estimate, style))
     xs, ys = [group.example.parameters for group in best], [group.mean("val_accuracy").mean for group in best]
@@ -325,9 +374,10 @@ def plot_accuracy_against_parameters(
     label_powers(axes.xaxis)
     axes.set_ylabel(LAST_ACCURACY)
     axes.margins(0.08, 0.12)
+    handles = axes.get_legend_handles_labels()[0] + _limit_accuracies(axes, "y", placed)
     _add_grid(axes)
     _place_labels(figure, axes, sorted(labels, key=lambda label: "fontweight" not in label[3]))
-    saved = _save(figure, path, "Validation accuracy of each model against its parameters", 1)
+    saved = _save(figure, path, "Validation accuracy of each model against its parameters", 1, handles)
     return replace(saved, chart=charts.accuracy_against_parameters(groups, label_of, LAST_ACCURACY, BLUE))
 
 
@@ -340,10 +390,13 @@ def pick_group_classes(group: SeedGroup) -> tuple[list[str], str]:
 
 @own_style()
 def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label_of: Labels) -> page.Figure:
-    """Plot a few groups: their accuracy over the epochs if there are several, and that of each class after the last."""
-    figure = new_figure(11, 4.4, title)
+    """Plot a few groups: their accuracy over the epochs if there are several, and that of each class after the last.
+
+    One above the other: of two side by side nothing could be read on a telephone.
+    """
     has_curves = any(group.epochs > 1 for group in groups)
-    *over_epochs, by_class = add_pair(figure, (1, 1.7)) if has_curves else [figure.subplots()]
+    figure = new_figure(6.5, 6.4 if has_curves else 4, title)
+    *over_epochs, by_class = figure.subplots(1 + has_curves, 1, squeeze=False).flat
     classes, told = pick_group_classes(groups[0])
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):
@@ -362,7 +415,7 @@ def plot_side_by_side(path: Path, title: str, groups: Sequence[SeedGroup], label
     for axes in over_epochs:
         axes.set_ylabel("validation accuracy (%)")
         _number_epochs(axes)
-    by_class.set(ylabel="accuracy after the last epoch (%)", ylim=(0, 100))
+    by_class.set(ylabel=_fold(figure, "accuracy after the last epoch (%)"), ylim=(0, 100))
     is_tight = max(map(len, classes)) > 5 or figure.get_figwidth() < NARROW_INCHES
     rotation = 90 if told else 45 if is_tight else 0
     names = ["all", *map(cut_name, classes)]
@@ -459,15 +512,14 @@ def plot_final(path: Path, groups: Sequence[SeedGroup]) -> page.Figure:
     """Plot the accuracies of models after the last epoch against each other, with 95 % intervals over seeds."""
     figure = new_figure(6.5, 0.3 * len(groups) + 1.2, "Test accuracy after the last epoch")
     axes = figure.subplots()
-    for place, group in enumerate(groups):
-        estimate = group.mean("val_accuracy")
-        axes.errorbar(estimate.mean, place, xerr=_error_bar(estimate), color=BLUE, marker="o", capsize=3)
+    accuracies = [group.mean("val_accuracy") for group in groups]
+    for place, estimate in enumerate(accuracies):
+        axes.errorbar(estimate.mean, place, xerr=_error_bars(estimate), color=BLUE, marker="o", capsize=3)
     axes.set_yticks(range(len(groups)), [f"{group.model} ({group.size})" for group in groups])
-    axes.invert_yaxis()
-    axes.set_xlabel("test accuracy (%)")
-    axes.margins(y=0.2)
+    axes.set(xlabel="test accuracy (%)", ylim=(len(groups) - 0.4, -0.6))
     _add_grid(axes)
-    return _save(figure, path, "Accuracies after the last epoch with their intervals")
+    handles = _limit_accuracies(axes, "x", [(place, estimate, BLUE) for place, estimate in enumerate(accuracies)])
+    return _save(figure, path, _accuracies_alt(accuracies), 1 if handles else 0, handles)
 
 
 def _title_of(groups: Sequence[SeedGroup]) -> str:
@@ -481,7 +533,8 @@ def plot_samples(path: Path, alt: str, pictures: Sequence[Path]) -> page.Figure:
     """Show the runs' own pictures of samples, one below the other."""
     images = [_decode(files.read_file(picture)) for picture in pictures]
     heights = [image.height / image.width for image in images]
-    figure = new_figure(9, 9 * sum(heights) + 0.4, "Images as the network gets them")
+    figure = new_figure(9, 9, "Images as the network gets them")
+    figure.set_figheight(figure.get_figwidth() * sum(heights) + 0.4)
     for axes, image in zip(figure.subplots(len(images), 1, height_ratios=heights, squeeze=False).flat, images):
         axes.imshow(image)
         axes.axis("off")
@@ -540,8 +593,7 @@ def plot_budgets(path: Path, shown: Mapping[tuple[str, str], Mapping[int, Sequen
 def _plot_means(axes: Axes, places: Sequence[float], groups: Sequence[SeedGroup], **style: Any) -> None:
     """Plot accuracies after the last epoch with their intervals."""
     accuracies = [group.mean("val_accuracy") for group in groups]
-    bars = [_error_bar(each) for each in accuracies]
-    axes.errorbar(places, [each.mean for each in accuracies], yerr=bars, capsize=3, **style)
+    axes.errorbar(places, [each.mean for each in accuracies], yerr=_error_bars(*accuracies), capsize=3, **style)
 
 
 Panels = Sequence[tuple[Study, str]]  # studies of one number of epochs, each with a model
@@ -647,8 +699,7 @@ def plot_severities(path: Path, name: str, groups: Mapping[str, Sequence[Estimat
     figure = new_figure(7.5, 4.4, f"Accuracy on the test images (0), and on {name} by severity")
     axes = figure.subplots()
     for (label, estimates), colour, marker in zip(groups.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS)):
-        bars = [_error_bar(each) for each in estimates]
-        means = [each.mean for each in estimates]
+        means, bars = [each.mean for each in estimates], _error_bars(*estimates)
         axes.errorbar(range(len(means)), means, yerr=bars, capsize=3, color=colour, marker=marker, label=label)
     axes.set(xlabel="severity", ylabel="accuracy (%), mean over the corruptions", ylim=(0, 100))
     _add_grid(axes)
@@ -708,7 +759,7 @@ def plot_by_class(
     axes, labels = figure.subplots(), list[tuple[str, float, Estimate, dict]]()
     for name, estimate in network.items():
         x = histogram[name]
-        bars: dict[str, Any] = dict(xerr=_error_bar(x), yerr=_error_bar(estimate), elinewidth=0.7)
+        bars: dict[str, Any] = dict(xerr=_error_bars(x), yerr=_error_bars(estimate), elinewidth=0.7)
         axes.errorbar(x.mean, estimate.mean, color=BLUE, marker="o", ms=5, **bars)
         labels.append((name, x.mean, estimate, dict(fontsize=9)))
     axes.axline((0, 0), slope=1, color=GREY, ls=":", lw=1, label="equal")

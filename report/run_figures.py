@@ -10,7 +10,7 @@ from runner.errors import RunnerError
 
 
 def draw(run: Path, style: utils.Style) -> list[Path]:
-    """Draw the curves of a run, and when it is finished its accuracy by class and its confusion; return their paths.
+    """Draw the curves of a run, and when it is finished its accuracy by class and its confusion; return all paths.
 
     Raises RunnerError where its files are not those of one run, or its folder is not there.
     """
@@ -30,4 +30,4 @@ def draw(run: Path, style: utils.Style) -> list[Path]:
             for name, plot in ((files.PER_CLASS, utils.plot_per_class), (files.CONFUSION, utils.plot_confusion)):
                 plot(run / name, title, found, classes)
                 drawn.append(run / name)
-    return drawn
+    return [path.with_suffix(suffix) for path in drawn for suffix in dict.fromkeys((".png", f".{style.format}"))]

@@ -31,13 +31,14 @@ from report.results import IMAGE_POINTS, RunResult, SeedGroup, estimate_differen
 from report.text import (
     Cell,
     accuracy_cell,
+    accuracy_text,
     count_cell,
     diff_cell,
     interval_text,
     join_names,
+    loss_cell,
     mean_cell,
     number_cell,
-    percent_text,
     points_text,
 )  # fmt: skip
 from runner import files
@@ -80,7 +81,7 @@ def compared_text(section: Section) -> str:
 def answer_texts(section: Section) -> list[str]:
     """Say what was compared, which is best, by how much, whether that is decided, and what would decide it."""
     best = section.best
-    accuracy = percent_text(best.mean(ACCURACY))
+    accuracy = accuracy_text(best.mean(ACCURACY))
     if len(section.groups) == 1:
         n = counted(section.runs, "run")
         alone = f"{section.common}: {accuracy} after the last epoch, {n}; there is nothing to compare it with."
@@ -158,16 +159,16 @@ def baseline_texts(section: Section) -> list[str]:
 
 
 def inseparable_texts(groups: Sequence[SeedGroup]) -> list[str]:
-    """Say of each setting that never varies alone what it can't be told apart from."""
-    told, pairs = [], set[frozenset[str]]()
+    """Say in one sentence which settings never vary alone, those apart that have nothing to do with each other."""
+    together: list[list[str]] = []
     for name, partners in inseparable(groups):
-        new = [partner for partner in partners if frozenset((name, partner)) not in pairs]
-        pairs |= {frozenset((name, partner)) for partner in partners}
-        if new:
-            told.append(f"{name} differs only together with {join_names(new)}: they can't be told apart.")
-        elif not partners:
-            told.append(f"{name} differs only together with one or another setting: they can't be told apart.")
-    return told
+        linked = [names for names in together if {name, *partners} & {*names}]
+        together = [names for names in together if names not in linked]
+        together.append([*dict.fromkeys([*itertools.chain(*linked), name, *partners])])
+    if not together:
+        return []
+    told = [f"{join_names(names)} never differ{'s' * (len(names) == 1)} alone" for names in together]
+    return ["; ".join(told) + ": they can't be told apart."]
 
 
 def brought_texts(section: Section) -> list[str]:
@@ -231,7 +232,8 @@ def picture(section: Section, folder: Path, stem: str) -> Figure | None:
     reference = section.baseline or section.best
     shown += [reference] if reference not in shown else []
     accuracies = {section.label(group): group.mean(ACCURACY) for group in shown}
-    return plots.plot_dots(path, title, accuracies, section.label(reference))
+    is_baseline = "the baseline" if section.baseline else "the best"
+    return plots.plot_dots(path, title, accuracies, section.label(reference), is_baseline)
 
 
 def model_picture(section: Section, folder: Path, stem: str) -> list[Block]:
@@ -252,9 +254,10 @@ def _gap(group: SeedGroup, larger: str, smaller: str, form: str) -> Cell:
     return mean_cell([a - b for a, b in zip(group.values(larger), group.values(smaller))], form)
 
 
-def _seconds_per_epoch(group: SeedGroup) -> float:
-    seconds = [sum(row["seconds"] for row in run.history) / len(run.history) for run in group.runs.values()]
-    return sum(seconds) / len(seconds)
+def _seconds_per_epoch(group: SeedGroup) -> Cell:
+    of_runs = [statistics.fmean(row["seconds"] for row in run.history) for run in group.runs.values()]
+    seconds = statistics.fmean(of_runs)
+    return number_cell(seconds, 0 if seconds >= 10 else 1 if seconds >= 1 else 2)
 
 
 TEST = "test accuracy (%)"  # columns: where it is not the validation accuracy; where runs may end early
@@ -267,11 +270,11 @@ MODEL_COLUMNS: dict[str, Callable[[SeedGroup], Cell]] = {
     "parameters": lambda group: count_cell(group.example.parameters),
     "multiply–accumulates": lambda group: count_cell(group.example.macs),
     "training accuracy (%)": lambda group: accuracy_cell(group.values("train_accuracy")),
-    "validation loss": lambda group: mean_cell(group.values("val_loss"), ".3f"),
-    "training loss": lambda group: mean_cell(group.values("train_loss"), ".3f"),
+    "validation loss": lambda group: loss_cell(group.values("val_loss")),
+    "training loss": lambda group: loss_cell(group.values("train_loss")),
     "gap (points)": lambda group: _gap(group, "train_accuracy", "val_accuracy", ".1f"),
     "gap (nats)": lambda group: _gap(group, "val_loss", "train_loss", ".3f"),
-    "s/epoch": lambda group: number_cell(_seconds_per_epoch(group), 0),
+    "s/epoch": _seconds_per_epoch,
 }
 
 
@@ -327,6 +330,16 @@ def chosen_groups(section: Section, compare: Sequence[str], most: int) -> list[S
     return best if not baseline or baseline in best else [*best[:-1], baseline]
 
 
+def have_several(groups: Sequence[SeedGroup]) -> bool:
+    """Tell whether any setting has several runs, so that it has a mean, a range and intervals."""
+    return any(len(group.runs) > 1 for group in groups)
+
+
+def lines_blocks(groups: Sequence[SeedGroup]) -> list[Block]:
+    """Say what lines over the epochs are; nothing where each is a run, which needs no word."""
+    return [Text("Lines are means over the seeds; bands show the range over seeds.")] * have_several(groups)
+
+
 def curve_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
     groups = chosen_groups(section, compare, MOST_LINES)
     if all(group.epochs == 1 for group in groups):
@@ -336,7 +349,7 @@ def curve_blocks(section: Section, folder: Path, stem: str, compare: Sequence[st
         heading += f": {'; '.join(map(section.label, groups))}" if compare else f": the best {len(groups)}"
     title = f"{section.title} on {data_name(section)}"
     figure = plots.plot_overlay(folder / f"{stem}_curves.png", title, groups, section.label)
-    return [Heading(heading, 3), figure, Text("Lines are means over the seeds; bands show the range over seeds.")]
+    return [Heading(heading, 3), figure, *lines_blocks(groups)]
 
 
 def class_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
@@ -351,11 +364,12 @@ def class_blocks(section: Section, folder: Path, stem: str, compare: Sequence[st
             continue
         alike = Section(groups)
         reference = next((group for group in groups if group.shuffle == "none" and "shuffle" in alike.settings), None)
-        reference = reference or (section.baseline if section.baseline in groups else groups[0])
+        reference = reference or (section.baseline if section.baseline in groups else None)
+        reference = reference or next(group for group in section.ranked if group in groups)
         title = f"{alike.common}: {alike.title}" if "shuffle" in alike.settings else f"{alike.title} side by side"
         path = folder / f"{stem}_classes_{number}.png"
         blocks += [Heading(f"By class: {title}", 3), *side_by_side_blocks(path, title, groups, reference, alike.label)]
-    return blocks and [*blocks, prose("classes")]
+    return blocks and [*blocks, *([prose("classes")] if have_several(section.groups) else [])]
 
 
 def side_by_side_blocks(
@@ -420,10 +434,10 @@ def sample_blocks(runs: Sequence[RunResult], path: Path, notes: Notes) -> list[B
 
 def frontier_text(groups: Sequence[SeedGroup]) -> str:
     on_frontier = ", ".join(group.model for group in find_frontier(groups))
+    bars = " A bar is the mean's 95 % interval; a model without one has a single run." * have_several(groups)
     return (
         f"The Pareto frontier joins the models that none of their size or smaller exceeds: {on_frontier}. This does "
-        "not say that one of them is better than the next. A bar is the mean's 95 % interval; a model without one has "
-        "a single run."
+        f"not say that one of them is better than the next.{bars}"
     )
 
 
@@ -437,11 +451,12 @@ def opening_blocks(section: Section, folder: Path, stem: str) -> list[Block]:
 def detail_blocks(section: Section, folder: Path, stem: str, compare: Sequence[str]) -> list[Block]:
     """Show what is behind the answer."""
     table = Folded("All figures", [section_table(section)]) if len(section.groups) > 12 else section_table(section)
-    rules = prose("table", n=len(section.groups), picked=not section.baseline, IMAGE_POINTS=IMAGE_POINTS)
+    n, several = len(section.groups), have_several(section.groups)
+    rules = prose("table", n=n, several=several, picked=not section.baseline, IMAGE_POINTS=IMAGE_POINTS)
     return [
-        Heading("All settings" if len(section.groups) > 1 else "All figures", 3),
+        Heading("All settings" if n > 1 else "All figures", 3),
         table,
-        Folded("How to read the table", [rules]),
+        *([Folded("How to read the table", [rules])] if n > 1 or several else []),
         *model_picture(section, folder, stem),
         *curve_blocks(section, folder, stem, compare),
         *class_blocks(section, folder, stem, compare),

@@ -75,6 +75,7 @@ def interval_text(
 
 
 percent_text = partial(interval_text, form=".1f", unit=" %")
+accuracy_text = partial(percent_text, bounds=(0.0, 100.0))
 points_text = partial(interval_text, form="+.1f", unit=" points")  # a difference of percentages
 nats_text = partial(interval_text, form="+.2f", unit=" nats")  # a difference of losses
 
@@ -102,6 +103,7 @@ def mean_cell(values: Iterable[float], form: str = ".1f", low: float = -math.inf
 
 
 accuracy_cell = partial(mean_cell, low=0.0, high=100.0)  # of accuracies in percent
+loss_cell = partial(mean_cell, form=".3f", low=0.0)  # of cross-entropies in nats
 
 
 def diff_cell(estimate: Estimate, form: str = "+.1f") -> Cell:

@@ -5,6 +5,8 @@ for (const place of document.querySelectorAll(".chart")) {
     [...place.querySelectorAll(".view")].map(async (view, i) => (await vegaEmbed(view, specs[i], options)).view));
   place.addEventListener("change", () => {
     const shown = [...place.querySelectorAll("input:checked")].map((box) => box.value);
-    for (const view of views) view.signal("shown", shown).runAsync();
+    // Axes of nothing have no extent: the last lines that were on stay, unseen.
+    place.classList.toggle("off", !shown.length);
+    if (shown.length) for (const view of views) view.signal("shown", shown).runAsync();
   });
 }

@@ -20,7 +20,7 @@ from report import calibration, chapter, claims, overview, results
 from report.text import FAILS, HOLDS, UNDECIDED
 from runner import files
 from tests.helpers import internals, processes
-from tests.helpers.fake_runs import fake_run
+from tests.helpers.fake_runs import fake_run, fake_seeds
 from tests.helpers.markdown import rows
 from tests.helpers.paths import PROJECT
 
@@ -378,9 +378,11 @@ def test_figures_of_one_run_are_drawn_anew(ex1_main, tmp_path, capsys):
     figures = {name: (run / f"{name}.png").read_bytes() for name in ("curves", "per_class", "confusion")}
     capsys.readouterr()
     assert report_main.main([str(run)]) == 0
-    assert "curves.png, per_class.png, confusion.png" in capsys.readouterr().out
+    assert "curves.png, per_class.png, confusion.png\n" in capsys.readouterr().out
     assert {name: (run / f"{name}.png").read_bytes() for name in figures} == figures
     assert report_main.main([str(run), "--format", "pdf", "--width", "3.3", "--no-titles"]) == 0
+    both = [f"{name}.{kind}" for name in figures for kind in ("png", "pdf")]
+    assert capsys.readouterr().out.endswith(f": {', '.join(both)}\n")
     for name in figures:
         [width] = re.findall(rb"MediaBox \[ 0 0 ([\d.]+)", (run / f"{name}.pdf").read_bytes())
         assert float(width) == pytest.approx(3.3 * 72)
@@ -397,6 +399,15 @@ def test_width_that_no_page_has_is_refused(tmp_path, capsys):
     assert "--width 0: must be from 1 to 40 inches" in capsys.readouterr().err
 
 
+def report_text(folder, **options):
+    """The report on the runs in a folder, as Markdown."""
+    return overview.write(folder, overview.Options(**options)).path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def study_text(folder):
+    return report_text(folder, study=True)
+
+
 def test_study_is_a_chapter_where_it_is_asked_for_or_whole(studied, tmp_path):
     shutil.copytree(studied, tmp_path / "cifar10")
     overview.write(tmp_path)
@@ -406,7 +417,7 @@ def test_study_is_a_chapter_where_it_is_asked_for_or_whole(studied, tmp_path):
     shutil.rmtree(tmp_path / "cifar10" / "Q1_20")
     text = overview.write(tmp_path).path.with_suffix(".md").read_text(encoding="utf-8")
     assert "claim" not in text
-    text = overview.write(tmp_path, overview.Options(study=True)).path.with_suffix(".md").read_text(encoding="utf-8")
+    text = study_text(tmp_path)
     assert text.startswith("# Small networks on CIFAR-10\n")
     assert rows(text, "claim")[0]["C8"][3] == "no runs"
 
@@ -431,7 +442,7 @@ def test_data_sets_have_a_page_each_that_leads_to_the_others(tmp_path, capsys):
         ({"lr": [0.001, 0.01, 0.1]}, "Accuracy against lr"),
         ({"lr": [0.001, 0.01], "batch_size": [4, 32]}, "Mean accuracy by batch-size and lr"),
         ({"model": ["Q1_1", "Q1_4"], "lr": [0.001, 0.01]}, "Accuracy against lr"),
-        ({"shuffle": ["none", "fixed"]}, "Accuracies with their 95 % intervals"),
+        ({"shuffle": ["none", "fixed"]}, "Accuracies after the last epoch"),
         ({"model": ["Q1_1", "Q1_4", "Q1_19"]}, "Validation accuracy of each model against its parameters"),
     ],
 )
@@ -452,6 +463,85 @@ def test_table_has_a_column_for_each_setting_and_the_accuracy_second(tmp_path):
     assert columns[:3] == ["settings", "validation accuracy (%)", "difference from the best (points)"]
     row = table["batch-size 32, lr 0.001"]
     assert [row[columns.index(name)] for name in ("batch-size", "lr")] == ["32", "0.001"]
+
+
+def test_what_is_said_of_seeds_is_so(tmp_path):
+    for model in ("Q1_1", "Q1_4"):
+        fake_run(tmp_path / "one", model)
+        fake_seeds(tmp_path / "three", model)
+    fake_run(tmp_path / "alone", "Q1_1")
+    of_seeds = "over the seeds", "averaged over its seeds", "95 % intervals"
+    three, one = report_text(tmp_path / "three"), report_text(tmp_path / "one")
+    assert all(words in three for words in of_seeds)
+    one = one.replace("With several seeds: mean ± standard deviation (95 % confidence interval", "")
+    assert not any(words in one for words in of_seeds)
+    assert "With one run each, nothing tells how far seeds differ: a difference has no interval" in one
+    assert "Welch" not in one
+    alone = report_text(tmp_path / "alone")
+    assert "How to read the table" not in alone
+    assert "Differences" not in alone
+
+
+def test_study_of_one_seed_says_nothing_of_intervals(tmp_path):
+    for shuffle in ("none", "fixed"):
+        fake_run(tmp_path, "Q1_1", shuffle=shuffle)
+    fake_run(tmp_path, "Q1_4")
+    text = study_text(tmp_path).split("# All runs, compared")[0]
+    assert "over the seeds; bands" not in text
+    assert "A bar is the mean's" not in text
+    assert "Differences from the run without a shuffle are in points.\n" in text
+
+
+def test_no_interval_of_a_loss_or_an_accuracy_leaves_what_it_can_be(tmp_path):
+    for seed, (accuracy, loss) in enumerate(((20, 0.1), (70, 2.0))):
+        fake_run(tmp_path, "Q1_1", seed, accuracy=accuracy, losses=[(loss, loss)] * 10)
+        fake_run(tmp_path, "Q1_4", seed, accuracy=30 + accuracy / 10)
+    text = report_text(tmp_path)
+    assert re.search(r"Q1_1: \d+\.\d \(0\.0 … 100\.0\) %", text)
+    table, columns = rows(text, "model")
+    for name in ("validation accuracy (%)", "validation loss", "training loss"):
+        assert re.search(r"\(0\.0+ … \d", table["Q1_1"][columns.index(name)])
+
+
+def test_classes_are_compared_with_the_best_or_the_baseline(tmp_path):
+    for model, accuracy in (("Q1_1", 50), ("Q1_4", 60), ("Q1_13", 55)):
+        fake_seeds(tmp_path, model, accuracy=accuracy)
+    for options, reference in (({}, "Q1_4"), ({"baseline": "Q1_13"}, "Q1_13")):
+        _, columns = rows(report_text(tmp_path, **options), "accuracy (%)")
+        differences = [name for name in columns if " − " in name]
+        assert len(differences) == 2
+        assert all(name.endswith(f" − {reference}") for name in differences)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(21.4, "21"), (4.26, "4.3"), (0.044, "0.04")])
+def test_seconds_of_fast_epochs_are_not_rounded_away(tmp_path, seconds, shown):
+    folder = fake_run(tmp_path, "Q1_1")
+    history = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    column = history[0].split(",").index("seconds")
+    timed = [row.split(",") for row in history]
+    for row in timed[1:]:
+        row[column] = str(seconds)
+    (folder / "history.csv").write_text("\n".join(map(",".join, timed)) + "\n", encoding="utf-8")
+    table, columns = rows(report_text(tmp_path), "model")
+    assert table["Q1_1"][columns.index("s/epoch")] == shown
+
+
+def test_study_says_why_runs_tell_nothing_of_the_claims(tmp_path):
+    fake_run(tmp_path / "limited", "Q1_1", limit=2000, epochs=2)
+    assert "These runs are of other settings (limit 2000), and say nothing" in study_text(tmp_path / "limited")
+    fake_run(tmp_path / "fast", "Q1_1", recipe="fast")
+    assert "These runs are of other settings (recipe fast" in study_text(tmp_path / "fast")
+    fake_run(tmp_path / "others", "Q1_1", data="SYNTHETIC", slug="synthetic", dataset="synthetic")
+    assert "These runs are on other images, and say nothing" in study_text(tmp_path / "others")
+
+
+def test_study_of_one_model_has_no_pictures_of_many(tmp_path):
+    fake_seeds(tmp_path, "Q1_1")
+    text = study_text(tmp_path)
+    assert "Pareto" not in text
+    assert "accuracy_parameters.png" not in text
+    assert "report/parameters.png" not in text
+    assert "Side by side" not in text
 
 
 # ---- own models -----------------------------------------------------------------------------------------------------
@@ -487,6 +577,26 @@ def test_own_models_are_compared_whether_they_are_known_or_not(tmp_path, monkeyp
 
 
 # ---- TensorBoard ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["Q1_1", "Q1_2", "NoConv"], ["Q1_1", "NoConv"]),
+        (["Q1_4", "Q1_13"], ["Q1_4", "Q1_13"]),
+        (["NoConv", "Q1_2"], ["Q1_2", "NoConv"]),
+    ],
+)
+def test_study_shows_the_networks_that_there_are_side_by_side(tmp_path, monkeypatch, registry, names, shown):
+    own = [
+        replace(models.find("Q1_1"), name=name, known_from=models.OWN) for name in names if not name.startswith("Q1_")
+    ]
+    registry.update({spec.name.lower(): spec for spec in own})
+    monkeypatch.setattr(models, "TABLE", [*models.TABLE, *own])
+    for name in names:
+        fake_run(tmp_path, name)
+    [told] = re.findall("### Side by side: (.*)", study_text(tmp_path))
+    assert sorted(told.split(", ")) == sorted(shown)
 
 
 def test_event_files_hold_the_history_once(tmp_path, capsys):

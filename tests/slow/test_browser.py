@@ -144,6 +144,51 @@ def test_charts_show_values_and_switch_lines_off(browser, charted):
     assert browser.get_log("browser") == []
 
 
+def test_switching_off_the_only_line_hides_it_and_warns_of_nothing(browser, tmp_path):
+    pytest.importorskip("vl_convert", reason="needs vl-convert-python: pip install -r requirements-optional.txt")
+    fake_seeds(tmp_path, "Q1_1", epochs=3)
+    open_page(browser, overview.write(tmp_path).path.parent, 1200)
+    until(lambda: lines_in(browser) == 4)
+    [box] = browser.find_elements("css selector", ".chart input")
+    seen = (
+        "return [...document.querySelectorAll('.view path')].filter(one => one.closest('.mark-line, .mark-symbol') && "
+        "one.checkVisibility({visibilityProperty: true})).length"
+    )
+    before = browser.execute_script(seen)
+    assert before > 0
+    browser.execute_script("arguments[0].click()", box)
+    until(lambda: browser.execute_script(seen) == 0)
+    browser.execute_script("arguments[0].click()", box)
+    until(lambda: browser.execute_script(seen) == before)
+    assert [entry["message"][-200:] for entry in browser.get_log("browser")] == []
+
+
+@pytest.mark.parametrize(("outermost", "outwards", "epoch"), [(min, -1, 1), (max, 1, 10)])
+def test_first_and_last_dots_answer_at_their_outer_half(browser, charted, outermost, outwards, epoch):
+    open_charts(browser, charted, 1200)
+    told = "return document.querySelector('#vg-tooltip-element.visible')?.textContent ?? ''"
+    middle = "const box = arguments[0].getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+    [chart, _] = browser.find_elements("css selector", ".chart:has(input) .view svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    dots = chart.find_elements("css selector", ".mark-symbol path")
+    middles = [browser.execute_script(middle, dot) for dot in dots]
+    x, y = outermost(middles)
+    for place in ((x, y - 60), (x + outwards, y)):
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", dict(type="mouseMoved", x=place[0], y=place[1]))
+    until(lambda: re.search(rf"curve(training|validation)epoch{epoch}l", browser.execute_script(told)))
+
+
+def test_folded_tables_are_printed(browser, charted):
+    open_page(browser, charted, 1200)
+    seen = "[...document.querySelectorAll('details')].filter(fold => fold.lastElementChild.checkVisibility()).length"
+    before = browser.execute_script(f"return {seen}")
+    browser.execute_script(f"addEventListener('beforeprint', () => {{ window.printed = {seen}; }})")
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    folded = browser.execute_script("return document.querySelectorAll('details').length")
+    assert browser.execute_script("return window.printed") == folded > 1
+    assert browser.execute_script(f"return {seen}") == before < folded
+
+
 def test_charts_zoom_by_the_wheel_with_ctrl_alone(browser, charted):
     open_charts(browser, charted, 1200)
     chart = browser.find_element("css selector", ".view")

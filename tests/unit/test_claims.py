@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from report import calibration, chapter, claims, overview, results, stats
+from report import calibration, chapter, claims, overview, results, sections, stats
 from report.text import FAILS, HOLDS, NO_RUNS, UNDECIDED
 from tests.helpers.fake_runs import COLOURS, fake_run, fake_seeds, fake_study
 
@@ -263,15 +263,27 @@ def test_climbing_losses_are_counted_by_the_same_constant(tmp_path):
             row["val_accuracy"] -= 9
             row["val_confidence"] -= 10
     text = calibration.climbing_text(study.models)
-    assert "by more than 0.02 nats in 2 of 5 networks: in 1 of 2 with several seeds, and in 1 of 3 with one" in text
-    assert "which biases the climb upwards" in text
-    assert "By whole 95 % intervals, each network for itself, it climbs in 1 (Q1_1)." in text
-    assert "Confidence outgrows accuracy in 1 of the 2, and in 0 of 3 others whose loss is lowest before" in text
-    assert "; mean accuracy falls by more than 1 point in 1 (Q1_1)." in text
+    assert "to the last in 2 of 5 networks: in 1 of 2 with several seeds, and in 1 of 3 with one." in text
+    assert "In the curve of one seed the lowest epoch is partly chance" in text
+    assert "95 % interval of the climb is above 0.02 nats in 1 (Q1_1)." in text
+    assert "more than accuracy in 1 network, and accuracy falls by more than 1 point in 1 (Q1_1)." in text
+    assert "Where it turns but climbs by less, confidence grows more than accuracy in 0 of 3 networks." in text
     for run in study.group("Q1_1").runs.values():
         for row in run.history[5:]:
             row["val_confidence"] += 20
-    assert "Confidence outgrows accuracy in each of the 2, and" in calibration.climbing_text(study.models)
+    assert "confidence grows more than accuracy in 2 networks, and" in calibration.climbing_text(study.models)
+
+
+def test_diverged_training_is_no_overfitting(tmp_path):
+    fake_run(tmp_path, "Q1_1", losses=[(2 - 0.1 * epoch, 2 - 0.1 * epoch) for epoch in range(5)] + [(2.3, 2.3)] * 5)
+    fake_run(tmp_path, "Q1_4", losses=climbing_by(0.3))
+    diverged, climbing = results.read_study(tmp_path).models
+    assert not calibration.is_climbing(diverged)
+    assert sections.calibration_blocks([diverged], tmp_path) == []
+    text = calibration.climbing_text([diverged, climbing])
+    assert "in 1 of 1 network. In the curve of one seed" in text
+    assert text.endswith("Not counted, as the training loss climbs too: Q1_1.")
+    assert "its training has diverged" in calibration.overconfidence_text(diverged)
 
 
 def test_surer_of_mistakes_is_said_where_it_was_measured(tmp_path):

@@ -114,12 +114,22 @@ def test_settings_that_differ_only_together_are_said_to_be_inseparable(tmp_path)
     fake_seeds(tmp_path, "Q1_1", lr=0.01, batch_size=64)
     [section] = compare.make_sections(groups_in(tmp_path))
     assert sections.inseparable_texts(section.groups) == [
-        "batch-size differs only together with lr: they can't be told apart."
+        "batch-size and lr never differ alone: they can't be told apart."
     ]
     fake_seeds(tmp_path, "Q1_1", lr=0.01)
     found = compare.make_sections(groups_in(tmp_path))
     assert [section.settings for section in found] == [["batch-size"], ["lr"]]
     assert [sections.inseparable_texts(section.groups) for section in found] == [[], []]
+
+
+def test_what_differs_only_together_is_said_in_one_line(tmp_path):
+    for epochs, lr, limit in ((1, 0.01, 100), (2, 0.02, 200), (3, 0.03, 300)):
+        fake_run(tmp_path, "Q1_1", epochs=epochs, lr=lr, limit=limit)
+    groups = groups_in(tmp_path)
+    assert sections.inseparable_texts(groups) == ["epochs, lr and limit never differ alone: they can't be told apart."]
+    fake_run(tmp_path, "Q1_4", epochs=4, lr=0.04, limit=400)
+    told = "model, epochs, lr and limit never differ alone: they can't be told apart."
+    assert sections.inseparable_texts(groups_in(tmp_path)) == [told]
 
 
 def test_settings_that_vary_as_one_are_one_question(tmp_path):
@@ -130,7 +140,7 @@ def test_settings_that_vary_as_one_are_one_question(tmp_path):
     assert len(section.groups) == 6
     assert compare.bundles(section.groups) == {"model": [], "epochs": ["train-fraction"]}
     assert sections.inseparable_texts(section.groups) == [
-        "epochs differs only together with train-fraction: they can't be told apart."
+        "epochs and train-fraction never differ alone: they can't be told apart."
     ]
     figure = sections.picture(section, tmp_path, "compared")
     assert figure.alt == "Accuracy against epochs (and train-fraction with it)"
