@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -180,7 +180,6 @@ def train(config: Config, resumed: str = "") -> Path:
     has_holdout = val_images is not test_images
     facts = dataset.facts | {"train_images": len(train_images), "test_images": len(test_images)}
     facts |= data.describe_shuffle(config.shuffle, config.shuffle_seed)
-    most = data.check_sizes(replace(config, limit=0), dataset.train.labels, dataset.classes)
     del dataset  # of which the parts may be copies
 
     # Model; the seed fixes its initial weights, so nothing random may come between.
@@ -198,7 +197,7 @@ def train(config: Config, resumed: str = "") -> Path:
         library = native.choose(config, spec, here, len(facts["classes"]), before)
         here = machine.settle(config, here, "native" if library else "torch", before)
         run.machine = machine.describe(here, spec.sha256)
-        header = write_header(run, model, macs, len(val_images) if has_holdout else 0, most)
+        header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
 
         # Loaders, which hold copies of the images.
         placement = device, models.memory_format_of(model), here.loader_threads
@@ -230,11 +229,10 @@ def train(config: Config, resumed: str = "") -> Path:
     return run.folder
 
 
-def write_header(run: Run, model: nn.Module, macs: int, held_out: int, most: int) -> dict:
+def write_header(run: Run, model: nn.Module, macs: int, held_out: int) -> dict:
     """Write and say what is to be trained, before it is; return what ``metrics.json`` repeats of it.
 
-    ``held_out`` counts the images that are validated on; 0: the test images are. ``most`` counts those that could be
-    trained on without --limit.
+    ``held_out`` counts the images that are validated on; 0: the test images are.
     """
     config, dataset = run.config, run.dataset
     header = {
@@ -248,7 +246,7 @@ def write_header(run: Run, model: nn.Module, macs: int, held_out: int, most: int
     summary = f"{config.title(dataset['name'])}\n\n{utils.parameter_summary(model)}"
     files.write_file(run.folder / files.SUMMARY, summary)
 
-    console.say_start(run, header, models.find(config.model_name).change, most)
+    console.say_start(run, header, models.find(config.model_name).change)
     return header
 
 

@@ -122,11 +122,8 @@ def few_steps(jobs: Sequence[Job], dataset: data.Dataset) -> str:
     """Say how many runs are too short to learn much, and what would do for the shortest; empty if none is."""
     found = []
     for job in jobs:
-        images, most = (
-            data.check_sizes(replace(job.config, limit=limit), dataset.train.labels, dataset.classes)
-            for limit in (job.config.limit, 0)
-        )
-        if told := console.few_steps(job.config, images, most):
+        images = data.check_sizes(job.config, dataset.train.labels, dataset.classes)
+        if told := console.few_steps(job.config, images):
             steps, needed = console.steps_needed(job.config, images)
             found.append((steps / needed, told))
     of = f"{len(found):,} of {counted(len(jobs), 'run')}: " if len(jobs) > 1 else ""

@@ -134,11 +134,8 @@ def print_result(config: Config, dataset: str, run: str | Path, accuracy: float,
         say.log(RESULT, f"{config.model_name}: test accuracy {100 * accuracy:.1f} %, {run}")
 
 
-def say_start(run: Run, header: Mapping[str, Any], change: str, most: int) -> None:
-    """Say what is to be trained, on what and where.
-
-    ``change`` is what its network changes, ``most`` as for ``few_steps``.
-    """
+def say_start(run: Run, header: Mapping[str, Any], change: str) -> None:
+    """Say what is to be trained, on what and where; ``change`` is what its network changes."""
     config, dataset, here = run.config, run.dataset, run.machine
     say = stdout_log(dataset["name"])
     say.info(f"{config.model_name}: {header['parameters']:,} parameters" + f"; {change}" * bool(change))
@@ -150,26 +147,21 @@ def say_start(run: Run, header: Mapping[str, Any], change: str, most: int) -> No
         say.info(f"validation on {header['validated_on']}")
     if busy := machine.busyness(here["threads"]):
         say.info(busy)
-    if few := few_steps(config, dataset["train_images"], most):
+    if few := few_steps(config, dataset["train_images"]):
         say.info(few)
     where = f"{here['device']}, {counted(here['threads'], 'thread')}"
     where += f", {here['precision']}" * (here["precision"] != "fp32") + ", native step" * (here["step"] == "native")
     say.info(f"{where}; results go to {run.folder}")
 
 
-def few_steps(config: Config, images: int, most: int) -> str:
-    """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not.
-
-    ``most`` is how many images there were without --limit.
-    """
+def few_steps(config: Config, images: int) -> str:
+    """Say that a run on so many images is too short to learn anything, and what would do; empty if it is not."""
     steps, needed = steps_needed(config, images)
     if steps >= needed:
         return ""
-    in_epoch = math.ceil(needed / config.epochs)
-    can_be_more = config.limit and in_epoch <= math.ceil(most / config.batch_size)
-    more = f" or --limit {min(in_epoch * config.batch_size, most)}" * bool(can_be_more)
+    fewer = ", fewer with a larger --limit" * bool(config.limit)
     few = f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} too few to learn much or to compare networks by"
-    return f"{few}: --epochs {math.ceil(needed * config.epochs / steps)}{more} would do"
+    return f"{few}: --epochs {math.ceil(needed * config.epochs / steps)} would do{fewer}"
 
 
 def steps_needed(config: Config, images: int) -> tuple[int, int]:

@@ -601,16 +601,13 @@ def test_dry_run_shows_the_plan_and_how_far_it_is_and_trains_nothing(ex1_main, t
 
 
 def test_few_steps_are_told_with_what_would_do(ex1_main, capsys):
-    """There are 200 images, of which --limit can't ask for more."""
     few = "25 steps are too few to learn much or to compare networks by: --epochs"
     ex1_main("--model-name", "Q1_1", "--epochs", "1", "--limit", "100")
-    assert f"{few} 160 would do" in capsys.readouterr().out
+    assert f"{few} 160 would do, fewer with a larger --limit" in capsys.readouterr().out
     ex1_main("--model-name", "Q1_1", "--lr", "0.001,1", "--epochs", "1", "--limit", "100", "--dry-run")
     assert f"2 of 2 runs: {few} 160 would do" in capsys.readouterr().out
-    for epochs, batch, limit, would_do in (("5", "4", "20", "160"), ("5", "5", "25", "200"), ("3", "3", "25", "200")):
-        arguments = ["--lr", "1", "--epochs", epochs, "--batch-size", batch, "--limit", limit]
-        ex1_main("--model-name", "Q1_1", *arguments, "--dry-run")
-        assert f" or --limit {would_do} would do" in capsys.readouterr().out
+    ex1_main("--model-name", "Q1_1", "--epochs", "1")
+    assert " would do\n" in capsys.readouterr().out
 
 
 def test_finished_run_is_not_said_to_go_on_where_its_schedule_is_planned(ex1_main, capsys):
