@@ -340,7 +340,7 @@ def fast(bench: Bench) -> list[Block]:
         for workers, times in loops.items():
             rows.append([*facts, f"num_workers={workers}: {median(times):.0f}", *spent, ratios(times, trained)])
     about = (
-        "Time to the mean accuracy of the best epochs of classic runs with seeds 0, 1 and 2, on the test images; "
+        "Time to the mean accuracy of the best epochs of the classic runs, on the test images; "
         "seconds of training without validation, for both, and to the end of a fast run that doesn't reach it. The "
         "textbook loop's time is that of its steps, measured before each fast run, for as many epochs."
     )
