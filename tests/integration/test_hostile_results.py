@@ -53,7 +53,8 @@ def change_json(path, change):
 
 @pytest.mark.parametrize("name", ["report.md", "report.html", "gallery.md", "report/parameters.png", "report/cues.png"])
 def test_link_in_place_of_a_page_or_a_figure_is_replaced(tmp_path, outside, name):
-    fake_run(tmp_path, "Q1_1")
+    for model in ("Q1_1", "Q1_2"):
+        fake_run(tmp_path, model)
     fake_run(tmp_path, "Q1_1", data="SYNTHETIC", slug="synthetic-colour-1", dataset="synthetic", cues="colour")
     link = tmp_path / "cifar10" / name
     link.parent.mkdir(exist_ok=True)
