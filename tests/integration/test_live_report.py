@@ -123,8 +123,8 @@ class Scripted:
         job, code = self.jobs.pop(), self.codes.pop(0)
         if code == 0:
             fake_run(self.root, seed=job.config.seed)
-        elif code == 128 + signal.SIGTERM:
-            os.kill(os.getpid(), signal.SIGTERM)
+        elif code == 128 + signal.SIGUSR1:
+            os.kill(os.getpid(), signal.SIGUSR1)
         elif code > 0:
             job.log.write_text("ex1.py: error: no more\n", encoding="utf-8")
         return [(job, code)]
@@ -220,7 +220,7 @@ def test_run_that_another_process_has_finished_meanwhile_is_not_left_to_it(scrip
 
 
 def test_page_of_a_stopped_batch_tells_what_has_not_begun(scripted_sweep):
-    _, page, _ = scripted_sweep(4, [0, 128 + signal.SIGTERM])  # SIGINT is ignored where tests run in the background
+    _, page, _ = scripted_sweep(4, [0, 128 + signal.SIGUSR1])  # SIGINT is ignored where tests run in the background
     assert "1 run finished, 1 stopped, 2 not begun." in page
     assert [*states_in(page)] == [1]
 
