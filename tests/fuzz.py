@@ -45,7 +45,7 @@ import runner.tables
 import utils
 from datasets import cifar10, image_folder, others, published
 from experiments import probes
-from report import charts, overview, page, plots, results, tables
+from report import charts, overview, page, plots, results, sequential, tables
 from runner import checkpoint, cli, config, files, machine, records, resume, rng
 from runner.config import Config
 from runner.errors import RunnerError
@@ -591,6 +591,9 @@ def fuzz_results(folder: Path):
     files.write_json(next(affine.glob("*")) / files.MATRIX_FACTS, matrix)
     on = {"epoch": 2, "weights": "last", "name": "CIFAR-10-C", "sha256": "a" * 64, "images": 9, "accuracy": 0.5}
     files.write_json(run / f"{files.ON}cifar10-c-aaaaaaaa.json", on | {"corruptions": {"fog": [0.5] * 5}})
+    compared = {"Q1_2": sequential.Comparison(0.5, 0.2)}
+    look = sequential.Look(1, 2, 1, 0.5, "Q1_1", compared, [path.name for path in template.glob("cifar10/Q1_[12]/*")])
+    sequential.write_look(template / "cifar10", "aaaaaaaa", look)
     names = [str(path.relative_to(template)) for path in sorted(template.rglob("*"))]
     names += [f"cifar10/{name}" for name in ("report.md", "report.html", "gallery.md", "report/parameters.png")]
     contents = {name: (template / name).read_bytes() for name in names if (template / name).is_file()}
