@@ -194,8 +194,7 @@ def train(config: Config, resumed: str = "") -> Path:
         macs = machine.count_macs(model)
         before = run.saved and run.saved["machine"]
         here = machine.set_up(config, macs, device, before)
-        library = native.choose(config, spec, here, len(facts["classes"]), before)
-        here = machine.settle(config, here, "native" if library else "torch", before)
+        here, library = native.set_up(config, spec, here, len(facts["classes"]), before)
         run.machine = machine.describe(here, spec.sha256)
         header = write_header(run, model, macs, len(val_images) if has_holdout else 0)
 

@@ -54,8 +54,7 @@ def measure(config: Config, classes: int) -> Speed:
     initialize(model, config)
     with spec.beside:
         here = machine.set_up(config, machine.count_macs(model), machine.pick_device(config))
-        library = native.choose(config, spec, here, classes)
-        here = machine.settle(config, here, "native" if library else "torch")
+        here, library = native.set_up(config, spec, here, classes)
         step = native.make_step(model, config, here, library)
         noise = trial.noise(model, config.batch_size, here.device)
         labels = torch.arange(config.batch_size, device=here.device) % classes

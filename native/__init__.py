@@ -16,7 +16,7 @@ from native import compiler
 from native.source import write_source
 from native.step import NativeStep
 from runner.config import AUTO, Config
-from runner.machine import Machine
+from runner.machine import Machine, settle
 from runner.step import TrainStep, make_optimizer
 
 log = logging.getLogger("ex1")
@@ -26,6 +26,14 @@ log = logging.getLogger("ex1")
 # threads; and without pools, where the way back goes over all pixels, up to so many images.
 MOST_MACS = {("fp32", 1): math.inf, ("fp32", 2): 200e6, (AUTO, 1): 200e6, (AUTO, 2): 100e6}
 UNPOOLED_BATCH = 8
+
+
+def set_up(
+    config: Config, spec: ModelSpec, here: Machine, classes: int, before: dict | None = None
+) -> tuple[Machine, ctypes.CDLL | None]:
+    """Settle where and by what a run's steps are computed; arguments and library are those of ``choose``."""
+    library = choose(config, spec, here, classes, before)
+    return settle(config, here, "native" if library else "torch", before), library
 
 
 def choose(

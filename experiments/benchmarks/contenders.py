@@ -55,13 +55,12 @@ class ThisRepo:
     def __init__(self, model_name: str, dataset: data.Dataset, **settings: object):
         self.config = Config.from_given({"model_name": model_name, **settings})
         self.model = build(model_name)
-        self.machine = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
+        here = machine.set_up(self.config, machine.count_macs(self.model), torch.device("cpu"))
         if self.config.init == "kaiming":
             initialize_kaiming(self.model)
-        library = native.choose(self.config, models.find(model_name), self.machine, models.CLASSES)
+        self.machine, library = native.set_up(self.config, models.find(model_name), here, models.CLASSES)
         if self.config.step == "native" and not library:  # else PyTorch's would be timed under its name
             raise RunnerError(f"the native step of {model_name} can't be timed here, as the line above says")
-        self.machine = machine.settle(self.config, self.machine, "native" if library else "torch")
         step = native.make_step(self.model, self.config, self.machine, library)
         self.name = f"ours, {'native' if library else 'PyTorch'}"
         self.threads = self.machine.threads
